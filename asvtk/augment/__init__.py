@@ -1,0 +1,1 @@
+"""More speech out of given speech."""

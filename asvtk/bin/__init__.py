@@ -1,0 +1,1 @@
+"""The verbs of the command line, one small file each: parse, call, report."""

@@ -1,0 +1,71 @@
+"""``asvtk VERB``: find the verb, run it, turn a user's fault into one readable line.
+
+A verb is a module of this folder with ``add_arguments(parser)`` and ``run(args)``. Only the module
+of the verb that runs is imported, so ``asvtk --help`` and ``asvtk evaluate`` never wait for torch.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+
+from asvtk.io.errors import AsvtkError
+from asvtk.version import __version__
+
+#: verb -> (stage of run.sh, one line of help)
+VERBS = {
+    "prepare": ("1", "corpus -> Kaldi data directories"),
+    "validate": ("", "say exactly what is wrong with a data directory"),
+    "extract": ("2", "data directory -> cached front-end features (Kaldi arks)"),
+    "train": ("3", "cached features -> a trained experiment"),
+    "score": ("4", "experiment + data directory -> score file"),
+    "evaluate": ("5", "score files -> EER, min t-DCF, per-attack tables"),
+}
+
+
+def usage() -> str:
+    lines = ["usage: asvtk VERB [options]      (asvtk VERB --help lists them)", "", "verbs:"]
+    for verb, (stage, help_line) in VERBS.items():
+        where = f"stage {stage}" if stage else ""
+        lines.append(f"  {verb:<10} {where:<8} {help_line}")
+    lines += ["", "asvtk --version prints the version. The stages are those of egs/*/run.sh."]
+    return "\n".join(lines)
+
+
+def main(argv=None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        print(f"asvtk {__version__}")
+        return 0
+    verb = argv[0]
+    if verb not in VERBS:
+        print(f"asvtk: no verb {verb!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"asvtk.bin.{verb}")
+    parser = argparse.ArgumentParser(
+        prog=f"asvtk {verb}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    args = parser.parse_args(argv[1:])
+    try:
+        module.run(args)
+    except AsvtkError as error:
+        print(f"asvtk {verb}: error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `asvtk ... | head` is no fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print(f"asvtk {verb}: interrupted; run the same command to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Corpora: from a database's own layout to Kaldi data directories."""

@@ -1,0 +1,1 @@
+"""Files: audio, Kaldi arks, data directories, score files, configurations, atomic writes."""

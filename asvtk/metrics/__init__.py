@@ -1,0 +1,1 @@
+"""Detection metrics: numpy only, no torch, no audio. Higher score = bona fide, everywhere."""

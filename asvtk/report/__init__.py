@@ -1,0 +1,1 @@
+"""What people read: RESULTS.md, plots, HTML."""

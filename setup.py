@@ -1,0 +1,48 @@
+"""asvtk: Kaldi-style recipes that tell human speech from synthetic and converted speech."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = {}
+exec((HERE / "asvtk" / "version.py").read_text(), VERSION)
+
+setup(
+    name="asvtk",
+    version=VERSION["__version__"],
+    description=__doc__.partition(": ")[2].strip(),
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["asvtk", "asvtk.*"]),
+    package_data={"asvtk": ["corpora/*.json", "report/*.json", "report/*.html", "report/*.css"]},
+    install_requires=[
+        "kaldiio",
+        "numpy",
+        "pyyaml",
+        "safetensors",
+        "scipy",
+        "soundfile",
+        "torch",
+        "tqdm",
+        "transformers",
+    ],
+    extras_require={
+        # Needs an NVIDIA GPU and the CUDA compiler; everything works without it.
+        "mamba": ["mamba-ssm"],
+        # Calibration, fusion and plots for the reports.
+        "report": ["matplotlib", "scikit-learn"],
+        # The generated corpus of egs/mini. pyworld 0.3.5 imports pkg_resources.
+        "mini": ["espeakng-loader", "pyworld", "setuptools<81"],
+        "test": ["hypothesis", "pytest", "ruff"],
+    },
+    entry_points={"console_scripts": ["asvtk = asvtk.bin.main:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
