@@ -1,7 +1,8 @@
 """``asvtk VERB``: find the verb, run it, turn a user's fault into one readable line.
 
-A verb is a module of this folder with ``add_arguments(parser)`` and ``run(args)``. Only the module
-of the verb that runs is imported, so ``asvtk --help`` and ``asvtk evaluate`` never wait for torch.
+A verb is a module of this folder with ``add_arguments(parser)`` and ``run(args)``, which may return
+an exit status. Only the module of the verb that runs is imported, so ``asvtk --help`` and ``asvtk
+evaluate`` never wait for torch.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from asvtk.version import __version__
 VERBS = {
     "prepare": ("1", "corpus -> Kaldi data directories"),
     "validate": ("", "say exactly what is wrong with a data directory"),
+    "config": ("", "check a configuration and print it resolved"),
     "extract": ("2", "data directory -> cached front-end features (Kaldi arks)"),
     "train": ("3", "cached features -> a trained experiment"),
     "score": ("4", "experiment + data directory -> score file"),
@@ -54,7 +56,7 @@ def main(argv=None) -> int:
     module.add_arguments(parser)
     args = parser.parse_args(argv[1:])
     try:
-        module.run(args)
+        return module.run(args) or 0
     except AsvtkError as error:
         print(f"asvtk {verb}: error: {error}", file=sys.stderr)
         return 1
@@ -64,7 +66,6 @@ def main(argv=None) -> int:
     except KeyboardInterrupt:
         print(f"asvtk {verb}: interrupted; run the same command to go on", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

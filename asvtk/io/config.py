@@ -1,0 +1,179 @@
+"""YAML configurations -> dataclasses, strictly: an unknown key or a wrong type stops the run.
+
+A configuration is described by dataclasses; the type of a field is what YAML may hold there. A
+section that chooses one of several things (a front-end, a model, a loss) holds its ``name``, and
+the other keys belong to the dataclass registered under that name.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from pathlib import Path
+
+import yaml
+
+from asvtk.io.errors import AsvtkError
+
+__all__ = ["apply_overrides", "build", "build_named", "differences", "load_yaml", "to_mapping"]
+
+
+def load_yaml(path) -> dict:
+    """Read a YAML mapping (``safe_load``: nothing in it is ever executed).
+
+    Raises:
+        AsvtkError: the file is missing, is no YAML, or is no mapping.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AsvtkError(f"{path}: no such configuration") from None
+    except yaml.YAMLError as error:
+        raise AsvtkError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise AsvtkError(f"{path}: expected 'key: value' lines")
+    return content
+
+
+def apply_overrides(content: dict, overrides: list[str]) -> dict:
+    """Apply ``section.key=value`` words (values in YAML) to a loaded configuration, in order.
+
+    Raises:
+        AsvtkError: a word has no ``=``, or goes through a value that is no section.
+    """
+    for word in overrides:
+        dotted, equals, value = word.partition("=")
+        if not equals:
+            raise AsvtkError(f"override {word!r}: expected section.key=value, such as training.epochs=3")
+        *sections, key = dotted.split(".")
+        place = content
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise AsvtkError(f"override {word!r}: {section} is a value, no section")
+        place[key] = yaml.safe_load(value)
+    return content
+
+
+def build(cls, content, where: str):
+    """Make the dataclass ``cls`` from a mapping.
+
+    Args:
+        cls: a dataclass; fields without a default must be given.
+        content: the mapping as YAML gave it.
+        where: file and section, for messages.
+
+    Raises:
+        AsvtkError: unknown key (with the nearest valid one), missing key, or a value of the wrong
+            type or refused by the dataclass itself (``ValueError`` in ``__post_init__``).
+    """
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise AsvtkError(f"{where}: expected keys and values, found {content!r}")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for key in content:
+        if key not in fields:
+            raise AsvtkError(f"{where}: unknown key {key!r}; {_nearest(key, fields)}")
+    values = {}
+    for name, field in fields.items():
+        if name in content:
+            values[name] = _convert(hints[name], content[name], f"{where}.{name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise AsvtkError(f"{where}: the key {name!r} is missing")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise AsvtkError(f"{where}: {error}") from None
+
+
+def build_named(registry: dict[str, type], content, where: str):
+    """Make the dataclass that ``content['name']`` stands for in ``registry``.
+
+    Raises:
+        AsvtkError: as ``build``, or the name is missing or unknown.
+    """
+    if not isinstance(content, dict) or "name" not in content:
+        raise AsvtkError(f"{where}: the key 'name' is missing; one of {', '.join(registry)}")
+    name = content["name"]
+    if name not in registry:
+        raise AsvtkError(f"{where}.name: unknown {name!r}; {_nearest(str(name), registry)}")
+    return build(registry[name], {key: value for key, value in content.items() if key != "name"}, where)
+
+
+def to_mapping(config) -> dict:
+    """The mapping that ``build`` makes ``config`` from, every default written out."""
+    content = {}
+    if name := getattr(config, "name", None):
+        content["name"] = name
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            value = to_mapping(value)
+        content[field.name] = list(value) if isinstance(value, tuple) else value
+    return content
+
+
+def differences(old: dict, new: dict, prefix: str = "") -> list[str]:
+    """``key: old -> new`` for every value in which two mappings differ."""
+    lines = []
+    for key in dict.fromkeys([*old, *new]):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            lines += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            lines.append(f"{prefix}{key}: {before} -> {after}")
+    return lines
+
+
+def _nearest(key: str, valid) -> str:
+    close = difflib.get_close_matches(key, list(valid), n=1)
+    return f"did you mean {close[0]!r}?" if close else f"valid are {', '.join(valid)}"
+
+
+def _convert(hint, value, where: str):
+    """Check ``value`` against a type hint; the few hints that configurations use."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is object:  # a section that was built already
+        return value
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, where)
+    if origin in (typing.Union, types.UnionType):
+        for alternative in arguments:
+            if alternative is type(None):
+                if value is None:
+                    return None
+                continue
+            try:
+                return _convert(alternative, value, where)
+            except AsvtkError:
+                continue
+        raise AsvtkError(f"{where}: {value!r} does not fit; expected {_describe(hint)}")
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise AsvtkError(f"{where}: {value!r} does not fit; expected {_describe(hint)}")
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if hint is float and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-4, without a point, as text
+        except (TypeError, ValueError):
+            pass
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    raise AsvtkError(f"{where}: {value!r} does not fit; expected {_describe(hint)}")
+
+
+def _describe(hint) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_describe(argument) for argument in arguments)
+    if origin is typing.Literal:
+        return " or ".join(str(argument) for argument in arguments)
+    if origin is tuple:
+        return f"a list, each {_describe(arguments[0])}"
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    return words.get(hint, str(hint))
