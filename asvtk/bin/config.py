@@ -1,0 +1,22 @@
+"""Check a configuration and print it resolved, every default written out.
+
+An unknown key is named with the nearest valid one.
+"""
+
+import sys
+
+import yaml
+
+from asvtk.io.config import to_mapping
+from asvtk.training.experiment import load_config
+
+
+def add_arguments(parser):
+    parser.add_argument("config", help="experiment configuration (YAML)")
+    parser.add_argument(
+        "--override", nargs="*", default=[], metavar="KEY=VALUE", help="change the configuration"
+    )
+
+
+def run(args):
+    yaml.safe_dump(to_mapping(load_config(args.config, args.override)), sys.stdout, sort_keys=False)

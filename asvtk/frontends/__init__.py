@@ -1,0 +1,29 @@
+"""Front-ends by name, and the feature cache.
+
+To add one: a module with a configuration dataclass and a ``FrontEnd``, and a line in ``FRONTENDS``.
+"""
+
+from asvtk.frontends.base import FrontEnd
+from asvtk.frontends.lfcc import Lfcc, LfccConfig
+from asvtk.frontends.ssl import Ssl, SslConfig
+from asvtk.io.config import apply_overrides, build_named, load_yaml
+
+__all__ = ["FRONTENDS", "FRONTEND_CONFIGS", "FrontEnd", "build_frontend", "load_frontend_config"]
+
+FRONTENDS = {LfccConfig: Lfcc, SslConfig: Ssl}
+FRONTEND_CONFIGS = {config.name: config for config in FRONTENDS}
+
+
+def build_frontend(config, device: str = "cpu") -> FrontEnd:
+    """The front-end that a configuration describes, on ``device`` (``cpu`` | ``cuda``)."""
+    return FRONTENDS[type(config)](config, device)
+
+
+def load_frontend_config(path, overrides: list[str] = ()):
+    """The ``frontend`` section of an experiment's configuration; the others are not looked at.
+
+    Raises:
+        AsvtkError: anything unknown, missing or impossible in it.
+    """
+    content = apply_overrides(load_yaml(path), overrides)
+    return build_named(FRONTEND_CONFIGS, content.get("frontend"), f"{path}: frontend")

@@ -1,0 +1,79 @@
+"""What every front-end is: waveforms in, one matrix per utterance and layer out."""
+
+import abc
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Crop", "FrontEnd"]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """How much of an utterance is heard.
+
+    The field's convention, which all published ASVspoof numbers share, is the first 64,600 samples
+    (4.04 s), and shorter utterances repeated until they are that long, *before* the front-end.
+    """
+
+    samples: int | None = 64_600  # null: the whole utterance
+    repeat: bool = True  # repeat utterances that are shorter
+
+    def __post_init__(self):
+        if self.samples is not None and self.samples < 1:
+            raise ValueError("samples must be positive, or null for whole utterances")
+
+    def length(self, samples: int) -> int:
+        """How many samples are left of an utterance of ``samples``."""
+        if self.samples is None:
+            return samples
+        return self.samples if self.repeat else min(samples, self.samples)
+
+    def __call__(self, audio: np.ndarray) -> np.ndarray:
+        if self.samples is None:
+            return audio
+        if self.repeat and len(audio) < self.samples:
+            return np.resize(audio, self.samples)  # np.resize fills up with repetitions
+        return audio[: self.samples]
+
+
+class FrontEnd(abc.ABC):
+    """A frozen front-end.
+
+    Attributes:
+        label: short name for the cache folder.
+        layers: the layers it was asked for, in ascending order; a front-end without layers has
+            the one layer 0.
+        crop: how much of an utterance it hears.
+        batch_size: how many utterances of equal length ``extract`` likes at once.
+    """
+
+    label: str
+    layers: tuple[int, ...]
+    crop: Crop
+    batch_size: int = 1
+
+    @abc.abstractmethod
+    def describe(self) -> dict:
+        """Everything that the features depend on, except the choice of layers, in words.
+
+        Its digest is the cache's fingerprint: two descriptions that are equal must mean equal
+        features, so weights go in by their hash.
+        """
+
+    @abc.abstractmethod
+    def prepare(self, audio: np.ndarray) -> np.ndarray:
+        """Crop, pad and normalise one utterance: float32 (samples,) -> float32 (samples',)."""
+
+    @abc.abstractmethod
+    def extract(self, batch: np.ndarray, layers: tuple[int, ...]) -> dict[int, np.ndarray]:
+        """Features of prepared utterances of equal length.
+
+        Args:
+            batch: float32, shape (utterances, samples).
+            layers: which layers, a subset of ``self.layers``.
+
+        Returns:
+            layer -> float32, shape (utterances, frames, dimensions). What an utterance gets does
+            not depend on its company.
+        """

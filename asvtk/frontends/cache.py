@@ -1,0 +1,209 @@
+"""The feature cache: what frozen front-ends compute is computed once, for all experiments.
+
+    dump/<front-end>-<fingerprint>/manifest.json          what the fingerprint stands for, in words
+    dump/<front-end>-<fingerprint>/<data set>/utt2num_samples
+    dump/<front-end>-<fingerprint>/<data set>/layer_NN/part.NNNN.{ark,scp}   as the jobs wrote them
+    dump/<front-end>-<fingerprint>/<data set>/layer_NN/feats.scp             all parts, sorted
+
+One matrix (frames, dimensions) per utterance and layer. The choice of layers is no part of the
+fingerprint, so that experiments share the layers they have in common, and asking for more computes
+only the missing ones. A part is never written to by two processes, nor again after a kill: the next
+run opens a new one, and what an scp line of an old one points at is complete (see ``io.ark``).
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from asvtk.frontends.base import FrontEnd
+from asvtk.io.ark import ArkWriter, MatrixReader, parse_scp_line, read_scp
+from asvtk.io.atomic import write_text
+from asvtk.io.datadir import DataDirectory
+from asvtk.io.errors import AsvtkError, listing
+from asvtk.io.stamps import digest
+from asvtk.io.tables import read_table, write_table
+
+__all__ = ["CachedFeatures", "FeatureCache", "FeatureWriter"]
+
+
+class FeatureCache:
+    """The cache of one front-end for one data set.
+
+    Args:
+        dump: folder of all caches.
+        frontend: whose features.
+        dataset: name of the data set.
+    """
+
+    def __init__(self, dump, frontend: FrontEnd, dataset: str):
+        description = frontend.describe()
+        self.fingerprint = digest(description)[:12]
+        self.root = Path(dump) / f"{frontend.label}-{self.fingerprint}"
+        self.folder = self.root / dataset
+        self._manifest = {"fingerprint": self.fingerprint, **description}
+
+    def layer_folder(self, layer: int) -> Path:
+        return self.folder / f"layer_{layer:02d}"
+
+    def claim(self, data: DataDirectory) -> None:
+        """Write the manifest, and make sure that the cache is of this very audio.
+
+        Utterance ids of different corpora may coincide; lengths in samples do not.
+
+        Raises:
+            AsvtkError: an utterance is cached with another length.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _locked(self.folder / ".lock"):
+            write_text(self.root / "manifest.json", json.dumps(self._manifest, indent=1) + "\n")
+            path = self.folder / "utt2num_samples"
+            known = read_table(path) if path.exists() else {}
+            for utterance, samples in data.num_samples.items():
+                if known.setdefault(utterance, str(samples)) != str(samples):
+                    raise AsvtkError(
+                        f"{self.folder}: holds features of other audio: {utterance} had "
+                        f"{known[utterance]} samples and has {samples} in {data.path}; "
+                        "name another --dumpdir, or delete this folder"
+                    )
+            write_table(path, known)
+
+    def completed(self, layer: int) -> dict[str, tuple[str, int]]:
+        """What the parts of a layer hold: utterance -> (ark, offset)."""
+        entries = {}
+        for scp in sorted(self.layer_folder(layer).glob("part.*.scp")):
+            ark = str(scp.with_suffix(".ark").absolute())  # the cache may have been moved
+            for number, line in enumerate(scp.read_bytes().split(b"\n")[:-1], 1):  # a cut line has no end
+                utterance, _, offset = parse_scp_line(line.decode(), f"{scp}:{number}")
+                entries.setdefault(utterance, (ark, offset))
+        return entries
+
+    def missing(self, utterances, layers) -> dict[str, tuple[int, ...]]:
+        """utterance -> the layers of it that are not cached yet; complete utterances are left out."""
+        done = {layer: self.completed(layer).keys() for layer in layers}
+        gaps = {u: tuple(layer for layer in layers if u not in done[layer]) for u in utterances}
+        return {utterance: gap for utterance, gap in gaps.items() if gap}
+
+    def join(self, data: DataDirectory, layers) -> None:
+        """Gather the parts of each layer in one sorted ``feats.scp``.
+
+        Raises:
+            AsvtkError: utterances of the data set are missing.
+        """
+        for layer in layers:
+            entries = self.completed(layer)
+            missing = [utterance for utterance in data.utterances if utterance not in entries]
+            if missing:
+                raise AsvtkError(
+                    f"{self.layer_folder(layer)}: {len(missing)} of {len(data.utterances)} utterances "
+                    f"have no features: {listing(missing)}; run stage 2 again, it goes on where it was"
+                )
+            write_table(
+                self.layer_folder(layer) / "feats.scp",
+                {utterance: f"{ark}:{offset}" for utterance, (ark, offset) in entries.items()},
+            )
+
+    def open(self, data: DataDirectory, layers) -> "CachedFeatures":
+        """Read access for training and scoring.
+
+        Raises:
+            AsvtkError: there are no features, or not of every utterance; the line says to run stage 2.
+        """
+        scps = []
+        for layer in layers:
+            path = self.layer_folder(layer) / "feats.scp"
+            if not path.exists():
+                raise AsvtkError(
+                    f"{path}: there are no features of layer {layer} for {data.path}; "
+                    "run stage 2 first: ./run.sh --stage 2 --stop-stage 2"
+                )
+            entries = read_scp(path)
+            missing = [utterance for utterance in data.utterances if utterance not in entries]
+            if missing:
+                raise AsvtkError(
+                    f"{path}: {len(missing)} utterances of {data.path} have no features: "
+                    f"{listing(missing, 3)}; run stage 2 first: ./run.sh --stage 2 --stop-stage 2"
+                )
+            scps.append(entries)
+        return CachedFeatures(scps)
+
+
+class CachedFeatures:
+    """Features by utterance. Safe in threads and in the workers of a data loader.
+
+    Args:
+        scps: for each layer, utterance -> (ark, offset).
+    """
+
+    def __init__(self, scps: list[dict[str, tuple[str, int]]]):
+        self._scps = scps
+        self._reader = MatrixReader()
+
+    def __getitem__(self, utterance: str) -> np.ndarray:
+        """float32, shape (layers, frames, dimensions)."""
+        return np.stack([self._reader.read(*scp[utterance]) for scp in self._scps])
+
+
+class FeatureWriter:
+    """Writes the features of one job; a layer's part is opened when its first matrix comes."""
+
+    def __init__(self, cache: FeatureCache):
+        self._cache = cache
+        self._writers = {}
+
+    def write(self, utterance: str, layer: int, features: np.ndarray) -> None:
+        """Add one matrix, shape (frames, dimensions).
+
+        Raises:
+            AsvtkError: it is not finite (it is not written), or the disk is full.
+        """
+        if not np.isfinite(features).all():
+            raise AsvtkError(
+                f"{utterance}, layer {layer}: the features are not finite (nan or inf) and were not "
+                "written; look at the audio, and at the weights and precision of the front-end"
+            )
+        if layer not in self._writers:
+            self._writers[layer] = _open_part(self._cache.layer_folder(layer))
+        self._writers[layer].write(utterance, features)
+
+    def __enter__(self) -> "FeatureWriter":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        # Also after a fault: what other utterances gave is kept. If the disk is the fault, though,
+        # another try to write would only hide its message.
+        for writer in self._writers.values():
+            try:
+                writer.close()
+            except AsvtkError:
+                if kind is None:
+                    raise
+
+
+def _open_part(folder: Path) -> ArkWriter:
+    """Create the first part that no process has taken; creating it is what takes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in _count_from(1):
+        try:
+            return ArkWriter(folder / f"part.{number:04d}.ark", folder / f"part.{number:04d}.scp")
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise AsvtkError(f"{folder}: cannot be written to: {error.strerror}") from error
+
+
+def _count_from(number: int) -> Iterator[int]:
+    while True:
+        yield number
+        number += 1
+
+
+@contextmanager
+def _locked(path: Path):
+    """One process at a time; the system drops the lock of a killed one."""
+    with open(path, "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,93 @@
+"""Linear-frequency cepstral coefficients, the baseline features of the ASVspoof 2019 database.
+
+20 ms Hamming windows every 10 ms, a 512-point spectrum, 20 triangular filters spaced evenly on the
+linear frequency axis up to 8 kHz, log10 filter energies, a DCT to 20 coefficients (the 0th
+included), and their first and second differences: 60 numbers a frame. Source: Sahidullah, Kinnunen
+and Hanilçi, "A comparison of features for synthetic speech detection", Interspeech 2015.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.fft import dct
+
+from asvtk.frontends.base import Crop, FrontEnd
+from asvtk.io.audio import SAMPLE_RATE
+
+__all__ = ["Lfcc", "LfccConfig"]
+
+
+@dataclass(frozen=True)
+class LfccConfig:
+    name = "lfcc"
+    coefficients: int = 20  # static coefficients; the features have three times as many numbers
+    filters: int = 20
+    window: int = 320  # samples: 20 ms
+    shift: int = 160  # samples: 10 ms
+    fft: int = 512
+    preemphasis: float = 0.97
+    crop: Crop = field(default_factory=Crop)
+
+    def __post_init__(self):
+        if not 1 <= self.coefficients <= self.filters:
+            raise ValueError("coefficients must lie between 1 and the number of filters")
+        if not 1 <= self.shift <= self.window <= self.fft:
+            raise ValueError("expected 1 <= shift <= window <= fft")
+
+
+class Lfcc(FrontEnd):
+    label = "lfcc"
+    layers = (0,)
+    batch_size = 16
+
+    def __init__(self, config: LfccConfig, device: str = "cpu"):
+        self.config = config  # the device is not used: this is a few products of small matrices
+        self.crop = config.crop
+        self._window = np.hamming(config.window).astype(np.float32)
+        self._filters = _linear_filters(config.filters, config.fft).astype(np.float32)
+
+    def describe(self) -> dict:
+        config = self.config
+        return {
+            "front-end": "LFCC with first and second differences",
+            "static coefficients": config.coefficients,
+            "filters": config.filters,
+            "window, shift, FFT (samples)": [config.window, config.shift, config.fft],
+            "pre-emphasis": config.preemphasis,
+            "crop (samples)": self.crop.samples,
+            "shorter utterances are repeated": self.crop.repeat,
+            "implementation": 1,
+        }
+
+    def prepare(self, audio: np.ndarray) -> np.ndarray:
+        audio = self.crop(audio)
+        short = self.config.window - len(audio)
+        return np.pad(audio, (0, short)) if short > 0 else audio
+
+    def extract(self, batch: np.ndarray, layers: tuple[int, ...]) -> dict[int, np.ndarray]:
+        config = self.config
+        emphasised = batch.copy()
+        emphasised[:, 1:] -= config.preemphasis * batch[:, :-1]
+        frames = np.lib.stride_tricks.sliding_window_view(emphasised, config.window, axis=1)
+        frames = frames[:, :: config.shift] * self._window
+        power = np.abs(np.fft.rfft(frames, config.fft)) ** 2
+        energies = np.log10(power @ self._filters + np.finfo(np.float32).eps)
+        static = dct(energies, type=2, norm="ortho", axis=-1)[..., : config.coefficients]
+        delta = _difference(static)
+        features = np.concatenate([static, delta, _difference(delta)], axis=-1)
+        return {0: features.astype(np.float32)}
+
+
+def _linear_filters(count: int, fft: int) -> np.ndarray:
+    """Triangles whose feet are the neighbours' peaks; shape (fft // 2 + 1, count)."""
+    peaks = np.linspace(0, SAMPLE_RATE / 2, count + 2)
+    bins = np.arange(fft // 2 + 1)[:, None] * SAMPLE_RATE / fft
+    rising = (bins - peaks[:-2]) / (peaks[1:-1] - peaks[:-2])
+    falling = (peaks[2:] - bins) / (peaks[2:] - peaks[1:-1])
+    return np.maximum(0, np.minimum(rising, falling))
+
+
+def _difference(features: np.ndarray) -> np.ndarray:
+    """next frame - previous frame, the first and last frame standing in for what lies outside."""
+    padded = np.concatenate([features[:, :1], features, features[:, -1:]], axis=1)
+    return padded[:, 2:] - padded[:, :-2]

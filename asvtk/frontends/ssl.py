@@ -1,0 +1,167 @@
+"""Frozen self-supervised models through transformers: WavLM, wav2vec 2.0 / XLS-R, HuBERT.
+
+Layer 0 is what enters the transformer, layer n the output of its n-th block: the ``hidden_states``
+of transformers. Large models, pre-trained on normalised speech, get zero mean and unit variance per
+utterance; Base models, pre-trained on raw samples, do not.
+
+torch and transformers take seconds to import, so only the functions that need them do.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from asvtk.frontends.base import Crop, FrontEnd
+from asvtk.io.errors import AsvtkError
+from asvtk.io.stamps import file_digest
+
+__all__ = ["Ssl", "SslConfig"]
+
+ARCHITECTURES = ("wavlm", "wav2vec2", "hubert")
+
+
+@dataclass(frozen=True)
+class SslConfig:
+    name = "ssl"
+    model: str  # a Hugging Face name such as microsoft/wavlm-large, or a local directory
+    layers: Literal["all"] | tuple[int, ...] = "all"  # hidden states to use, 0 = input of the transformer
+    batch_size: int = 8
+    crop: Crop = field(default_factory=Crop)
+
+
+class Ssl(FrontEnd):
+    """A transformers model with its weights frozen.
+
+    Raises:
+        AsvtkError: the model cannot be found, is no speech model we know, or lacks a layer.
+    """
+
+    def __init__(self, config: SslConfig, device: str = "cpu"):
+        from transformers import AutoConfig
+
+        self.crop = config.crop
+        self.batch_size = config.batch_size
+        self._device = device
+        self._folder = _find_model(config.model)
+        architecture = AutoConfig.from_pretrained(self._folder)
+        if architecture.model_type not in ARCHITECTURES:
+            raise AsvtkError(
+                f"{config.model}: is a {architecture.model_type!r} model; "
+                f"expected one of {', '.join(ARCHITECTURES)}"
+            )
+        depth = architecture.num_hidden_layers
+        self.layers = tuple(range(depth + 1)) if config.layers == "all" else tuple(sorted(set(config.layers)))
+        for layer in self.layers:
+            if not 0 <= layer <= depth:
+                raise AsvtkError(
+                    f"frontend.layers: layer {layer} does not exist: {config.model} has {depth} layers "
+                    f"(0 = input of the transformer, 1 ... {depth})"
+                )
+        self.label = Path(config.model).name
+        self._normalise = _wants_normalised_input(self._folder, architecture)
+        self._shortest = _receptive_field(architecture)
+        self._model = None  # loaded at the first extraction: describing it needs only its files
+
+    def describe(self) -> dict:
+        return {
+            "front-end": "self-supervised model, frozen",
+            "model": self.label,
+            "weights": {path.name: file_digest(path) for path in _weight_files(self._folder)},
+            "zero mean, unit variance per utterance": self._normalise,
+            "crop (samples)": self.crop.samples,
+            "shorter utterances are repeated": self.crop.repeat,
+            "precision": "float32",
+            "implementation": 1,
+        }
+
+    def prepare(self, audio: np.ndarray) -> np.ndarray:
+        if self._normalise:
+            real = audio[: self.crop.samples]  # the statistics of what is heard, not of its repetitions
+            audio = (audio - real.mean()) / np.sqrt(real.var() + 1e-7)
+        audio = self.crop(audio)
+        short = self._shortest - len(audio)
+        return np.pad(audio, (0, short)) if short > 0 else audio
+
+    def extract(self, batch: np.ndarray, layers: tuple[int, ...]) -> dict[int, np.ndarray]:
+        if self._model is None:
+            self._model = _load_frozen(self._folder, self._device)
+        import torch
+
+        with torch.inference_mode():
+            states = self._model(
+                torch.from_numpy(batch).to(self._device), output_hidden_states=True
+            ).hidden_states
+        return {layer: states[layer].float().cpu().numpy() for layer in layers}
+
+
+def _find_model(name: str) -> Path:
+    """A local directory, or the local copy of a Hugging Face repository (fetched if need be)."""
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise AsvtkError(f"{folder}: holds no config.json; expected what save_pretrained() writes")
+        return folder
+    # A path that is not there must not be looked up on the hub under its own name.
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise AsvtkError(f"frontend.model: {name}: no such directory")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "pytorch_model*.bin"]))
+    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise AsvtkError(
+            f"frontend.model: {name}: neither a local directory nor to be had from the Hugging Face hub "
+            f"({type(error).__name__}); without a network, give a directory that save_pretrained() wrote"
+        ) from error
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
+        if files := sorted(folder.glob(pattern)):
+            return files
+    raise AsvtkError(f"{folder}: holds no weights (model.safetensors or pytorch_model.bin)")
+
+
+def _wants_normalised_input(folder: Path, architecture) -> bool:
+    """As the model's own preprocessor says; without one, by the kind of its feature encoder.
+
+    Models with a layer-normalised encoder (Large, XLS-R) were pre-trained on normalised input.
+    """
+    preprocessor = folder / "preprocessor_config.json"
+    if preprocessor.is_file():
+        return bool(json.loads(preprocessor.read_text()).get("do_normalize", True))
+    return architecture.feat_extract_norm == "layer"
+
+
+def _receptive_field(architecture) -> int:
+    """Fewest samples that give one frame."""
+    samples = 1
+    for kernel, stride in zip(
+        reversed(architecture.conv_kernel), reversed(architecture.conv_stride), strict=True
+    ):
+        samples = (samples - 1) * stride + kernel
+    return samples
+
+
+def _load_frozen(folder: Path, device: str):
+    """Load in float32 and evaluation mode: no dropout, no layer drop, no SpecAugment."""
+    import torch
+    from transformers import AutoModel
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    try:
+        model, report = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    except (OSError, RuntimeError) as error:
+        raise AsvtkError(f"{folder}: the weights cannot be loaded: {error}") from error
+    if report["missing_keys"] or report.get("mismatched_keys"):
+        lost = [*report["missing_keys"], *report.get("mismatched_keys", [])]
+        raise AsvtkError(
+            f"{folder}: the weights are not those of the architecture in config.json; missing: "
+            + ", ".join(map(str, lost[:3]))
+        )
+    return model.eval().requires_grad_(False).to(device)

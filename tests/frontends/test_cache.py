@@ -1,0 +1,144 @@
+"""The cache: nothing twice, nothing half, nothing of other audio."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tiny_corpus import write_tiny_corpus
+
+from asvtk.corpora.asvspoof2019_la import prepare_split
+from asvtk.frontends.base import Crop, FrontEnd
+from asvtk.frontends.cache import FeatureCache, FeatureWriter
+from asvtk.frontends.extraction import extract_missing
+from asvtk.io.errors import AsvtkError
+
+
+class Spy(FrontEnd):
+    """Layer n of an utterance is its first samples times n; counts what it is asked for."""
+
+    label, batch_size, crop = "spy", 4, Crop(1000)
+
+    def __init__(self, *layers):
+        self.layers = layers
+        self.asked = []
+        self.fail_after = None
+
+    def describe(self):
+        return {"front-end": "spy"}
+
+    def prepare(self, audio):
+        return self.crop(audio)
+
+    def extract(self, batch, layers):
+        if self.fail_after is not None and len(self.asked) >= self.fail_after:
+            raise KeyboardInterrupt
+        self.asked.append((len(batch), layers))
+        return {layer: batch[:, :20].reshape(-1, 5, 4) * layer for layer in layers}
+
+
+@pytest.fixture
+def data(tmp_path):
+    return prepare_split(write_tiny_corpus(tmp_path), "train", tmp_path / "data" / "train")
+
+
+@pytest.fixture
+def dump(tmp_path):
+    return tmp_path / "dump"
+
+
+def extract(dump, data, spy, jobs=1):
+    cache = FeatureCache(dump, spy, data.name)
+    cache.claim(data)
+    for job in range(1, jobs + 1):
+        extract_missing(cache, spy, data, job, jobs)
+    cache.join(data, spy.layers)
+    return cache
+
+
+@pytest.mark.parametrize("jobs", [1, 3, 20])
+def test_every_utterance_and_layer_is_there_whatever_the_jobs(dump, data, jobs):
+    spy = Spy(1, 2)
+    features = extract(dump, data, spy, jobs).open(data, (1, 2))
+    for utterance in data.utterances:
+        both = features[utterance]
+        assert both.shape == (2, 5, 4)
+        np.testing.assert_array_equal(both[1], 2 * both[0])
+    assert sum(count for count, _ in spy.asked) == 12
+
+
+def test_more_layers_compute_only_the_missing_ones(dump, data):
+    extract(dump, data, Spy(1, 2))
+    more = Spy(1, 2, 3)
+    extract(dump, data, more)
+    assert {layers for _, layers in more.asked} == {(3,)}
+    none = Spy(2, 3)
+    extract(dump, data, none)
+    assert none.asked == []
+
+
+def test_interrupted_job_goes_on_and_gives_the_same(dump, data, tmp_path):
+    expected = extract(tmp_path / "undisturbed", data, Spy(1)).open(data, (1,))
+    spy = Spy(1)
+    spy.fail_after = 2
+    cache = FeatureCache(dump, spy, data.name)
+    with pytest.raises(KeyboardInterrupt):
+        extract_missing(cache, spy, data, 1, 1)
+    assert len(cache.completed(1)) == 8
+    with pytest.raises(AsvtkError, match="4 of 12 utterances have no features: .*; run stage 2 again"):
+        cache.join(data, (1,))
+    rest = Spy(1)
+    found = extract(dump, data, rest).open(data, (1,))
+    assert rest.asked == [(4, (1,))]
+    for utterance in data.utterances:
+        np.testing.assert_array_equal(found[utterance], expected[utterance])
+
+
+def test_cut_scp_line_counts_as_not_written(dump, data):
+    cache = extract(dump, data, Spy(1))
+    (scp,) = cache.layer_folder(1).glob("part.*.scp")
+    scp.write_bytes(scp.read_bytes()[:-5])
+    assert list(cache.missing(data.utterances, (1,))) == [data.utterances[-1]]
+
+
+def test_moved_cache_is_joined_anew(dump, data, tmp_path):
+    extract(dump, data, Spy(1))
+    dump.rename(tmp_path / "moved")
+    spy = Spy(1)
+    features = extract(tmp_path / "moved", data, spy).open(data, (1,))
+    assert spy.asked == [] and features[data.utterances[0]].shape == (1, 5, 4)
+
+
+def test_features_of_other_audio_are_refused(dump, data):
+    extract(dump, data, Spy(1))
+    other = dataclasses.replace(data, num_samples={**data.num_samples, data.utterances[0]: 7})
+    with pytest.raises(
+        AsvtkError, match=f"holds features of other audio: {data.utterances[0]} had 8000 samples"
+    ):
+        FeatureCache(dump, Spy(1), data.name).claim(other)
+
+
+def test_no_features_says_to_run_stage_2(dump, data):
+    with pytest.raises(AsvtkError, match="no features of layer 1 .*; run stage 2 first") as error:
+        FeatureCache(dump, Spy(1), data.name).open(data, (1,))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_never_written(dump, data, value):
+    cache = FeatureCache(dump, Spy(1), data.name)
+    with (
+        pytest.raises(AsvtkError, match="LA_T_1, layer 3: the features are not finite"),
+        FeatureWriter(cache) as writer,
+    ):
+        writer.write("LA_T_0", 3, np.zeros((2, 2), np.float32))
+        writer.write("LA_T_1", 3, np.full((2, 2), value, np.float32))
+    assert list(cache.completed(3)) == ["LA_T_0"]
+
+
+def test_truncated_audio_is_named_and_the_rest_kept(dump, data, tmp_path):
+    path = tmp_path / "LA" / "ASVspoof2019_LA_train" / "flac" / f"{data.utterances[9]}.flac"
+    path.write_bytes(path.read_bytes()[:3000])
+    cache, spy = FeatureCache(dump, Spy(1), data.name), Spy(1)
+    with pytest.raises(AsvtkError, match=rf"{data.utterances[9]}\.flac: "):
+        extract_missing(cache, spy, data, 1, 1)
+    assert len(cache.completed(1)) == 8
