@@ -1,0 +1,1 @@
+"""Parts that systems are made of: scans, blocks, experts, pooling, losses."""
