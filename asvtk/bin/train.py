@@ -1,0 +1,69 @@
+"""Stage 3: train a head on cached features; the best epoch is chosen on dev.
+
+Killed, the same command goes on from the last checkpoint; finished, it does nothing.
+"""
+
+import shutil
+
+from asvtk.io.datadir import BONAFIDE, DataDirectory
+from asvtk.io.errors import AsvtkError
+from asvtk.io.stamps import read_stamp
+from asvtk.training.device import choose_device
+from asvtk.training.environment import write_environment
+from asvtk.training.experiment import Experiment, load_config
+from asvtk.training.trainer import train
+
+
+def add_arguments(parser):
+    parser.add_argument("--config", required=True, help="experiment configuration (YAML)")
+    parser.add_argument(
+        "--override", nargs="*", default=[], metavar="KEY=VALUE", help="change the configuration"
+    )
+    parser.add_argument("--exp", required=True, metavar="DIR", help="folder of the experiment")
+    parser.add_argument("--train-data", required=True, metavar="DIR", help="data directory to train on")
+    parser.add_argument(
+        "--dev-data", required=True, metavar="DIR", help="data directory to choose the epoch on"
+    )
+    parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
+    parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU (default 0)")
+    parser.add_argument("--force", action="store_true", help="throw away what was trained there")
+
+
+def run(args):
+    config = load_config(args.config, args.override)
+    device = choose_device(args.ngpu)
+    train_data, dev_data = _read_two_classes(args.train_data), _read_two_classes(args.dev_data)
+    experiment = Experiment(args.exp)
+    if args.force and experiment.folder.exists():
+        shutil.rmtree(experiment.checkpoints, ignore_errors=True)
+        for stale in ("config.yaml", "train.jsonl", ".train.done", "scores", "results.json", "RESULTS.md"):
+            _remove(experiment.folder / stale)
+    experiment.claim(config)
+    if stamp := read_stamp(experiment.done):
+        print(
+            f"{experiment.folder}: trained already, best epoch {stamp['best_epoch']}; --force trains it anew"
+        )
+        return
+    write_environment(experiment.folder / "environment.json", device)
+    progress = train(experiment, config, train_data, dev_data, args.dump, device)
+    print(
+        f"{experiment.folder}: best epoch {progress['best_epoch']} of {progress['epoch']}, "
+        f"dev EER {100 * progress['best_dev_eer']:.3f} %"
+    )
+
+
+def _read_two_classes(path) -> DataDirectory:
+    data = DataDirectory.read(path)
+    bonafide = sum(label == BONAFIDE for label in data.label.values())
+    if not 0 < bonafide < len(data.label):
+        raise AsvtkError(
+            f"{path}: {bonafide} of {len(data.label)} utterances are bona fide; both classes are needed"
+        )
+    return data
+
+
+def _remove(path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""From cached features to a trained experiment, and from that to scores."""

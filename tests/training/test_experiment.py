@@ -1,0 +1,83 @@
+"""Configurations of experiments, among them every one that a recipe ships."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from asvtk.io.config import to_mapping
+from asvtk.io.errors import AsvtkError
+from asvtk.models import build_detector
+from asvtk.training.device import choose_device
+from asvtk.training.experiment import Experiment, load_config
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIGS = sorted(REPOSITORY.glob("egs/*/conf/*.yaml"))
+
+
+def test_all_shipped_configs_are_found():
+    assert len(CONFIGS) == 3
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parts[-3]}/{path.name}")
+def test_shipped_config_builds_a_detector_that_scores(path):
+    config = load_config(path)
+    detector = build_detector(config.model, config.loss, layers=2, d_in=60).eval()
+    assert detector.score(torch.randn(2, 2, 25, 60), torch.tensor([25, 13])).isfinite().all()
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("frontend: {name: lfcc}\nmodel: {name: moe_mamba}\nloss: {name: oc_softmax}\n")
+    return path
+
+
+def test_resolved_config_means_the_same(config_file, tmp_path):
+    config = load_config(config_file, ["training.epochs=7", "frontend.crop.samples=1000"])
+    experiment = Experiment(tmp_path / "exp")
+    experiment.claim(config)
+    assert experiment.config() == config
+    assert to_mapping(config)["training"]["epochs"] == 7
+    experiment.claim(config)
+
+
+def test_folder_of_another_configuration_is_refused_with_the_difference(config_file, tmp_path):
+    experiment = Experiment(tmp_path / "exp")
+    experiment.claim(load_config(config_file))
+    with pytest.raises(
+        AsvtkError, match=r"(?s)another configuration:\s+training.epochs: 50 -> 7\n.*--tag.*--force"
+    ):
+        experiment.claim(load_config(config_file, ["training.epochs=7"]))
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("model.expert=8", "model: unknown key 'expert'; did you mean 'experts'"),
+        ("trainning.epochs=8", "unknown key 'trainning'; did you mean 'training'"),
+        ("frontend.name=lfc", "frontend.name: unknown 'lfc'; did you mean 'lfcc'"),
+        ("loss.name=crossentropy", "loss.name: unknown 'crossentropy'; valid are oc_softmax"),
+        ("training.warmup_epochs=50", "0 <= warmup_epochs < epochs"),
+    ],
+)
+def test_config_that_cannot_be_is_refused(config_file, override, message):
+    with pytest.raises(AsvtkError, match=message):
+        load_config(config_file, [override])
+
+
+def test_config_without_a_section_is_refused(config_file):
+    config_file.write_text("frontend: {name: lfcc}\n")
+    with pytest.raises(AsvtkError, match="the key 'model' is missing"):
+        load_config(config_file)
+
+
+def test_experiment_that_was_never_trained_says_stage_3(tmp_path):
+    with pytest.raises(AsvtkError, match="nothing was trained here; run stage 3 first"):
+        Experiment(tmp_path).config()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_gpu_that_is_not_there_is_no_reason_to_use_the_cpu():
+    with pytest.raises(AsvtkError, match="sees no GPU here; give --ngpu 0"):
+        choose_device(1)
