@@ -1,0 +1,58 @@
+"""Which trials belong to which row of a table: per attack, per kind of attack, per speaker ..."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from asvtk.io.strings import factorize
+
+__all__ = ["Group", "by_attack", "by_attack_group", "by_column"]
+
+
+class Group(NamedTuple):
+    """The trials that one row of a table compares: bool masks (n,) over all trials.
+
+    Spoofs differ by attack, bona fide speech does not: so a group of attacks is set against **all**
+    bona fide trials, as the official per-attack EER is.
+    """
+
+    bonafide: np.ndarray
+    spoof: np.ndarray
+
+
+def by_attack(attacks: np.ndarray, bonafide: np.ndarray) -> dict:
+    """``{attack id: Group}`` in the order of the ids; spoofs without an id (``-``) are in none.
+
+    Args:
+        attacks: strings (n,). bonafide: bool (n,).
+    """
+    names, codes = factorize(attacks)
+    groups = {name: Group(bonafide, ~bonafide & (codes == i)) for i, name in enumerate(names) if name != "-"}
+    return {name: group for name, group in groups.items() if group.spoof.any()}
+
+
+def by_attack_group(per_attack: dict, members: dict) -> dict:
+    """Merge groups of `by_attack` as ``members`` says, ``{name: attack ids}``; names without trials drop."""
+    merged = {}
+    for name, attacks in members.items():
+        parts = [per_attack[attack] for attack in attacks if attack in per_attack]
+        if parts:
+            merged[name] = Group(parts[0].bonafide, np.logical_or.reduce([part.spoof for part in parts]))
+    return merged
+
+
+def by_column(values: np.ndarray, bonafide: np.ndarray) -> dict:
+    """``{value: Group}`` for any column of a trial table, in the order of the values.
+
+    A value that both classes have (a speaker, a codec) restricts both. When bona fide and spoofed
+    trials share no value, the column tells of spoofs only (a vocoder), and its groups are set
+    against all bona fide trials.
+
+    Args:
+        values: strings (n,). bonafide: bool (n,).
+    """
+    names, codes = factorize(values)
+    masks = {name: codes == i for i, name in enumerate(names)}
+    if np.intersect1d(codes[bonafide], codes[~bonafide]).size:
+        return {name: Group(bonafide & mask, ~bonafide & mask) for name, mask in masks.items()}
+    return {name: Group(bonafide, mask) for name, mask in masks.items() if not (bonafide & mask).any()}

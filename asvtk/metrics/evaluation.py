@@ -1,0 +1,193 @@
+"""One call from scores to the object of ``results.json``."""
+
+from functools import partial
+
+import numpy as np
+
+from asvtk.io.errors import AsvtkError, listing
+from asvtk.io.scores import AsvScores, ScoreTable
+from asvtk.metrics import breakdown
+from asvtk.metrics.bootstrap import bootstrap_intervals, strata_of
+from asvtk.metrics.dcf import act_dcf, cllr, min_dcf
+from asvtk.metrics.eer import det_curve, eer, rocch_eer
+from asvtk.metrics.tdcf import asv_error_rates, legacy_weights, min_tdcf, revisited_weights
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    table: ScoreTable,
+    asv: AsvScores | None = None,
+    *,
+    kinds: dict | None = None,
+    known: dict | None = None,
+    by=(),
+    bootstrap: int = 0,
+    seed: int = 0,
+) -> dict:
+    """Evaluate labelled scores; higher = bona fide.
+
+    Args:
+        table: trials with scores and labels.
+        asv: scores of the speaker verification system of the **same** set; without them both
+            t-DCFs are null.
+        kinds: ``{attack: kind}``, for the table per kind.
+        known: ``{"known": attacks, "unknown": attacks}``, for the table of that name.
+        by: names of columns of ``table`` to break the EER down by.
+        bootstrap: number of resamples for 95 % intervals; 0 = no intervals.
+        seed: of the resampling.
+
+    Returns:
+        Plain Python values in full double precision, ready for `json`; rates in percent where the
+        name says so, else in [0, 1]. ``min_tdcf`` is the legacy form of 2019,
+        ``min_tdcf_revisited`` the form of 2021; null (None) where a value does not exist.
+        ``warnings`` lists in words what a reader should doubt.
+
+    Raises:
+        AsvtkError: no labels, one class only, or ASV scores of another set.
+    """
+    kinds = kinds or {}
+    _refuse_unusable(table)
+    # Sorted once: every later sort of a part of it is then a mere merge.
+    table = table.subset(np.argsort(table.scores))
+    groups = _groups(table, kinds, known, by)
+    _refuse_asv_of_another_set(table, asv, groups["per_attack"])
+    rates = None if asv is None else asv_error_rates(asv.target, asv.nontarget, asv.spoof)
+    statistics = {"eer_percent": _eer_percent}
+    if rates is not None:
+        statistics["min_tdcf"] = partial(min_tdcf, weights=legacy_weights(rates))
+        statistics["min_tdcf_revisited"] = partial(min_tdcf, weights=revisited_weights(rates))
+
+    bonafide, spoof = table.scores[table.bonafide], table.scores[~table.bonafide]
+    curve = det_curve(bonafide, spoof)
+    results = {
+        **_values(statistics, curve),
+        "eer_rocch_percent": 100 * rocch_eer(curve.frr, curve.far),
+        "min_dcf": min_dcf(curve.frr, curve.far),
+        "act_dcf": act_dcf(bonafide, spoof),
+        "cllr": cllr(bonafide, spoof),
+        "threshold": float(curve.thresholds[eer(curve.frr, curve.far)[1]]),
+        "n_bonafide": bonafide.size,
+        "n_spoof": spoof.size,
+        "C0_C1_C2": None,
+        "asv": None,
+    }
+    if rates is not None:
+        weights = revisited_weights(rates)
+        results["C0_C1_C2"] = [weights.c0, weights.c1, weights.c2]
+        results["asv"] = {**rates._asdict(), "p_miss_spoof": rates.p_miss_spoof}
+
+    for name, members in groups.items():
+        results[name] = {value: _row(statistics, table, group) for value, group in members.items()}
+    for attack, row in results["per_attack"].items():
+        row["kind"] = kinds.get(attack)
+    if bootstrap:
+        _add_intervals(results, table, groups, statistics, bootstrap, seed)
+    results["warnings"] = _warnings(table, results)
+    return results
+
+
+def _eer_percent(frr, far) -> float:
+    return 100 * eer(frr, far)[0]
+
+
+def _values(statistics: dict, curve) -> dict:
+    """The statistics of one DET curve; what cannot be computed is None."""
+    empty = dict.fromkeys(("eer_percent", "min_tdcf", "min_tdcf_revisited"))
+    return empty | {
+        name: statistic(curve.frr, curve.far) for name, statistic in statistics.items() if curve is not None
+    }
+
+
+def _row(statistics: dict, table: ScoreTable, group: breakdown.Group) -> dict:
+    bonafide, spoof = table.scores[group.bonafide], table.scores[group.spoof]
+    curve = det_curve(bonafide, spoof) if bonafide.size and spoof.size else None
+    return {**_values(statistics, curve), "n": spoof.size, "n_bonafide": bonafide.size}
+
+
+def _groups(table: ScoreTable, kinds: dict, known: dict | None, by) -> dict:
+    """Name of a table -> its groups of trials."""
+    per_attack = {} if table.attacks is None else breakdown.by_attack(table.attacks, table.bonafide)
+    attacks_of_kind = {}
+    for attack in per_attack:
+        if attack in kinds:
+            attacks_of_kind.setdefault(kinds[attack], []).append(attack)
+    groups = {
+        "per_attack": per_attack,
+        "per_kind": breakdown.by_attack_group(per_attack, attacks_of_kind),
+        "per_known": breakdown.by_attack_group(per_attack, known or {}),
+    }
+    for column in by:
+        if column not in table.columns:
+            raise AsvtkError(
+                f"{table.source}: no column {column!r} to break down by; there are: "
+                f"{listing(table.columns) or 'none; columns come from the protocol'}"
+            )
+        groups[f"per_{column}"] = breakdown.by_column(table.columns[column], table.bonafide)
+    return groups
+
+
+def _add_intervals(results, table, groups, statistics, resamples: int, seed: int) -> None:
+    rows = {"": results}
+    masks = {"": np.ones(table.scores.size, bool)}
+    for name in ("per_attack", "per_kind", "per_known"):  # of whole strata; a speaker may draw no trial
+        for value, group in groups[name].items():
+            rows[name, value] = results[name][value]
+            masks[name, value] = group.bonafide | group.spoof
+    strata = strata_of(table.bonafide, table.attacks)
+    intervals = bootstrap_intervals(
+        table.scores, table.bonafide, strata, masks, statistics, resamples=resamples, seed=seed
+    )
+    for key, of_row in intervals.items():
+        rows[key]["intervals"] = {statistic: list(ends) for statistic, ends in of_row.items()}
+    results["bootstrap"] = {"resamples": resamples, "seed": seed, "confidence": 0.95}
+
+
+def _refuse_unusable(table: ScoreTable) -> None:
+    if table.bonafide is None:
+        raise AsvtkError(
+            f"{table.source}: the scores carry no labels (bonafide or spoof); name the protocol, key or data "
+            "directory of these trials (--protocol or --data)"
+        )
+    n_bonafide = int(np.count_nonzero(table.bonafide))
+    if n_bonafide in (0, table.scores.size):
+        raise AsvtkError(
+            f"{table.source}: all {table.scores.size} trials are {'bona fide' if n_bonafide else 'spoof'}; "
+            "error rates need both classes. Is this the whole set?"
+        )
+
+
+def _refuse_asv_of_another_set(table: ScoreTable, asv: AsvScores | None, attacks) -> None:
+    if asv is not None and attacks and not asv.attacks & attacks.keys():
+        raise AsvtkError(
+            f"{asv.source} holds ASV scores of the attacks {listing(sorted(asv.attacks), 20)}, but "
+            f"{table.source} holds {listing(attacks, 20)}: these ASV scores belong to another set. A dev set "
+            "takes the dev ASV scores, an eval set the eval ones."
+        )
+
+
+def _warnings(table: ScoreTable, results: dict) -> list:
+    warnings = []
+    distinct = 1 + int(np.count_nonzero(np.diff(table.scores)))
+    if distinct == 1:
+        warnings.append(
+            f"all {table.scores.size} scores are equal ({table.scores[0]}): the system decides nothing. "
+            "The EER of 100 % is the official convention, which counts ties against the system."
+        )
+    elif results["eer_percent"] > 50:
+        warnings.append(
+            f"THE EER OF {results['eer_percent']:.2f} % IS WORSE THAN CHANCE: the scores look sign-flipped. "
+            "Higher must mean bona fide; if these scores mean the opposite, say --negate (or drop it)."
+        )
+    elif 2 * distinct < table.scores.size:
+        warnings.append(
+            f"only {distinct} different scores among {table.scores.size} trials: ties count against the "
+            "system. Saturated probabilities do this; score with logits, in full precision."
+        )
+    unnamed = 0 if table.attacks is None else np.count_nonzero(~table.bonafide & (table.attacks == "-"))
+    if unnamed and results["per_attack"]:
+        warnings.append(
+            f"{unnamed} of {results['n_spoof']} spoofs have no attack id (`-`): they count in the pooled "
+            "values and in no row per attack."
+        )
+    return warnings

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Time of a whole `asvtk evaluate`: 71,237 CM + 102,579 ASV trials, 13 per-attack EERs, both t-DCFs.
+
+  tools/bench/evaluate.py [--scores FILE --asv-scores FILE] [--runs N]
+
+Beside it, as processes of their own: `import numpy` alone, the floor under any such tool, and the
+metrics' definition transcribed plainly, line by line and threshold by threshold. The three take turns,
+so that a busy machine is equally busy for all; CPU time is what each computes meanwhile. Without files
+it makes trials of the official numbers in a temporary folder. Never run as a test.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+PLAIN = """
+import sys
+import numpy as np
+
+def rates(bonafide, spoof):
+    scores = np.concatenate([bonafide, spoof])
+    labels = np.concatenate([np.ones(len(bonafide)), np.zeros(len(spoof))])
+    labels = labels[np.argsort(scores, kind="mergesort")]
+    scores = np.sort(scores)
+    frr, far, rejected_bonafide, rejected_spoof = [0.0], [1.0], 0, 0
+    for label in labels:
+        rejected_bonafide += label == 1
+        rejected_spoof += label == 0
+        frr.append(rejected_bonafide / len(bonafide))
+        far.append(1 - rejected_spoof / len(spoof))
+    return np.array(frr), np.array(far), scores
+
+def eer(frr, far):
+    k = np.argmin(np.abs(frr - far))
+    return (frr[k] + far[k]) / 2, k
+
+cm = [line.split() for line in open(sys.argv[1])]
+asv = [line.split() for line in open(sys.argv[2])]
+bonafide = np.array([float(row[3]) for row in cm if row[2] == "bonafide"])
+spoof = np.array([float(row[3]) for row in cm if row[2] == "spoof"])
+target, nontarget, spoofed = (
+    np.array([float(row[2]) for row in asv if row[1] == key]) for key in ("target", "nontarget", "spoof")
+)
+frr, far, scores = rates(target, nontarget)
+threshold = scores[eer(frr, far)[1] - 1]
+p_miss, p_fa = np.mean(target < threshold), np.mean(nontarget >= threshold)
+p_fa_spoof = np.mean(spoofed >= threshold)
+c0 = 0.9405 * p_miss + 0.0095 * 10 * p_fa
+c1, c2 = 0.9405 - c0, 0.05 * 10 * p_fa_spoof
+
+def report(name, spoof):
+    frr, far, _ = rates(bonafide, spoof)
+    legacy = np.min(c1 * frr + c2 * far) / min(c1, c2)
+    revisited = np.min(c0 + c1 * frr + c2 * far) / (c0 + min(c1, c2))
+    print(name, 100 * eer(frr, far)[0], legacy, revisited)
+
+report("pooled", spoof)
+for attack in sorted({row[1] for row in cm if row[2] == "spoof"}):
+    report(attack, np.array([float(row[3]) for row in cm if row[1] == attack]))
+"""
+
+
+def make_trials(folder: Path):
+    """Score files of the official numbers of trials, with 16 and 8 digits a score as real ones have."""
+    rng = np.random.default_rng(0)
+    scores, asv_scores = folder / "scores.txt", folder / "asv.txt"
+    trials = [("-", "bonafide", 5.0)] * 7355
+    trials += [(f"A{i:02d}", "spoof", -5.0) for i in range(7, 20) for _ in range(4914)]
+    noise = rng.normal(scale=2.2, size=len(trials)).astype(np.float32).astype(float).tolist()
+    with open(scores, "w") as file:
+        for i in rng.permutation(len(trials)).tolist():
+            attack, key, mean = trials[i]
+            file.write(f"LA_E_{i:07d} {attack} {key} {mean + noise[i]!r}\n")
+    with open(asv_scores, "w") as file:
+        for key, mean, n in (("target", 10, 5370), ("nontarget", -20, 33327), ("spoof", 2, 63882)):
+            for i, score in enumerate(rng.normal(mean, 8, n)):
+                file.write(f"{f'A{7 + i % 13:02d}' if key == 'spoof' else 'bonafide'} {key} {score:.6f}\n")
+    return scores, asv_scores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scores", metavar="FILE", help="CM scores, not gzipped")
+    parser.add_argument("--asv-scores", metavar="FILE", help="ASV scores, not gzipped")
+    parser.add_argument("--runs", type=int, default=9, metavar="N", help="of each (default: %(default)s)")
+    args = parser.parse_args()
+    if bool(args.scores) != bool(args.asv_scores):
+        parser.error("--scores and --asv-scores go together")
+    with tempfile.TemporaryDirectory() as folder:
+        scores, asv = (args.scores, args.asv_scores) if args.scores else make_trials(Path(folder))
+        python, files = sys.executable, [str(scores), str(asv)]
+        ours = [python, "-m", "asvtk", "evaluate", "--scores", files[0], "--asv-scores", files[1]]
+        commands = {
+            "asvtk evaluate": ours,
+            "import numpy alone": [python, "-c", "import numpy"],
+            "plain transcription": [python, "-c", PLAIN, *files],
+        }
+        times = {name: [] for name in commands}
+        for _ in range(args.runs + 1):
+            for name, command in commands.items():
+                times[name].append(measure(command))
+    medians = {}
+    for name, pairs in times.items():
+        wall, cpu = zip(*pairs[1:], strict=True)  # the first run warms the file cache
+        medians[name] = statistics.median(wall)
+        print(
+            f"{name:<20} wall: median {medians[name]:.3f} s, fastest {min(wall):.3f} s; "
+            f"CPU: median {statistics.median(cpu):.3f} s, least {min(cpu):.3f} s; {args.runs} runs"
+        )
+    ratio = medians["plain transcription"] / medians["asvtk evaluate"]
+    print(f"asvtk evaluate is {ratio:.1f} times as fast as the plain transcription (medians of wall time)")
+
+
+def measure(command) -> tuple:
+    """Wall and CPU time of a process, in seconds."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"failed: {command}")
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    main()
