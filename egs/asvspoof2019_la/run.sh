@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# From the corpus to a results table, in numbered stages. Run it in a recipe's folder.
+#
+#   0 check the corpus    1 data directories    2 cache features
+#   3 train               4 score dev and eval  5 evaluate and report
+#
+# Each stage can be stopped, killed and run again on its own: it goes on where it was, and what is
+# finished is not done twice. Other recipes call this file; they bring their own conf/ and local/.
+set -euo pipefail
+
+stage=0
+stop_stage=5
+skip_stages=                        # such as "0 1"
+corpus=                             # the LA/ folder of the database
+config=conf/lfcc_moe_mamba.yaml     # front-end, model, loss, training
+override=                           # changes to the config: "training.epochs=10 model.experts=8"
+tag=                                # name of the experiment; empty: the config's
+seeds=                              # 1:3 trains seeds 1, 2, 3 as TAG_seed1 ...; empty: the config's own
+nj=4                                # jobs of stage 2, and readers of stage 1
+ngpu=auto                           # 0: CPU, 1: one GPU a job, auto: 1 where cuda_cmd finds one
+num_threads=1                       # CPU threads of a training or scoring job
+datadir=data                        # data directories
+dumpdir=dump                        # feature caches, shared by all experiments
+expdir=exp                          # experiments
+force=false                         # do again what is finished
+
+help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder, such as egs/asvspoof2019_la)
+
+  --corpus DIR          the LA/ folder of the database (default: '$corpus')
+  --config FILE.yaml    front-end, model, loss, training (default: $config)
+  --override 'K=V ...'  changes to the config, such as 'training.epochs=10 model.experts=8'
+  --tag NAME            name of the experiment in $expdir/ (default: the config's name)
+  --seeds A:B           train every seed from A to B, as TAG_seedA ... (default: the config's own, as TAG)
+  --stage N --stop-stage N --skip-stages 'N ...'    which stages (default: $stage to $stop_stage)
+  --nj N                jobs of stage 2 (default: $nj)
+  --ngpu auto|0|1       GPUs of each job of stages 2, 3, 4 (default: $ngpu)
+  --num-threads N       CPU threads of a training or scoring job (default: $num_threads)
+  --datadir DIR --dumpdir DIR --expdir DIR          (default: $datadir, $dumpdir, $expdir)
+  --force true          do again what is finished (default: $force)
+
+stages: 0 check the corpus, 1 data directories, 2 cache features, 3 train, 4 score, 5 evaluate and report.
+cmd.sh says where jobs run."
+
+arguments=("$@")
+if [ ! -e path.sh ] || [ ! -e cmd.sh ]; then
+    echo "$0: there is no path.sh and cmd.sh here; run it in a recipe's folder: cd egs/asvspoof2019_la" >&2
+    exit 2
+fi
+. ./path.sh
+. ./cmd.sh
+. parse_options.sh
+if [ $# -ne 0 ]; then
+    printf '%s: %s: not an option; --help lists them\n' "$0" "$1" >&2
+    exit 2
+fi
+
+log() { printf '%(%Y-%m-%dT%H:%M:%S)T %s\n' -1 "$*"; }
+
+# Is it this stage's turn?
+stage() {
+    if [ "$1" -lt "$stage" ] || [ "$1" -gt "$stop_stage" ] || [[ " $skip_stages " == *" $1 "* ]]; then
+        return 1
+    fi
+    log "stage $1: $2"
+}
+
+if [ "$ngpu" = auto ]; then
+    case $cuda_cmd in
+        # On this machine one can look; a cluster's submitting host need not have what its nodes have.
+        run.p[ly]*) if nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then ngpu=1; else ngpu=0; fi ;;
+        *) ngpu=1 ;;
+    esac
+    log "ngpu: $ngpu"
+fi
+
+[ -n "$tag" ] || tag=$(basename "$config" .yaml)
+# With several seeds, SEED stands for each of them in the launcher's JOB=1:n manner.
+if [ -n "$seeds" ]; then
+    if [[ ! $seeds =~ ^[0-9]+(:[0-9]+)?$ ]]; then
+        echo "$0: --seeds '$seeds': expected A:B or one number" >&2
+        exit 2
+    fi
+    range=("SEED=$seeds")
+    exp=$expdir/${tag}_seedSEED
+    seed=seed=SEED
+else
+    range=()
+    exp=$expdir/$tag
+    seed=
+fi
+experiments=()
+for number in $(seq "${seeds%%:*}" "${seeds##*:}" 2>/dev/null || echo SEED); do
+    experiments+=("${exp//SEED/$number}")
+done
+if [ "$force" = true ]; then again=(--force); else again=(); fi
+
+# A mistake in the configuration shows now and not after hours of features.
+if [ "$stage" -le 3 ]; then
+    asvtk config "$config" --override $override >/dev/null
+fi
+
+if stage 0 "corpus $corpus"; then
+    local/get_corpus.sh "$corpus" "$nj"
+fi
+
+if stage 1 "data directories -> $datadir"; then
+    asvtk prepare "$corpus" "$datadir" --nj "$nj" "${again[@]}"
+    asvtk validate --no-wav "$datadir"/{train,dev,eval}
+fi
+
+if stage 2 "features -> $dumpdir"; then
+    for set in train dev eval; do
+        extract=(--config "$config" --override $override --data "$datadir/$set" --dump "$dumpdir" --nj "$nj")
+        missing=$(asvtk extract begin "${extract[@]}" "${again[@]}")
+        if [ "$missing" -gt 0 ]; then
+            $cuda_cmd --gpu "$ngpu" JOB=1:"$nj" "$dumpdir/log/extract_$set.JOB.log" \
+                asvtk extract job "${extract[@]}" --job JOB --ngpu "$ngpu"
+        fi
+        asvtk extract join "${extract[@]}"
+    done
+fi
+
+if stage 3 "train -> ${experiments[*]}"; then
+    for folder in "${experiments[@]}"; do
+        mkdir -p "$folder"
+        {
+            echo '#!/usr/bin/env bash'
+            echo '# Runs this experiment from training on; what is finished is not done twice.'
+            printf 'cd %q && exec %q' "$PWD" "$0"
+            printf ' %q' "${arguments[@]}" --stage 3 --stop-stage 5
+            echo ' "$@"'
+        } >"$folder/run.sh"
+        chmod +x "$folder/run.sh"
+    done
+    log "follow it: tail -f $exp/log/train.log"
+    $cuda_cmd --gpu "$ngpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/train.log" \
+        asvtk train --config "$config" --override $override $seed --exp "$exp" --dump "$dumpdir" \
+        --train-data "$datadir/train" --dev-data "$datadir/dev" --ngpu "$ngpu" "${again[@]}"
+fi
+
+if stage 4 "score dev and eval"; then
+    $decode_cmd --gpu "$ngpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/score.log" \
+        asvtk score --exp "$exp" --dump "$dumpdir" --data "$datadir/dev" "$datadir/eval" --ngpu "$ngpu" "${again[@]}"
+fi
+
+if stage 5 "evaluate -> ${experiments[*]}"; then
+    asvtk evaluate --exp "${experiments[@]}" --data-root "$datadir" --summary "$expdir/RESULTS_$tag.md"
+fi
+
+log "Successfully finished. [elapsed=${SECONDS}s]"

@@ -1,0 +1,211 @@
+"""The recipe as a user runs it: ./run.sh, killed, resumed, misused."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from tiny_corpus import write_tiny_corpus
+
+RECIPE = Path(__file__).parents[2] / "egs" / "asvspoof2019_la"
+SMALL = (
+    "model.d_model=16 model.blocks=1 model.d_state=4 model.d_expert=16 model.d_embedding=8 training.epochs=3 "
+    "training.batch_size=4 frontend.crop.samples=6000"
+)
+
+
+class Recipe:
+    """``./run.sh`` on a tiny corpus, with everything it makes in one folder."""
+
+    def __init__(self, folder, corpus):
+        self.folder, self.corpus = folder, corpus
+        self.folders = {
+            name: str(folder / name.removesuffix("dir")) for name in ("datadir", "dumpdir", "expdir")
+        }
+
+    def command(self, **options):
+        options = (
+            {"corpus": self.corpus, "override": SMALL, "ngpu": 0, "nj": 2, "tag": "tiny"}
+            | self.folders
+            | options
+        )
+        words = [
+            word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))
+        ]
+        return ["./run.sh", *words]
+
+    def run(self, **options):
+        return subprocess.run(
+            self.command(**options), cwd=RECIPE, capture_output=True, text=True, timeout=300
+        )
+
+    def start(self, **options):
+        return subprocess.Popen(
+            self.command(**options),
+            cwd=RECIPE,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def scores(self, tag="tiny"):
+        return {path.name: path.read_text() for path in (self.folder / "exp" / tag / "scores").glob("*.txt")}
+
+
+def kill(process):
+    """kill -9 for the script and everything it started, the jobs' own process groups included."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = {int(child): int(parent) for child, parent in (line.split() for line in listed.splitlines())}
+
+    def descends(pid):
+        while pid in parents:
+            if pid == process.pid:
+                return True
+            pid = parents[pid]
+        return False
+
+    for pid in [pid for pid in parents if descends(pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_tiny_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, corpus):
+    recipe = Recipe(tmp_path_factory.mktemp("recipe"), corpus)
+    answer = recipe.run()
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    recipe.said = answer.stdout + answer.stderr
+    return recipe
+
+
+@pytest.fixture
+def recipe(tmp_path, corpus):
+    return Recipe(tmp_path, corpus)
+
+
+def test_one_command_ends_with_results(finished):
+    assert (
+        "Successfully finished." in finished.said
+        and "note: not the official ASVspoof 2019 LA" in finished.said
+    )
+    exp = finished.folder / "exp" / "tiny"
+    results = json.loads((exp / "results.json").read_text())
+    assert results["eval"]["n_bonafide"] == 5 and set(results["eval"]["per_attack"]) == {
+        f"A{n:02d}" for n in range(7, 12)
+    }
+    for name in ("config.yaml", "environment.json", "run.sh", "train.jsonl", "RESULTS.md"):
+        assert (exp / name).exists()
+    utterance, attack, key, score = finished.scores()["eval.txt"].splitlines()[1].split()
+    assert (utterance, attack, key) == ("LA_E_1000037", "A07", "spoof") and -1.01 < float(score) < 1.01
+    assert (
+        "git revision" in (exp / "RESULTS.md").read_text()
+        and "asvtk evaluate" in (exp / "RESULTS.md").read_text()
+    )
+
+
+def test_finished_stages_are_not_done_again(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")}
+    checkpoint = finished.folder / "exp" / "tiny" / "checkpoints" / "last.safetensors"
+    changed = checkpoint.stat().st_mtime_ns
+    answer = finished.run()
+    assert answer.returncode == 0 and "0 to compute" in answer.stderr
+    assert {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")} == before
+    assert checkpoint.stat().st_mtime_ns == changed
+
+
+def test_scoring_and_evaluation_alone(finished):
+    scores = finished.scores()
+    answer = finished.run(stage=4, stop_stage=5, force="true")
+    assert answer.returncode == 0 and finished.scores() == scores
+    assert "stage 4" in answer.stdout and "stage 5" in answer.stdout and "stage 3" not in answer.stdout
+
+
+def test_generated_script_runs_the_experiment_again(finished):
+    answer = subprocess.run([finished.folder / "exp" / "tiny" / "run.sh"], capture_output=True, text=True)
+    assert answer.returncode == 0 and "stage 2" not in answer.stdout and "stage 5" in answer.stdout
+
+
+def test_second_experiment_computes_no_feature_again(finished):
+    arks = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")}
+    answer = finished.run(tag="other", override=SMALL + " model.experts=3")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.count("0 to compute") == 3
+    assert {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")} == arks
+    assert finished.scores("other") != finished.scores()
+
+
+def test_several_seeds_are_several_experiments_and_one_table(finished):
+    answer = finished.run(seeds="1:2", tag="seeds")
+    assert answer.returncode == 0, answer.stderr
+    assert finished.scores("seeds_seed1") == finished.scores() != finished.scores("seeds_seed2")
+    assert "mean ± sd" in (finished.folder / "exp" / "RESULTS_seeds.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "sign",
+    ["dump/*/train/layer_00/part.0001.scp", "exp/tiny/checkpoints/last.safetensors"],
+    ids=["stage 2", "stage 3"],
+)
+def test_killed_in_a_stage_the_same_command_finishes_with_the_same_scores(recipe, finished, sign):
+    process = recipe.start()
+    deadline = time.monotonic() + 120
+    while not list(recipe.folder.glob(sign)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    kill(process)
+    assert not (recipe.folder / "exp" / "tiny" / "results.json").exists()
+    answer = recipe.run()
+    assert answer.returncode == 0, answer.stderr
+    assert recipe.scores() == finished.scores()
+
+
+@pytest.mark.parametrize(
+    "options, status, message",
+    [
+        ({"corpus": "/none"}, 1, "'/none' holds no ASVspoof2019_LA_cm_protocols"),
+        ({"config": "conf/none.yaml"}, 1, "conf/none.yaml: no such configuration"),
+        ({"override": "model.expert=3"}, 1, "unknown key 'expert'; did you mean 'experts'"),
+        ({"override": "frontend.name=ssl frontend.model=/none"}, 1, "/none: no such directory"),
+        ({"stage": 3, "tag": "new", "dumpdir": "/tmp/asvtk_none"}, 1, "no features .* run stage 2 first"),
+        ({"stage": 3, "datadir": "/tmp/asvtk_none"}, 1, "no such data directory; run stage 1 first"),
+        ({"stage": 4, "tag": "none"}, 1, "nothing was trained here; run stage 3 first"),
+        ({"stage": 5, "tag": "none"}, 1, "run stage 4"),
+        ({"stag": 3}, 1, "invalid option"),
+        ({"seeds": "one"}, 2, "expected A:B or one number"),
+        ({"stage": 3, "override": SMALL + " training.epochs=9"}, 1, "training.epochs: 3 -> 9"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_misuse_is_one_clear_message(finished, options, status, message):
+    answer = finished.run(**options)
+    assert answer.returncode == status
+    assert re.search(message, answer.stdout + answer.stderr), answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_gpu_that_is_not_there_is_refused(finished):
+    answer = finished.run(stage=3, tag="gpu", ngpu=1)
+    assert answer.returncode == 1 and "GPU" in answer.stderr
+
+
+def test_help_lists_every_option():
+    answer = subprocess.run(["./run.sh", "--help"], cwd=RECIPE, capture_output=True, text=True)
+    assert answer.returncode == 0
+    for option in ("stage", "stop-stage", "skip-stages", "corpus", "config", "tag", "nj", "ngpu", "force"):
+        assert f"--{option}" in answer.stderr
+
+
+def test_run_elsewhere_says_where(tmp_path):
+    answer = subprocess.run([RECIPE / "run.sh"], cwd=tmp_path, capture_output=True, text=True)
+    assert answer.returncode == 2 and "cd egs/asvspoof2019_la" in answer.stderr
