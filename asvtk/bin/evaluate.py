@@ -78,7 +78,7 @@ def _evaluate_scores(args) -> None:
     protocol = read_protocol(args.protocol) if args.protocol else None
     table = _read(args.scores, args, protocol, args.negate)
     asv = read_asv_scores(args.asv_scores) if args.asv_scores else None
-    results = _evaluate(table, asv, facts, args)
+    results = _evaluate(table, asv, facts, args, _kinds(args.protocol))
     results |= {"scores": args.scores, "asv_scores": args.asv_scores, "negated": args.negate}
     if args.operating_point:
         results["operating_points"] = {
@@ -101,15 +101,11 @@ def _evaluate_scores(args) -> None:
 
 
 def _evaluate_experiments(args) -> None:
-    import datetime
-    import shlex
-
     from asvtk.io.atomic import write_text
     from asvtk.report.markdown import environment, experiment_page, summary_page
 
     facts = load_facts()
-    command = shlex.join(["asvtk", *sys.argv[1:]])
-    about = environment(command, _git_revision(), datetime.date.today().isoformat())
+    about = environment()
     experiments = {}
     for folder in map(Path, args.exp):
         results = {}
@@ -119,7 +115,7 @@ def _evaluate_experiments(args) -> None:
                 continue
             protocol = read_protocol(data) if (data / "utt2label").exists() else None
             asv = read_asv_scores(data / "asv_scores") if (data / "asv_scores").exists() else None
-            results[name] = _evaluate(_read(scores, args, protocol), asv, facts, args)
+            results[name] = _evaluate(_read(scores, args, protocol), asv, facts, args, _kinds(data))
         if not results:
             raise AsvtkError(
                 f"{folder}/scores: neither dev.txt nor eval.txt; run stage 4 (asvtk score) first"
@@ -155,7 +151,17 @@ def _read(path, args, protocol, negate: bool = False) -> ScoreTable:
     return table
 
 
-def _evaluate(table: ScoreTable, asv, facts: dict, args) -> dict:
+def _kinds(data) -> dict | None:
+    """What a data directory says of its attacks; a corpus in the official layout may have others."""
+    path = Path(data or "") / "attack2kind"
+    if not path.is_file():
+        return None
+    from asvtk.io.tables import read_table
+
+    return read_table(path)
+
+
+def _evaluate(table: ScoreTable, asv, facts: dict, args, kinds: dict | None) -> dict:
     """Evaluate with what is known of the database that the utterances belong to."""
     prefixes = prefixes_of(facts, table.utterances)
     known_database, split = prefixes is not None, split_of(facts, prefixes)
@@ -164,10 +170,12 @@ def _evaluate(table: ScoreTable, asv, facts: dict, args) -> dict:
         table.attacks = rename_attacks(facts, table.attacks)
     if split and asv is not None:
         _refuse_other_set(table, asv, facts, split)
+    if kinds is None and known_database:
+        kinds = {attack: of["kind"] for attack, of in facts["attacks"].items()}
     results = evaluate(
         table,
         asv,
-        kinds={attack: of["kind"] for attack, of in facts["attacks"].items()} if known_database else None,
+        kinds=kinds,
         known=facts["groupings"][args.grouping] if known_database else None,
         by=args.by,
         bootstrap=args.bootstrap,
@@ -241,17 +249,3 @@ def _write_json(path, value) -> None:
     from asvtk.io.atomic import write_text
 
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _git_revision() -> str | None:
-    """Revision of the source that runs, with ``+`` when it was changed since."""
-    import subprocess
-
-    def git(*command) -> str:
-        here = ["git", "-C", str(Path(__file__).parent), *command]
-        return subprocess.run(here, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

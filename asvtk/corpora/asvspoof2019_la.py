@@ -5,7 +5,8 @@
     LA/ASVspoof2019_LA_asv_scores/ASVspoof2019.LA.asv.{dev,eval}.gi.trl.scores.txt      (optional)
 
 A protocol line is ``SPEAKER UTTERANCE - ATTACK KEY``. Any corpus in this layout is taken, whatever
-its counts. Source: Wang et al., "ASVspoof 2019: A large-scale public database of synthesized,
+its counts; one with other spoofing systems says so in ``attacks.tsv`` (columns attack, kind, system),
+in LA/ or beside it. Source: Wang et al., "ASVspoof 2019: A large-scale public database of synthesized,
 converted and replayed speech", Computer Speech & Language 64, 2020, arXiv 1911.01601.
 """
 
@@ -22,6 +23,7 @@ from asvtk.io.audio import count_samples
 from asvtk.io.datadir import BONAFIDE, LABELS, NO_ATTACK, DataDirectory
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.stamps import file_digest, read_stamp, write_stamp
+from asvtk.io.tables import write_table
 
 __all__ = ["SPLITS", "difference_from_official", "find_corpus", "prepare_split"]
 
@@ -88,6 +90,7 @@ def prepare_split(corpus: Path, split: str, out, jobs: int = 4, force: bool = Fa
     )
     (out / ".done").unlink(missing_ok=True)
     data.write()
+    write_table(out / "attack2kind", _attack_kinds(corpus, set(data.attack.values())))
     _copy_asv_scores(corpus, split, data)
     write_stamp(out / ".done", inputs)
     return data
@@ -179,6 +182,18 @@ def _count_all_samples(folder: Path, utterances: list[str], protocol: Path, jobs
             + more
         )
     return dict(zip(utterances, counts, strict=True))
+
+
+def _attack_kinds(corpus: Path, attacks: set[str]) -> dict[str, str]:
+    """attack -> TTS, VC, vocoder ..., by the corpus's own legend or else by the official database's."""
+    for legend in (corpus / "attacks.tsv", corpus.parent / "attacks.tsv"):
+        if legend.is_file():
+            rows = [line.split("\t") for line in legend.read_text(encoding="utf-8").splitlines()]
+            kinds = {row[0]: row[1] for row in rows if len(row) > 1}
+            break
+    else:
+        kinds = {attack: facts["kind"] for attack, facts in load_facts("asvspoof2019_la")["attacks"].items()}
+    return {attack: kinds[attack] for attack in attacks if attack in kinds}
 
 
 def _copy_asv_scores(corpus: Path, split: str, data: DataDirectory) -> None:

@@ -3,8 +3,8 @@
 ``wav.scp`` (path), ``utt2spk`` and ``spk2utt`` (the identity: official utterance ids stay as they
 are, and Kaldi's own tools, which want speaker-prefixed ids, still accept the directory),
 ``utt2speaker`` (the true speaker), ``utt2label`` (``bonafide`` | ``spoof``), ``utt2attack`` (``-``
-for bona fide) and ``utt2num_samples``. Beside them may stand ``asv_scores``, the scores of the ASV
-system that the t-DCF needs.
+for bona fide) and ``utt2num_samples``. Beside them may stand ``attack2kind`` (TTS, VC ...) and
+``asv_scores``, the scores of the ASV system that the t-DCF needs.
 """
 
 from dataclasses import dataclass

@@ -75,21 +75,19 @@ def summary_page(experiments: dict) -> str:
     return f"{CONVENTIONS}\n\n{table(header, rows)}\n"
 
 
-def environment(command: str, revision: str | None, date: str) -> dict:
-    """What one needs to know to repeat a result. Versions are read without importing the packages."""
-    from importlib import metadata  # slow to import, and only experiments need it
+def environment() -> dict:
+    """What one needs to know to repeat a result."""
+    import platform
+    from datetime import date
 
-    versions = {}
-    for package in ("asvtk", "torch", "numpy"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
+    from asvtk.io.environment import command_line, git_revision, package_versions  # slow to import
+
+    versions = {"python": platform.python_version(), **package_versions(("asvtk", "torch", "numpy"))}
     return {
-        "date": date,
-        "command": f"`{command}`",
-        "git revision": revision or "unknown (no git repository)",
-        "versions": ", ".join(f"{package} {version}" for package, version in versions.items()),
+        "date": date.today().isoformat(),
+        "command": f"`{command_line()}`",
+        "git revision": git_revision() or "unknown (no git repository)",
+        "versions": ", ".join(f"{name} {version or 'not installed'}" for name, version in versions.items()),
     }
 
 

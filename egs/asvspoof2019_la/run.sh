@@ -42,6 +42,7 @@ stages: 0 check the corpus, 1 data directories, 2 cache features, 3 train, 4 sco
 cmd.sh says where jobs run."
 
 arguments=("$@")
+export ASVTK_COMMAND="$0 $*"        # for the records of what was run
 if [ ! -e path.sh ] || [ ! -e cmd.sh ]; then
     echo "$0: there is no path.sh and cmd.sh here; run it in a recipe's folder: cd egs/asvspoof2019_la" >&2
     exit 2

@@ -8,6 +8,7 @@ from tiny_corpus import write_tiny_corpus
 
 from asvtk.bin.main import main
 from asvtk.io.datadir import DataDirectory, find_problems
+from asvtk.io.tables import read_table
 
 
 @pytest.fixture
@@ -54,6 +55,8 @@ def test_real_speech_corpus(shared_data, tmp_path):
     assert sorted(set(data.attack.values())) == ["-"] + [f"A{n:02d}" for n in range(7, 20)]
     assert len(data.asv_scores.read_text().splitlines()) == 102_579
     assert not DataDirectory.read(tmp_path / "train").asv_scores.exists()
+    # A08 is a TTS system in the official database; this corpus brings its own legend
+    assert read_table(tmp_path / "eval" / "attack2kind")["A08"] == "vocoder"
 
 
 def test_second_run_reads_no_audio(prepare, corpus):

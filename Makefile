@@ -1,0 +1,29 @@
+# Two commands on a fresh machine: make mini, make test. Each builds .venv when it is not there.
+
+PYTHON ?= python3
+VENV := .venv
+ENV := $(VENV)/.installed
+
+.PHONY: env mini test lint clean
+
+env: $(ENV)
+
+# Rebuilt when what is to be installed changes. pyworld is built from source against numpy and setuptools < 81.
+$(ENV): setup.py constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "asvtk needs Python 3.10 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[mini,report,test]'
+	touch $@
+
+mini: env  ## the whole recipe on a generated corpus
+	cd egs/mini && ./run.sh
+
+test: env  ## all tests
+	$(VENV)/bin/python -m pytest
+
+lint: env
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean:  ## what the mini recipe made; the environment stays
+	rm -rf egs/mini/corpus egs/mini/data egs/mini/dump egs/mini/exp
