@@ -38,10 +38,11 @@ def run(args):
     # Not the whole configuration: its other sections would have every job import torch.
     config = load_frontend_config(args.config, args.override)
     data = DataDirectory.read(args.data)
-    frontend = build_frontend(config, choose_device(args.ngpu))
+    # Only a job computes; the host that submits it need not have its GPU.
+    frontend = build_frontend(config, choose_device(args.ngpu) if args.action == "job" else "cpu")
     cache = FeatureCache(args.dump, frontend, data.name)
     if args.action == "begin":
-        _begin(cache, frontend, data, args.force)
+        _begin(cache, frontend, data, args.ngpu, args.force)
     elif args.action == "job":
         computed = extract_missing(cache, frontend, data, args.job, args.nj)
         print(f"{cache.folder}: job {args.job} of {args.nj}: features of {computed} utterances computed")
@@ -49,7 +50,7 @@ def run(args):
         cache.join(data, frontend.layers)
 
 
-def _begin(cache, frontend, data, force: bool) -> None:
+def _begin(cache, frontend, data, ngpu: int, force: bool) -> None:
     if force:
         shutil.rmtree(cache.folder, ignore_errors=True)
     cache.claim(data)
@@ -60,4 +61,4 @@ def _begin(cache, frontend, data, force: bool) -> None:
         f"utterances are cached, {missing} to compute",
         file=sys.stderr,
     )
-    print(missing)  # for the shell
+    print(missing, ngpu if frontend.uses_gpu else 0)  # for the shell

@@ -45,12 +45,14 @@ class FrontEnd(abc.ABC):
         layers: the layers it was asked for, in ascending order; a front-end without layers has
             the one layer 0.
         crop: how much of an utterance it hears.
+        uses_gpu: whether a GPU would help; if not, none is asked for.
         batch_size: how many utterances of equal length ``extract`` likes at once.
     """
 
     label: str
     layers: tuple[int, ...]
     crop: Crop
+    uses_gpu: bool
     batch_size: int = 1
 
     @abc.abstractmethod

@@ -38,6 +38,7 @@ class LfccConfig:
 class Lfcc(FrontEnd):
     label = "lfcc"
     layers = (0,)
+    uses_gpu = False
     batch_size = 16
 
     def __init__(self, config: LfccConfig, device: str = "cpu"):

@@ -39,6 +39,8 @@ class Ssl(FrontEnd):
         AsvtkError: the model cannot be found, is no speech model we know, or lacks a layer.
     """
 
+    uses_gpu = True
+
     def __init__(self, config: SslConfig, device: str = "cpu"):
         from transformers import AutoConfig
 

@@ -112,10 +112,12 @@ fi
 if stage 2 "features -> $dumpdir"; then
     for set in train dev eval; do
         extract=(--config "$config" --override $override --data "$datadir/$set" --dump "$dumpdir" --nj "$nj")
-        missing=$(asvtk extract begin "${extract[@]}" "${again[@]}")
+        answer=$(asvtk extract begin "${extract[@]}" --ngpu "$ngpu" "${again[@]}")
+        read -r missing gpus <<<"$answer"
         if [ "$missing" -gt 0 ]; then
-            $cuda_cmd --gpu "$ngpu" JOB=1:"$nj" "$dumpdir/log/extract_$set.JOB.log" \
-                asvtk extract job "${extract[@]}" --job JOB --ngpu "$ngpu"
+            if [ "$gpus" -gt 0 ]; then launcher=$cuda_cmd; else launcher=$train_cmd; fi
+            $launcher --gpu "$gpus" JOB=1:"$nj" "$dumpdir/log/extract_$set.JOB.log" \
+                asvtk extract job "${extract[@]}" --job JOB --ngpu "$gpus"
         fi
         asvtk extract join "${extract[@]}"
     done

@@ -16,7 +16,7 @@ from asvtk.io.errors import AsvtkError
 class Spy(FrontEnd):
     """Layer n of an utterance is its first samples times n; counts what it is asked for."""
 
-    label, batch_size, crop = "spy", 4, Crop(1000)
+    label, batch_size, crop, uses_gpu = "spy", 4, Crop(1000), False
 
     def __init__(self, *layers):
         self.layers = layers

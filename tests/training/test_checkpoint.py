@@ -16,6 +16,7 @@ def a_run(seed=0, width=4):
 
 
 def step(detector, optimiser):
+    optimiser.zero_grad()
     detector(torch.ones(2, 3) * torch.rand(2, 3)).square().sum().backward()
     optimiser.step()
 

@@ -328,7 +328,7 @@ def main() -> int:
     parser.add_argument(
         "--jobs", type=whole(1), default=os.cpu_count(), help="processes (default: all cores)"
     )
-    for split, count in (("train", 160), ("dev", 80), ("eval", 160)):
+    for split, count in (("train", 320), ("dev", 80), ("eval", 160)):
         parser.add_argument(
             f"--{split}", type=whole(1), default=count, metavar="N", help=f"utterances (default: {count})"
         )
