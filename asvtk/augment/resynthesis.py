@@ -27,7 +27,7 @@ __all__ = ["RESYNTHESES", "Resynthesis", "resynthesise"]
 
 
 class Resynthesis(NamedTuple):
-    """A method: ``kind`` is "vocoder" (the same voice) or "vc" (another voice, as voice conversion gives)."""
+    """A method: ``kind`` is "vocoder" (the same voice) or "VC" (another voice, as voice conversion gives)."""
 
     kind: str
     description: str
@@ -39,7 +39,7 @@ RESYNTHESES: dict[str, Resynthesis] = {
     "world": Resynthesis("vocoder", "WORLD, all parameters", world.world),
     "world_coded": Resynthesis("vocoder", "WORLD with coded envelope and aperiodicity", world.world_coded),
     "world_buzzy": Resynthesis("vocoder", "WORLD without aperiodicity", world.world_buzzy),
-    "world_conversion": Resynthesis("vc", "WORLD with F0 and formants moved", world.world_conversion),
+    "world_conversion": Resynthesis("VC", "WORLD with F0 and formants moved", world.world_conversion),
     "griffin_lim": Resynthesis("vocoder", "Griffin-Lim from a mel spectrogram", spectral.griffin_lim),
     "random_phase": Resynthesis("vocoder", "true magnitudes, random phases", spectral.random_phase),
     "zero_phase": Resynthesis("vocoder", "true magnitudes, zero phases", spectral.zero_phase),
@@ -52,7 +52,7 @@ RESYNTHESES: dict[str, Resynthesis] = {
         "vocoder", "minimum-phase cepstral filter, pulse/noise source", source_filter.homomorphic
     ),
     "lpc_conversion": Resynthesis(
-        "vc", "linear prediction residual, warped formants", source_filter.lpc_conversion
+        "VC", "linear prediction residual, warped formants", source_filter.lpc_conversion
     ),
 }
 

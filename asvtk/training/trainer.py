@@ -97,10 +97,8 @@ def _train_epoch(
     torch.manual_seed(epoch_seed)  # dropout
     order = draw_order(training_set.bonafide, epoch_seed, settings.balance)
     steps = math.ceil(len(order) / settings.batch_size)
-    total, bar = (
-        0.0,
-        tqdm(total=steps, desc=f"epoch {epoch}/{settings.epochs}", unit="batch", disable=None, leave=False),
-    )
+    total = 0.0
+    bar = tqdm(total=steps, desc=f"epoch {epoch}/{settings.epochs}", unit="batch", disable=None, leave=False)
     batches = load_batches(training_set, order, settings.batch_size, device)
     for step, (features, lengths, bonafide) in enumerate(batches):
         for group in optimiser.param_groups:

@@ -182,7 +182,7 @@ def test_other_sample_rates(name, rate):
 def test_a_conversion_moves_the_formants(name):
     if name.startswith("world"):
         pytest.importorskip("pyworld")
-    assert RESYNTHESES[name].kind == "vc"
+    assert RESYNTHESES[name].kind == "VC"
 
     def centre(audio):
         frequency, power = signal.welch(audio, RATE, nperseg=1024)

@@ -1,0 +1,57 @@
+"""The console script: quick where nothing needs torch, one line for a user's fault."""
+
+import subprocess
+import sys
+
+import pytest
+
+from asvtk.bin.main import VERBS, main
+
+
+def modules_after(*argv):
+    """Which of the slow packages a command imports."""
+    program = (
+        "import sys; from asvtk.bin.main import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'transformers', 'scipy') if name in sys.modules], file=sys.stderr)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program, *argv], capture_output=True, text=True, check=True
+    )
+    return answer.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["evaluate", "--help"], ["prepare", "--help"], ["validate", "none"]]
+)
+def test_what_needs_no_torch_does_not_import_it(argv):
+    assert modules_after(*argv) == "[]"
+
+
+def test_extraction_of_lfcc_does_not_import_torch():
+    assert "torch" not in modules_after("extract", "--help")
+
+
+def test_help_lists_every_verb(capsys):
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"  {verb} " in said for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0 and f"usage: asvtk {verb}" in capsys.readouterr().out
+
+
+def test_unknown_verb_is_a_usage_error(capsys):
+    assert main(["evalute"]) == 2
+    assert "no verb 'evalute'" in capsys.readouterr().err
+
+
+def test_fault_of_the_user_is_told_without_a_traceback(capsys):
+    assert main(["prepare", "/none", "/tmp/none"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("asvtk prepare: error: /none: no such folder") and "Traceback" not in said
