@@ -23,7 +23,7 @@ setup(
         "numpy",
         "pyyaml",
         "safetensors",
-        "scipy",
+        "scipy>=1.12",  # isotonic_regression
         "soundfile",
         "torch",
         "tqdm",

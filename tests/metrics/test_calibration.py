@@ -69,9 +69,10 @@ def test_the_default_prior_is_that_of_asvspoof_5():
 def test_gaussian_scores_get_their_known_llr(prior):
     from scipy.stats import norm
 
-    spread = norm.ppf((np.arange(20000) + 0.5) / 20000)  # quantiles: a sample without sampling noise
+    # quantiles: samples without sampling noise
+    many, few = (norm.ppf((np.arange(n) + 0.5) / n) for n in (40000, 20000))
     high, low, sd = 5.0, 2.0, 1.5
-    trained = train_calibration([table(high + sd * spread, low + sd * spread[::4])], prior=prior)
+    trained = train_calibration([table(high + sd * few, low + sd * many)], prior=prior)
     assert trained.weights[0] == pytest.approx((high - low) / sd**2, rel=2e-3)
     assert trained.offset == pytest.approx((low**2 - high**2) / (2 * sd**2), rel=2e-3)
 
@@ -134,7 +135,7 @@ def test_fusion_of_complementary_systems_beats_each():
 
 def test_a_system_given_twice_adds_nothing():
     one = gaussian()
-    np.testing.assert_allclose(llr_of(one, one), llr_of(one), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(llr_of(one, one), llr_of(one), rtol=0, atol=1e-4)
 
 
 def test_same_input_gives_the_same_bits_and_json_keeps_them(tmp_path):
@@ -250,7 +251,7 @@ def test_negative_weights_of_a_fusion_are_told_apart():
 
     noise = np.random.default_rng(5).normal(size=2000) * 2
     noisy = with_scores(one, one.scores + noise)  # the second system knows the noise of the first
-    helper = with_scores(one, 0.1 * one.bonafide + noise)
+    helper = with_scores(one, 0.5 * one.bonafide + noise)
     helper.source = "c"
     (warning,) = train_calibration([noisy, helper]).warnings
     assert "c has the negative weight" in warning and "only corrects the others" in warning
@@ -357,7 +358,7 @@ def test_published_systems_fused(halves):
 
 
 def test_min_cllr_and_rocch_eer_see_the_same_hull(halves):
-    """PAV's LLRs have the hull's operating points, so their EER is the ROCCH-EER."""
+    """PAV merges the very scores between two corners of the ROC's convex hull."""
     one = halves[0][0]
     bonafide, spoof = one.scores[one.bonafide], one.scores[~one.bonafide]
     curve, of_pav = (
