@@ -1,13 +1,14 @@
-"""Score files -> EER, min t-DCF, DCF, Cllr, per attack and kind.
+"""Score files -> EER, min t-DCF, DCF, Cllr, per attack and kind; --report makes a page of it.
 
   asvtk evaluate --scores eval.txt --asv-scores ASVspoof2019.LA.asv.eval.gi.trl.scores.txt
   asvtk evaluate --scores scores.csv --columns utterance=path,score=logit --protocol key.txt
-  asvtk evaluate --exp exp/seed1 exp/seed2 --data-root data
+  asvtk evaluate --scores ours.txt theirs.txt --negate theirs.txt --report comparison
+  asvtk evaluate --exp exp/seed1 exp/seed2 --data-root data --report exp/seeds
 
 Higher score = bona fide; --negate is for files that mean the opposite. Files may be gzipped. Forms:
 `utterance attack key score` (2019), `utterance score` with --protocol or --data (2021), or a header.
-With --exp, each DIR/scores/{dev,eval}.txt is evaluated, with the ASV scores of its own set, into
-DIR/results.json and DIR/RESULTS.md.
+Several files of --scores are systems on the same trials. With --exp, each DIR/scores/{dev,eval}.txt
+is evaluated, with the ASV scores of its own set, into DIR/results.json and DIR/RESULTS.md.
 """
 
 import json
@@ -18,24 +19,23 @@ from pathlib import Path
 # Nothing here needs the threads that numpy's linear algebra starts when it is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import numpy as np
-
-from asvtk.corpora.facts import load_facts, prefixes_of, rename_attacks, split_of, unofficial
+from asvtk.corpora.facts import load_facts
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.protocols import label, read_protocol
 from asvtk.io.scores import ScoreTable, read_asv_scores, read_scores
-from asvtk.metrics import evaluate
 from asvtk.report.markdown import CONVENTIONS, results_tables
+from asvtk.report.measured import measure
+from asvtk.report.system import short_names
 
 SETS = ("dev", "eval")
-#: options that speak of the one file of --scores
-_ONE_FILE = ("protocol", "asv_scores", "columns", "negate", "json", "operating_point")
+#: options that speak of the files of --scores
+_OF_SCORES = ("protocol", "asv_scores", "columns", "negate", "json", "operating_point")
 _COMPARISON = ("compare", "compare_negate")
 
 
 def add_arguments(parser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--scores", metavar="FILE", help="score file")
+    what.add_argument("--scores", metavar="FILE", nargs="+", help="score files of the same trials")
     what.add_argument("--exp", metavar="DIR", nargs="+", help="experiments, each with scores/{dev,eval}.txt")
     labels = parser.add_mutually_exclusive_group()
     labels.add_argument("--protocol", metavar="FILE", help="protocol or key with the labels")
@@ -45,7 +45,8 @@ def add_arguments(parser) -> None:
         parser.add_argument(name, metavar=metavar, help=help, **more)
 
     option("--asv-scores", "FILE", "ASV scores of the same set; t-DCF needs them")
-    parser.add_argument("--negate", action="store_true", help="flip the sign of the scores")
+    negate = "flip the sign of the scores (of several files: name those to flip)"
+    parser.add_argument("--negate", metavar="FILE", nargs="*", default=False, help=negate)
     option("--columns", "OURS=THEIRS,...", "names of the columns in the header", type=_pairs)
     option("--where", "COLUMN=VALUE,...", "only these trials, as subset=eval", type=_pairs, default={})
     option("--by", "COLUMN", "table per speaker, codec, ... (repeatable)", action="append", default=[])
@@ -56,15 +57,16 @@ def add_arguments(parser) -> None:
     option("--seed", "S", "of the resampling (default: %(default)s)", type=int, default=0)
     option("--compare", "FILE", "paired test of the EER against this score file")
     parser.add_argument("--compare-negate", action="store_true", help="flip the sign of that one's scores")
-    option("--operating-point", "POINT", "threshold at eer, far=R or frr=R", action="append", default=[])
-    option("--json", "FILE", "write all values in full precision")
+    option("--operating-point", "POINT", "threshold at eer, far=R or frr=R", action="append")
+    option("--json", "FILE", "write all values of one score file in full precision")
+    option("--report", "DIR", "write DIR/report.html and DIR/RESULTS.md, beside published systems")
     option("--data-root", "DIR", "--exp: where dev and eval lie (default: %(default)s)", default="data")
     option("--summary", "FILE", "--exp: write the table of all experiments there")
 
 
 def run(args) -> None:
     if args.exp:
-        _refuse(args, "--exp", _ONE_FILE + _COMPARISON)
+        _refuse(args, "--exp", _OF_SCORES + _COMPARISON)
         _evaluate_experiments(args)
     else:
         _refuse(args, "--scores", ("summary",))
@@ -74,28 +76,54 @@ def run(args) -> None:
 
 
 def _evaluate_scores(args) -> None:
+    if args.json and len(args.scores) > 1:
+        raise AsvtkError("--json takes the values of one score file; give --scores one file")
+    if len(set(args.scores)) < len(args.scores):
+        raise AsvtkError("--scores: a file is named twice")
+    negated = _negated(args)
     facts = load_facts()
     protocol = read_protocol(args.protocol) if args.protocol else None
-    table = _read(args.scores, args, protocol, args.negate)
     asv = read_asv_scores(args.asv_scores) if args.asv_scores else None
-    results = _evaluate(table, asv, facts, args, _kinds(args.protocol))
-    results |= {"scores": args.scores, "asv_scores": args.asv_scores, "negated": args.negate}
-    if args.operating_point:
-        results["operating_points"] = {
-            point: _operating_point(table, point) for point in args.operating_point
-        }
-    if args.compare:
-        results["comparison"] = _compare(table, protocol, args)
+    systems, tables, first = {}, {}, None
+    for path in args.scores:
+        table = _read(path, args, protocol, path in negated)
+        # Systems are compared on the same trials, or not at all.
+        table = label(table, first) if first is not None else table
+        first = first or table
+        results = _measure(table, asv, facts, args, _kinds(args.protocol))
+        results |= {"scores": path, "asv_scores": args.asv_scores, "negated": path in negated}
+        if args.operating_point:
+            results["operating_points"] = {
+                point: _operating_point(table, point) for point in args.operating_point
+            }
+        if args.compare:
+            results["comparison"] = _compare(table, protocol, args)
+        systems[path], tables[path] = results, table
     if args.json:
         _write_json(args.json, results)
-    print(f"{CONVENTIONS}\n\n{results_tables({Path(args.scores).name: results})}")
+    if args.report:
+        _write_report(
+            args.report,
+            {path: {of["split"] or "trials": (tables[path], of)} for path, of in systems.items()},
+            facts,
+        )
+    several = len(systems) > 1
+    names = short_names(systems) if several else [Path(path).name for path in systems]
+    by_name = dict(zip(names, systems.values(), strict=True))
+    print(f"{CONVENTIONS}\n\n{results_tables(by_name, first='System' if several else 'Set')}")
+    for name, results in by_name.items():
+        _print_tests(f"{name} " if several else "", results)
+
+
+def _print_tests(name: str, results: dict) -> None:
     for point, at in results.get("operating_points", {}).items():
-        print(f"\nat {point}: threshold {at['threshold']:.6g}, FRR {at['frr']:.4%}, FAR {at['far']:.4%}")
-    if args.compare:
-        test = results["comparison"]
         print(
-            f"\nEER minus that of {args.compare}: {test['difference_percent']:+.3f} points, 95 % interval "
-            f"[{test['interval'][0]:+.3f}, {test['interval'][1]:+.3f}], p = {test['p_value']:.4f} "
+            f"\n{name}at {point}: threshold {at['threshold']:.6g}, FRR {at['frr']:.4%}, FAR {at['far']:.4%}"
+        )
+    if test := results.get("comparison"):
+        print(
+            f"\n{name}EER minus that of {test['scores']}: {test['difference_percent']:+.3f} points, 95 % "
+            f"interval [{test['interval'][0]:+.3f}, {test['interval'][1]:+.3f}], p = {test['p_value']:.4f} "
             "(paired bootstrap)"
         )
 
@@ -106,7 +134,7 @@ def _evaluate_experiments(args) -> None:
 
     facts = load_facts()
     about = environment()
-    experiments = {}
+    experiments, tables = {}, {}
     for folder in map(Path, args.exp):
         results = {}
         for name in SETS:
@@ -115,7 +143,9 @@ def _evaluate_experiments(args) -> None:
                 continue
             protocol = read_protocol(data) if (data / "utt2label").exists() else None
             asv = read_asv_scores(data / "asv_scores") if (data / "asv_scores").exists() else None
-            results[name] = _evaluate(_read(scores, args, protocol), asv, facts, args, _kinds(data))
+            table = _read(scores, args, protocol)
+            results[name] = _measure(table, asv, facts, args, _kinds(data))
+            tables[str(folder), name] = table
         if not results:
             raise AsvtkError(
                 f"{folder}/scores: neither dev.txt nor eval.txt; run stage 4 (asvtk score) first"
@@ -129,6 +159,31 @@ def _evaluate_experiments(args) -> None:
         print(page)
     if args.summary:
         write_text(args.summary, page)
+    if args.report:
+        found = {
+            folder: {name: (tables[folder, name], of) for name, of in results.items()}
+            for folder, results in experiments.items()
+        }
+        _write_report(args.report, found, facts)
+
+
+def _write_report(folder, systems: dict, facts: dict) -> None:
+    from asvtk.report.writing import write_report  # only who wants a page waits for its code
+
+    names = short_names(systems)
+    write_report(folder, dict(zip(names, systems.values(), strict=True)), facts)
+
+
+def _negated(args) -> set:
+    """The files of --scores whose sign to flip."""
+    if args.negate is False:
+        return set()
+    if not args.negate and len(args.scores) > 1:
+        raise AsvtkError(f"--negate: say which of the {len(args.scores)} score files to flip: --negate FILE")
+    unknown = [path for path in args.negate if path not in args.scores]
+    if unknown:
+        raise AsvtkError(f"--negate {listing(unknown)}: not among the files of --scores")
+    return set(args.negate or args.scores)
 
 
 def _read(path, args, protocol, negate: bool = False) -> ScoreTable:
@@ -161,48 +216,20 @@ def _kinds(data) -> dict | None:
     return read_table(path)
 
 
-def _evaluate(table: ScoreTable, asv, facts: dict, args, kinds: dict | None) -> dict:
-    """Evaluate with what is known of the database that the utterances belong to."""
-    prefixes = prefixes_of(facts, table.utterances)
-    known_database, split = prefixes is not None, split_of(facts, prefixes)
-    notes = list(table.notes)
-    if known_database and table.attacks is not None:
-        table.attacks = rename_attacks(facts, table.attacks)
-    if split and asv is not None:
-        _refuse_other_set(table, asv, facts, split)
-    if kinds is None and known_database:
-        kinds = {attack: of["kind"] for attack, of in facts["attacks"].items()}
-    results = evaluate(
+def _measure(table: ScoreTable, asv, facts: dict, args, kinds: dict | None) -> dict:
+    results = measure(
         table,
         asv,
+        facts,
         kinds=kinds,
-        known=facts["groupings"][args.grouping] if known_database else None,
+        grouping=args.grouping,
         by=args.by,
         bootstrap=args.bootstrap,
         seed=args.seed,
     )
-    if split:
-        notes.append(unofficial(facts, split, results["n_bonafide"], results["n_spoof"]))
-    if len(set(table.columns.get("subset", np.empty(0)).tolist())) > 1:
-        notes.append(
-            "several subsets are pooled here; published ASVspoof 2021 results are --where subset=eval"
-        )
-    results["grouping"] = args.grouping if known_database else None
-    results["notes"] = [note for note in notes if note]
     for warning in results["warnings"]:
         print(f"asvtk evaluate: warning: {table.source}: {warning}", file=sys.stderr)
     return results
-
-
-def _refuse_other_set(table: ScoreTable, asv, facts: dict, split: str) -> None:
-    """Catch dev trials scored with the ASV of eval also where the attacks have no names."""
-    expected = facts["splits"][split]["attacks"]
-    if not asv.attacks & expected.keys():
-        raise AsvtkError(
-            f"{table.source} holds the {split} set (attacks {min(expected)} to {max(expected)}), but "
-            f"{asv.source} holds ASV scores of {min(asv.attacks)} to {max(asv.attacks)}: they belong to "
-            f"another set. Name the ASV scores of {split}."
-        )
 
 
 def _operating_point(table: ScoreTable, point: str) -> dict:
@@ -241,7 +268,7 @@ def _pairs(text: str) -> dict:
 
 def _refuse(args, form: str, options) -> None:
     for option in options:
-        if getattr(args, option):
+        if getattr(args, option) not in (None, False):  # `--negate` of no file is an empty list
             raise AsvtkError(f"--{option.replace('_', '-')} does not go with {form}")
 
 

@@ -1,6 +1,14 @@
 """Results as Markdown: the same tables on the terminal and in ``RESULTS.md``."""
 
-__all__ = ["CONVENTIONS", "environment", "experiment_page", "results_tables", "summary_page", "table"]
+__all__ = [
+    "CONVENTIONS",
+    "environment",
+    "experiment_page",
+    "report_page",
+    "results_tables",
+    "summary_page",
+    "table",
+]
 
 CONVENTIONS = """\
 Higher score = bona fide. EER in the official convention of ASVspoof (no interpolation; ties count
@@ -34,15 +42,18 @@ def table(header, rows) -> str:
     return "\n".join([line(rows[0]), line(rule), *map(line, rows[1:])])
 
 
-def results_tables(results: dict) -> str:
-    """Tables of ``{set name: object of asvtk.metrics.evaluate}``, with its warnings and notes first."""
+def results_tables(results: dict, first: str = "Set") -> str:
+    """Tables of ``{name: object of asvtk.metrics.evaluate}``, with its warnings and notes first.
+
+    ``first`` says what the names are: of sets, or of systems.
+    """
     parts = [f"**Warning** ({name}): {text}" for name in results for text in results[name]["warnings"]]
     parts += [f"**Note** ({name}): {text}" for name in results for text in results[name].get("notes", ())]
     rows = [
         [name, of_set["n_bonafide"], of_set["n_spoof"], *(_cell(of_set, *column[1:]) for column in _POOLED)]
         for name, of_set in results.items()
     ]
-    parts.append(table(["Set", "bona fide", "spoof", *(title for title, _, _ in _POOLED)], rows))
+    parts.append(table([first, "bona fide", "spoof", *(title for title, _, _ in _POOLED)], rows))
     for name, of_set in results.items():
         of_which = f", {name}" if len(results) > 1 else ""
         for key, members in of_set.items():
@@ -53,8 +64,26 @@ def results_tables(results: dict) -> str:
 
 def experiment_page(name: str, results: dict, about: dict) -> str:
     """``RESULTS.md`` of one experiment; ``about`` is what `environment` gave, or any such pairs."""
-    facts = "\n".join(f"- {what}: {value}" for what, value in about.items())
-    return f"# Results of {name}\n\n{facts}\n\n{CONVENTIONS}\n\n{results_tables(results)}\n"
+    return f"# Results of {name}\n\n{_facts(about)}\n\n{CONVENTIONS}\n\n{results_tables(results)}\n"
+
+
+def report_page(sets: dict, comparison: str, about: dict) -> str:
+    """``RESULTS.md`` of a report about several systems.
+
+    Args:
+        sets: ``{set: {system: object of one set}}``.
+        comparison: table of `asvtk.report.comparison.comparison_table`.
+        about: as for `experiment_page`.
+    """
+    parts = ["# Evaluation report", _facts(about), CONVENTIONS]
+    for name, systems in sets.items():
+        parts += [f"## {name}", results_tables(systems, first="System")]
+    parts += ["## Beside published systems and the claims of the project reports", comparison]
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(about: dict) -> str:
+    return "\n".join(f"- {what}: {value}" for what, value in about.items())
 
 
 def summary_page(experiments: dict) -> str:

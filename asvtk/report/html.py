@@ -1,0 +1,248 @@
+"""A report as one HTML page that needs nothing else: no network, no scripts, pictures inside."""
+
+from pathlib import Path
+
+from asvtk.corpora.facts import unofficial
+from asvtk.report.charts import attack_bars, histogram
+from asvtk.report.comparison import Comparison
+from asvtk.report.det import det_chart, marker_key
+from asvtk.report.html_tables import KINDS, breakdown_table, comparison_tables, named, summary_table
+from asvtk.report.svg import Markup, element, join
+
+__all__ = ["html_page"]
+
+#: So many histograms fit beside the DET curves.
+_FEW = 3
+_CONVENTIONS = (
+    "Higher score = bona fide, everywhere on this page.",
+    "EER in the official convention of ASVspoof: no interpolation, ties count against the system. "
+    "ROCCH‑EER is taken on the convex hull.",
+    "min t‑DCF legacy is ASVspoof 2019's, min t‑DCF revisited is ASVspoof 2021's: never compare one with "
+    "the other. Per attack, the error rates of the ASV are pooled over attacks.",
+    "min DCF, act DCF and Cllr are ASVspoof 5's. act DCF and Cllr take the scores for log‑likelihood "
+    "ratios: they are bad for scores that are not calibrated, however well these rank the trials.",
+    "Intervals: 95 %, bootstrap within class and attack. They tell of new trials, not of new speakers.",
+)
+
+
+def html_page(sets: dict, comparison: Comparison, about: dict, facts: dict) -> str:
+    """The whole page.
+
+    Args:
+        sets: ``{set name: [System, ...]}``, in the order of the page.
+        comparison: of `asvtk.report.comparison.compare`.
+        about: facts for the footer, as `asvtk.report.markdown.environment` gives them.
+        facts: of `asvtk.corpora.facts.load_facts`.
+    """
+    systems = {system.name: system for of_set in sets.values() for system in of_set}
+    title = ", ".join(list(systems)[:3]) + (f" and {len(systems) - 3} more" if len(systems) > 3 else "")
+    body = [
+        element(
+            "header",
+            element("p", "asvtk evaluation report", class_="overline"),
+            element("h1", title),
+            element(
+                "p",
+                "Detection of synthetic and converted speech. ",
+                element("b", "Higher score = bona fide."),
+            ),
+            _caution(comparison) if comparison.caution else "",
+            _warnings(sets, facts),
+        ),
+        *(_set_section(name, of_set, facts, several=len(sets) > 1) for name, of_set in sets.items()),
+        _comparison_section(comparison, systems),
+        element(
+            "section",
+            element("h2", "How to read the numbers"),
+            element("ul", *(element("li", text) for text in _CONVENTIONS), class_="prose"),
+        ),
+        _footer(about),
+    ]
+    style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+    head = join(
+        [
+            Markup(
+                '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+            ),
+            Markup('<meta name="color-scheme" content="light dark">'),
+            element("title", f"{title}: evaluation report"),
+            element("style", Markup(style)),
+        ]
+    )
+    page = element("html", element("head", head), element("body", element("main", *body)), lang="en")
+    return f"<!DOCTYPE html>\n{page}\n"
+
+
+def _warnings(sets: dict, facts: dict) -> Markup:
+    """What to doubt and what to know, each sentence once; every section says itself if it is official."""
+    several = len(sets) > 1
+    boxes = []
+    for key, word in (("warnings", "Warning"), ("notes", "Note")):
+        said = {}
+        for name, systems in sets.items():
+            for system in systems:
+                for text in system.results.get(key, ()):
+                    if text == _unofficial(system.results, facts):
+                        continue
+                    said.setdefault(text, []).append(f"{system.name} ({name})" if several else system.name)
+        items = [element("li", element("b", ", ".join(names)), f": {text}") for text, names in said.items()]
+        if items:
+            many = "s" if len(items) > 1 else ""
+            title = element("p", word + many, class_="box-title")
+            boxes.append(element("div", title, element("ul", *items), class_=f"box {key}"))
+    return join(boxes)
+
+
+def _unofficial(results: dict, facts: dict) -> str | None:
+    if not results["split"]:
+        return None
+    return unofficial(facts, results["split"], results["n_bonafide"], results["n_spoof"])
+
+
+def _caution(comparison: Comparison) -> Markup:
+    title = element("p", "Not comparable with published results", class_="box-title")
+    return element("div", title, element("p", comparison.caution), class_="box caution")
+
+
+def _set_section(name: str, systems: list, facts: dict, several: bool) -> Markup:
+    of_set = systems[0].results
+    whole = "" if of_set["official"] else "not "
+    database = f", {whole}the official {facts['name']} {of_set['split']} set" if of_set["split"] else ""
+    trials = f"{of_set['n_bonafide']:,} bona fide and {of_set['n_spoof']:,} spoof trials{database}."
+    parts = [
+        element("h2", f"Set: {name}" if several or of_set["split"] else "Results"),
+        element("p", trials, class_="lead"),
+        summary_table(systems),
+        _tests(systems),
+        element("div", *_figures(systems), class_="figures"),
+    ]
+    if any(system.results["per_attack"] for system in systems):
+        parts += [
+            _attack_figure(systems),
+            element(
+                "details",
+                element("summary", "All values per attack, kind and group"),
+                breakdown_table(systems),
+            ),
+        ]
+    return element("section", *parts)
+
+
+def _tests(systems: list) -> Markup:
+    """Operating points and paired tests that were asked for."""
+    lines = []
+    for system in systems:
+        for point, at in system.results.get("operating_points", {}).items():
+            rates = f"FRR {at['frr']:.3%}, FAR {at['far']:.3%}"
+            lines.append(f"{system.name} at {point}: threshold {at['threshold']:.6g}, {rates}")
+        if test := system.results.get("comparison"):
+            low, high = test["interval"]
+            lines.append(
+                f"EER of {system.name} minus that of {test['scores']}: "
+                f"{test['difference_percent']:+.3f} points, 95 % interval [{low:+.3f}, {high:+.3f}], "
+                f"p = {test['p_value']:.4f} (paired bootstrap)"
+            )
+    return (
+        element("ul", *(element("li", line) for line in lines), class_="prose tests") if lines else join([])
+    )
+
+
+def _figures(systems: list) -> list:
+    if len(systems) <= _FEW:
+        return [_det_figure(systems), _score_figure(systems)]
+    # Many histograms need the whole width; beside the curves there is room for the names then.
+    keys = element("ul", *(element("li", named(system)) for system in systems), class_="keys upright")
+    return [_det_figure(systems), element("figure", element("h3", "Systems"), keys), _score_figure(systems)]
+
+
+def _det_figure(systems: list) -> Markup:
+    metrics = ["EER", *(["min t-DCF legacy"] if systems[0].results["asv"] else []), "min DCF"]
+    caption = (
+        "Normal‑deviate axes: the nearer to the lower left corner, the better. On the dotted line both error "
+        "rates are equal. A mark on the border stands for a rate beyond it."
+    )
+    return element(
+        "figure",
+        element("h3", "Detection error trade‑off"),
+        det_chart(systems),
+        marker_key(metrics),
+        element("figcaption", caption),
+    )
+
+
+def _score_figure(systems: list) -> Markup:
+    histograms = []
+    for system in systems:
+        at = f"EER {system.results['eer_percent']:.3f} % at {system.results['threshold']:.4g}"
+        heading = element("h4", named(system), element("small", at.replace("at -", "at −")))
+        histograms.append(element("div", heading, histogram(system)))
+    caption = (
+        "Share of each class per bin; heights are square roots, so that the tails, where errors are made, "
+        "can be seen. The outermost bins hold all scores beyond. Dashed: the threshold of the EER; what lies "
+        "right of it is accepted."
+    )
+    return element(
+        "figure",
+        element("h3", "Scores"),
+        element("div", *histograms, class_="histograms"),
+        element("figcaption", caption),
+        class_="wide" if len(systems) > _FEW else None,
+    )
+
+
+def _attack_figure(systems: list) -> Markup:
+    kinds = {}
+    for system in systems:
+        for attack, row in system.results["per_attack"].items():
+            kinds[attack] = KINDS.get(row["kind"], row["kind"] or "")
+    resamples = systems[0].results.get("bootstrap", {}).get("resamples")
+    intervals = f" Whiskers: 95 % intervals of {resamples} resamples." if resamples else ""
+    keys = [element("li", named(system)) for system in systems]
+    return element(
+        "figure",
+        element("h3", "EER per attack, %"),
+        element("ul", *keys, class_="keys") if len(keys) > 1 else "",
+        attack_bars(systems, kinds),
+        element("figcaption", f"Each attack against all bona fide trials; all bars on one scale.{intervals}"),
+    )
+
+
+def _comparison_section(comparison: Comparison, systems: dict) -> Markup:
+    sources = list(dict.fromkeys(row.source for group in comparison.others for row in group.rows))
+    ours, *apart = comparison_tables(comparison, systems, sources)
+    lead = (
+        "ASVspoof 2019 LA; A07 to A19: EER in % per attack of the eval set. Claims of the project reports "
+        "are claims to be tested, not results."
+    )
+    parts = [
+        element("h2", "Beside published systems and the project reports"),
+        element("p", lead, class_="lead"),
+    ]
+    parts.append(ours)
+    if apart:
+        parts.append(
+            element(
+                "div",
+                element("h3", "Published results, of other trials"),
+                element("p", element("b", "Not comparable. "), comparison.caution, class_="prose"),
+                *apart,
+                class_="apart",
+            )
+        )
+    items = [element("li", source) for source in sources]
+    parts.append(
+        element("details", element("summary", "Sources"), element("ol", *items, class_="prose"), open="")
+    )
+    return element("section", *parts)
+
+
+def _footer(about: dict) -> Markup:
+    pairs = [
+        part
+        for what, value in about.items()
+        for part in (
+            element("dt", what),
+            element("dd", element("code", value.strip("`")) if what == "command" else value),
+        )
+    ]
+    return element("footer", element("dl", *pairs))
