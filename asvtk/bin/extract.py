@@ -9,7 +9,7 @@ import shutil
 import sys
 
 from asvtk.frontends import build_frontend, load_frontend_config
-from asvtk.frontends.cache import FeatureCache
+from asvtk.frontends.cache import FeatureCache, cache_name
 from asvtk.frontends.extraction import extract_missing
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
@@ -40,7 +40,7 @@ def run(args):
     data = DataDirectory.read(args.data)
     # Only a job computes; the host that submits it need not have its GPU.
     frontend = build_frontend(config, choose_device(args.ngpu) if args.action == "job" else "cpu")
-    cache = FeatureCache(args.dump, frontend, data.name)
+    cache = FeatureCache(args.dump, cache_name(frontend), data.name)
     if args.action == "begin":
         _begin(cache, frontend, data, args.ngpu, args.force)
     elif args.action == "job":
@@ -53,7 +53,7 @@ def run(args):
 def _begin(cache, frontend, data, ngpu: int, force: bool) -> None:
     if force:
         shutil.rmtree(cache.folder, ignore_errors=True)
-    cache.claim(data)
+    cache.claim(data, frontend)
     missing = len(cache.missing(data.utterances, frontend.layers))
     layers = " ".join(map(str, frontend.layers))
     print(

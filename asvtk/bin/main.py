@@ -64,6 +64,10 @@ def main(argv=None) -> int:
     except BrokenPipeError:  # `asvtk ... | head` is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, UnicodeDecodeError) as error:
+        # A folder where a file is expected, one without permission ...: the system names it well enough.
+        print(f"asvtk {verb}: error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"asvtk {verb}: interrupted; run the same command to go on", file=sys.stderr)
         return 130

@@ -7,7 +7,7 @@ A score file that is up to date is left as it is.
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import write_scores
-from asvtk.io.stamps import digest, file_digest, read_stamp, write_stamp
+from asvtk.io.stamps import file_digest, read_stamp, write_stamp
 from asvtk.models import build_detector
 from asvtk.training.checkpoint import load_detector
 from asvtk.training.data import open_dataset
@@ -30,23 +30,21 @@ def run(args):
     device = choose_device(args.ngpu)
     if not experiment.done.exists():
         raise AsvtkError(f"{args.exp}: training has not finished; run stage 3 again, it goes on where it was")
+    inputs = experiment.inputs()
     best = experiment.checkpoints / "best.safetensors"
     for path in args.data:
         data = DataDirectory.read(path)
         out = experiment.scores(data.name)
         stamp = out.with_name(f".{data.name}.done")
-        inputs = {
-            "checkpoint": file_digest(best),
-            "trials": digest([data.label, data.attack, data.num_samples]),
-        }
-        if out.exists() and read_stamp(stamp) == inputs and not args.force:
+        basis = {"checkpoint": file_digest(best), "data": data.digest()}
+        if out.exists() and read_stamp(stamp) == basis and not args.force:
             print(f"{out}: up to date")
             continue
-        dataset = open_dataset(config.frontend, data, args.dump)
+        dataset = open_dataset(data, args.dump, inputs["features"], inputs["layers"])
         layers, _, d_in = dataset[0][0].shape
         detector = build_detector(config.model, config.loss, layers, d_in)
         load_detector(best, detector)
         scores = score_dataset(detector.to(device), dataset, config.training.batch_size, device)
         write_scores(out, data.utterances, data.attack.values(), data.label.values(), scores)
-        write_stamp(stamp, inputs)
+        write_stamp(stamp, basis)
         print(f"{out}: {len(scores)} trials")

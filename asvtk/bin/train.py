@@ -3,11 +3,12 @@
 Killed, the same command goes on from the last checkpoint; finished, it does nothing.
 """
 
-import shutil
-
+from asvtk.frontends import build_frontend
+from asvtk.frontends.cache import cache_name
 from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp
+from asvtk.training.data import open_dataset
 from asvtk.training.device import choose_device
 from asvtk.training.environment import write_environment
 from asvtk.training.experiment import Experiment, load_config
@@ -32,20 +33,27 @@ def add_arguments(parser):
 def run(args):
     config = load_config(args.config, args.override)
     device = choose_device(args.ngpu)
-    train_data, dev_data = _read_two_classes(args.train_data), _read_two_classes(args.dev_data)
+    frontend = build_frontend(config.frontend)
+    data = {"train": _read_two_classes(args.train_data), "dev": _read_two_classes(args.dev_data)}
+    inputs = {"features": cache_name(frontend), "layers": list(frontend.layers)}
+    sets = {
+        name: open_dataset(of, args.dump, inputs["features"], frontend.layers) for name, of in data.items()
+    }
+    inputs |= {f"{name} data": of.digest() for name, of in data.items()}
+
     experiment = Experiment(args.exp)
-    if args.force and experiment.folder.exists():
-        shutil.rmtree(experiment.checkpoints, ignore_errors=True)
-        for stale in ("config.yaml", "train.jsonl", ".train.done", "scores", "results.json", "RESULTS.md"):
-            _remove(experiment.folder / stale)
-    experiment.claim(config)
-    if stamp := read_stamp(experiment.done):
-        print(
-            f"{experiment.folder}: trained already, best epoch {stamp['best_epoch']}; --force trains it anew"
-        )
-        return
-    write_environment(experiment.folder / "environment.json", device)
-    progress = train(experiment, config, train_data, dev_data, args.dump, device)
+    with experiment.lock():
+        if args.force:
+            experiment.clear()
+        experiment.claim(config, inputs)
+        if stamp := read_stamp(experiment.done):
+            print(
+                f"{experiment.folder}: trained already, best epoch {stamp['best_epoch']}; "
+                "--force true trains it anew"
+            )
+            return
+        write_environment(experiment.folder / "environment.json", device)
+        progress = train(experiment, config, sets["train"], sets["dev"], device)
     print(
         f"{experiment.folder}: best epoch {progress['best_epoch']} of {progress['epoch']}, "
         f"dev EER {100 * progress['best_dev_eer']:.3f} %"
@@ -60,10 +68,3 @@ def _read_two_classes(path) -> DataDirectory:
             f"{path}: {bonafide} of {len(data.label)} utterances are bona fide; both classes are needed"
         )
     return data
-
-
-def _remove(path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from asvtk.corpora.facts import load_facts
 from asvtk.io.atomic import atomic_path
-from asvtk.io.audio import count_samples
+from asvtk.io.audio import inspect_audio
 from asvtk.io.datadir import BONAFIDE, LABELS, NO_ATTACK, DataDirectory
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.stamps import file_digest, read_stamp, write_stamp
@@ -70,28 +70,38 @@ def prepare_split(corpus: Path, split: str, out, jobs: int = 4, force: bool = Fa
     if not protocol.is_file():
         raise AsvtkError(f"{protocol}: no such protocol; unpack the database again")
     audio = corpus / f"ASVspoof2019_LA_{split}" / "flac"
-    inputs = {"protocol": str(protocol), "protocol_sha256": file_digest(protocol), "audio": str(audio)}
+    asv_scores = corpus / "ASVspoof2019_LA_asv_scores" / f"ASVspoof2019.LA.asv.{split}.gi.trl.scores.txt"
+    legend = _find_legend(corpus)
+    inputs = {
+        "protocol": str(protocol),
+        "protocol_sha256": file_digest(protocol),
+        "audio": str(audio),
+        "asv_scores_sha256": file_digest(asv_scores) if asv_scores.is_file() else None,
+        "attacks_sha256": file_digest(legend) if legend else None,
+    }
     stamp = read_stamp(out / ".done")
     if stamp == inputs and not force:
         return DataDirectory.read(out)
     if stamp and stamp["protocol_sha256"] != inputs["protocol_sha256"] and not force:
         raise AsvtkError(
             f"{out}: was made from {stamp['protocol']}, which lists other trials than {protocol}; "
-            "name another --datadir (and --expdir) for this corpus, or give --force to replace it"
+            "name another --datadir, --dumpdir and --expdir for this corpus, or give --force to replace it"
         )
     trials = _read_protocol(protocol)
+    num_samples, md5 = _inspect_all(audio, list(trials), protocol, jobs)
     data = DataDirectory(
         path=out,
         wav={utterance: str(audio / f"{utterance}.flac") for utterance in trials},
         speaker={utterance: speaker for utterance, (speaker, _, _) in trials.items()},
         label={utterance: label for utterance, (_, _, label) in trials.items()},
         attack={utterance: attack for utterance, (_, attack, _) in trials.items()},
-        num_samples=_count_all_samples(audio, list(trials), protocol, jobs),
+        num_samples=num_samples,
+        md5=md5,
     )
     (out / ".done").unlink(missing_ok=True)
     data.write()
-    write_table(out / "attack2kind", _attack_kinds(corpus, set(data.attack.values())))
-    _copy_asv_scores(corpus, split, data)
+    write_table(out / "attack2kind", _attack_kinds(legend, set(data.attack.values())))
+    _copy_asv_scores(asv_scores, data)
     write_stamp(out / ".done", inputs)
     return data
 
@@ -122,7 +132,7 @@ def _official_counts(split: dict) -> tuple[int, int]:
 def _read_protocol(path: Path) -> dict[str, tuple[str, str, str]]:
     """utterance -> (speaker, attack, label), sorted by utterance."""
     trials = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         fields = line.split()
         if len(fields) != 5:
             raise AsvtkError(
@@ -145,7 +155,10 @@ def _read_protocol(path: Path) -> dict[str, tuple[str, str, str]]:
     return dict(sorted(trials.items()))
 
 
-def _count_all_samples(folder: Path, utterances: list[str], protocol: Path, jobs: int) -> dict[str, int]:
+def _inspect_all(
+    folder: Path, utterances: list[str], protocol: Path, jobs: int
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Number of samples and checksum of every utterance."""
     if not folder.is_dir():
         raise AsvtkError(f"{folder}: no such folder; the trials of {protocol} need its audio")
     # One listing of the folder instead of 71,237 look-ups, which a network disk would feel.
@@ -157,23 +170,23 @@ def _count_all_samples(folder: Path, utterances: list[str], protocol: Path, jobs
             f"file: {listing(missing)}; unpack the database again"
         )
 
-    def count(utterance):
+    def inspect(utterance):
         try:
-            return count_samples(folder / f"{utterance}.flac")
+            return inspect_audio(folder / f"{utterance}.flac")
         except AsvtkError as error:
             return error
 
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        counts = list(
+        found = list(
             tqdm(
-                pool.map(count, utterances),
+                pool.map(inspect, utterances),
                 total=len(utterances),
                 desc=f"{folder.parent.name}: audio headers",
                 unit="file",
                 disable=None,
             )
         )
-    faults = [str(outcome) for outcome in counts if isinstance(outcome, AsvtkError)]
+    faults = [str(outcome) for outcome in found if isinstance(outcome, AsvtkError)]
     if faults:
         more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise AsvtkError(
@@ -181,24 +194,30 @@ def _count_all_samples(folder: Path, utterances: list[str], protocol: Path, jobs
             + "\n  ".join(faults[:10])
             + more
         )
-    return dict(zip(utterances, counts, strict=True))
+    num_samples, md5 = zip(*found, strict=True)
+    return dict(zip(utterances, num_samples, strict=True)), dict(zip(utterances, md5, strict=True))
 
 
-def _attack_kinds(corpus: Path, attacks: set[str]) -> dict[str, str]:
+def _find_legend(corpus: Path) -> Path | None:
+    """The corpus's own ``attacks.tsv``."""
+    places = (corpus / "attacks.tsv", corpus.parent / "attacks.tsv")
+    return next((place for place in places if place.is_file()), None)
+
+
+def _attack_kinds(legend: Path | None, attacks: set[str]) -> dict[str, str]:
     """attack -> TTS, VC, vocoder ..., by the corpus's own legend or else by the official database's."""
-    for legend in (corpus / "attacks.tsv", corpus.parent / "attacks.tsv"):
-        if legend.is_file():
-            rows = [line.split("\t") for line in legend.read_text(encoding="utf-8").splitlines()]
-            kinds = {row[0]: row[1] for row in rows if len(row) > 1}
-            break
+    if legend:
+        rows = [line.split("\t") for line in legend.read_text(encoding="utf-8").splitlines()]
+        kinds = {row[0]: row[1] for row in rows if len(row) > 1}
     else:
         kinds = {attack: facts["kind"] for attack, facts in load_facts("asvspoof2019_la")["attacks"].items()}
     return {attack: kinds[attack] for attack in attacks if attack in kinds}
 
 
-def _copy_asv_scores(corpus: Path, split: str, data: DataDirectory) -> None:
+def _copy_asv_scores(source: Path, data: DataDirectory) -> None:
     """Put the ASV scores beside the trials they belong to, so that dev never meets eval's."""
-    source = corpus / "ASVspoof2019_LA_asv_scores" / f"ASVspoof2019.LA.asv.{split}.gi.trl.scores.txt"
     if source.is_file():
         with atomic_path(data.asv_scores) as temporary:
             shutil.copyfile(source, temporary)
+    else:
+        data.asv_scores.unlink(missing_ok=True)  # those of another corpus

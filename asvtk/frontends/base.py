@@ -77,5 +77,5 @@ class FrontEnd(abc.ABC):
 
         Returns:
             layer -> float32, shape (utterances, frames, dimensions). What an utterance gets does
-            not depend on its company.
+            not depend on its company, but for rounding.
         """

@@ -1,7 +1,7 @@
 """The feature cache: what frozen front-ends compute is computed once, for all experiments.
 
     dump/<front-end>-<fingerprint>/manifest.json          what the fingerprint stands for, in words
-    dump/<front-end>-<fingerprint>/<data set>/utt2num_samples
+    dump/<front-end>-<fingerprint>/<data set>/utt2md5
     dump/<front-end>-<fingerprint>/<data set>/layer_NN/part.NNNN.{ark,scp}   as the jobs wrote them
     dump/<front-end>-<fingerprint>/<data set>/layer_NN/feats.scp             all parts, sorted
 
@@ -13,6 +13,7 @@ run opens a new one, and what an scp line of an old one points at is complete (s
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,12 @@ from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.stamps import digest
 from asvtk.io.tables import read_table, write_table
 
-__all__ = ["CachedFeatures", "FeatureCache", "FeatureWriter"]
+__all__ = ["CachedFeatures", "FeatureCache", "FeatureWriter", "cache_name"]
+
+
+def cache_name(frontend: FrontEnd) -> str:
+    """Folder of a front-end's caches: its label and the digest of all that its features depend on."""
+    return f"{frontend.label}-{digest(frontend.describe())[:12]}"
 
 
 class FeatureCache:
@@ -35,50 +41,48 @@ class FeatureCache:
 
     Args:
         dump: folder of all caches.
-        frontend: whose features.
+        name: the front-end's folder in it, as ``cache_name`` gives it.
         dataset: name of the data set.
     """
 
-    def __init__(self, dump, frontend: FrontEnd, dataset: str):
-        description = frontend.describe()
-        self.fingerprint = digest(description)[:12]
-        self.root = Path(dump) / f"{frontend.label}-{self.fingerprint}"
+    def __init__(self, dump, name: str, dataset: str):
+        self.root = Path(dump) / name
         self.folder = self.root / dataset
-        self._manifest = {"fingerprint": self.fingerprint, **description}
 
     def layer_folder(self, layer: int) -> Path:
         return self.folder / f"layer_{layer:02d}"
 
-    def claim(self, data: DataDirectory) -> None:
+    def claim(self, data: DataDirectory, frontend: FrontEnd) -> None:
         """Write the manifest, and make sure that the cache is of this very audio.
 
-        Utterance ids of different corpora may coincide; lengths in samples do not.
+        Utterance ids of different corpora may coincide; their audio does not.
 
         Raises:
-            AsvtkError: an utterance is cached with another length.
+            AsvtkError: an utterance is cached that sounds otherwise.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with _locked(self.folder / ".lock"):
-            write_text(self.root / "manifest.json", json.dumps(self._manifest, indent=1) + "\n")
-            path = self.folder / "utt2num_samples"
+            write_text(self.root / "manifest.json", json.dumps(frontend.describe(), indent=1) + "\n")
+            path = self.folder / "utt2md5"
             known = read_table(path) if path.exists() else {}
-            for utterance, samples in data.num_samples.items():
-                if known.setdefault(utterance, str(samples)) != str(samples):
+            for utterance, md5 in data.md5.items():
+                if known.setdefault(utterance, md5) != md5:
                     raise AsvtkError(
-                        f"{self.folder}: holds features of other audio: {utterance} had "
-                        f"{known[utterance]} samples and has {samples} in {data.path}; "
-                        "name another --dumpdir, or delete this folder"
+                        f"{self.folder}: holds features of other audio: {utterance} is not the one of "
+                        f"{data.path}; name another --dumpdir, or delete this folder"
                     )
             write_table(path, known)
 
     def completed(self, layer: int) -> dict[str, tuple[str, int]]:
-        """What the parts of a layer hold: utterance -> (ark, offset)."""
+        """What the parts of a layer hold: utterance -> (ark, offset). Lost or cut arks do not count."""
         entries = {}
         for scp in sorted(self.layer_folder(layer).glob("part.*.scp")):
             ark = str(scp.with_suffix(".ark").absolute())  # the cache may have been moved
+            size = os.path.getsize(ark) if os.path.exists(ark) else 0
             for number, line in enumerate(scp.read_bytes().split(b"\n")[:-1], 1):  # a cut line has no end
                 utterance, _, offset = parse_scp_line(line.decode(), f"{scp}:{number}")
-                entries.setdefault(utterance, (ark, offset))
+                if offset < size:
+                    entries.setdefault(utterance, (ark, offset))
         return entries
 
     def missing(self, utterances, layers) -> dict[str, tuple[int, ...]]:

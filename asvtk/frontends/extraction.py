@@ -1,7 +1,5 @@
 """Stage 2's loop: audio -> front-end -> cache, for the utterances that are not there yet."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from tqdm import tqdm
 
@@ -9,6 +7,7 @@ from asvtk.frontends.base import FrontEnd
 from asvtk.frontends.cache import FeatureCache, FeatureWriter
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import DataDirectory
+from asvtk.io.errors import AsvtkError
 
 __all__ = ["extract_missing"]
 
@@ -28,43 +27,62 @@ def extract_missing(
         For how many utterances something was computed.
 
     Raises:
-        AsvtkError: unreadable audio, features that are not finite, a full disk. Everything that was
-            computed before stays.
+        AsvtkError: unreadable audio (all of it is listed at the end), features that are not finite, a
+            full disk. Everything that was computed stays.
     """
-    utterances = data.utterances
-    share = utterances[len(utterances) * (job - 1) // num_jobs : len(utterances) * job // num_jobs]
-    missing = cache.missing(share, frontend.layers)
-    with FeatureWriter(cache) as writer, _progress(data, job, len(share), len(missing)) as progress:
-        for batch in _batches(share, frontend, data):
+    batches = _batches(frontend, data)
+    share = batches[len(batches) * (job - 1) // num_jobs : len(batches) * job // num_jobs]
+    missing = cache.missing([utterance for batch in share for utterance in batch], frontend.layers)
+    faults = []
+    with FeatureWriter(cache) as writer, _progress(data, job, sum(map(len, share)), len(missing)) as progress:
+        for batch in share:
             gaps = {utterance: missing[utterance] for utterance in batch if utterance in missing}
             if not gaps:
                 continue
             layers = tuple(sorted({layer for gap in gaps.values() for layer in gap}))
-            audio = [frontend.prepare(read_audio(data.wav[u], data.num_samples[u])) for u in batch]
-            features = frontend.extract(np.stack(audio), layers)
+            audio, unreadable = _read(batch, data)
+            features = frontend.extract(np.stack([frontend.prepare(samples) for samples in audio]), layers)
             for place, utterance in enumerate(batch):
                 for layer in gaps.get(utterance, ()):
-                    writer.write(utterance, layer, features[layer][place])
+                    if utterance not in unreadable:
+                        writer.write(utterance, layer, features[layer][place])
+            faults += unreadable.values()
             progress.update(len(gaps))
+    if faults:
+        raise AsvtkError(
+            f"{data.path}: {len(faults)} audio files cannot be used; features of all others are cached:\n  "
+            + "\n  ".join(faults)
+        )
     return len(missing)
 
 
-def _batches(share: list[str], frontend: FrontEnd, data: DataDirectory) -> Iterator[list[str]]:
+def _batches(frontend: FrontEnd, data: DataDirectory) -> list[list[str]]:
     """Neighbours of equal length, at most ``frontend.batch_size`` together.
 
-    The batches do not depend on what is cached already: matrix products round differently in
-    batches of other sizes, and a resumed run must give the very bits of an uninterrupted one.
+    The batches depend neither on the number of jobs nor on what is cached already: matrix products
+    round differently in batches of other sizes, and a run that was resumed, or cut up otherwise, must
+    give the very bits of one that was not.
     """
-    batch, batch_length = [], 0
-    for utterance in share:
+    batches, batch_length = [], None
+    for utterance in data.utterances:
         length = frontend.crop.length(data.num_samples[utterance])
-        if batch and (len(batch) == frontend.batch_size or length != batch_length):
-            yield batch
-            batch = []
-        batch.append(utterance)
-        batch_length = length
-    if batch:
-        yield batch
+        if length != batch_length or len(batches[-1]) == frontend.batch_size:
+            batches.append([])
+            batch_length = length
+        batches[-1].append(utterance)
+    return batches
+
+
+def _read(batch: list[str], data: DataDirectory) -> tuple[list[np.ndarray], dict[str, str]]:
+    """Samples of a batch, and what is wrong with those that cannot be read (silence stands for them)."""
+    audio, unreadable = [], {}
+    for utterance in batch:
+        try:
+            audio.append(read_audio(data.wav[utterance], data.num_samples[utterance]))
+        except AsvtkError as error:
+            unreadable[utterance] = str(error)
+            audio.append(np.zeros(data.num_samples[utterance], np.float32))
+    return audio, unreadable
 
 
 def _progress(data: DataDirectory, job: int, total: int, missing: int) -> tqdm:

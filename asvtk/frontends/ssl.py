@@ -1,8 +1,9 @@
 """Frozen self-supervised models through transformers: WavLM, wav2vec 2.0 / XLS-R, HuBERT.
 
-Layer 0 is what enters the transformer, layer n the output of its n-th block: the ``hidden_states``
-of transformers. Large models, pre-trained on normalised speech, get zero mean and unit variance per
-utterance; Base models, pre-trained on raw samples, do not.
+Layer 0 is what enters the transformer, layer n the output of its n-th block (behind the last block of
+Large models, also the final layer norm): the ``hidden_states`` of transformers. Large models,
+pre-trained on normalised speech, get zero mean and unit variance per utterance; Base models,
+pre-trained on raw samples, do not.
 
 torch and transformers take seconds to import, so only the functions that need them do.
 """
@@ -16,7 +17,7 @@ import numpy as np
 
 from asvtk.frontends.base import Crop, FrontEnd
 from asvtk.io.errors import AsvtkError
-from asvtk.io.stamps import file_digest
+from asvtk.io.stamps import digest, file_digest
 
 __all__ = ["Ssl", "SslConfig"]
 
@@ -30,6 +31,12 @@ class SslConfig:
     layers: Literal["all"] | tuple[int, ...] = "all"  # hidden states to use, 0 = input of the transformer
     batch_size: int = 8
     crop: Crop = field(default_factory=Crop)
+
+    def __post_init__(self):
+        if not self.layers:
+            raise ValueError("layers must name at least one layer, or be all")
+        if self.batch_size < 1:
+            raise ValueError("batch_size must be positive")
 
 
 class Ssl(FrontEnd):
@@ -71,6 +78,7 @@ class Ssl(FrontEnd):
         return {
             "front-end": "self-supervised model, frozen",
             "model": self.label,
+            "architecture": digest(_numerical_part(self._folder)),
             "weights": {path.name: file_digest(path) for path in _weight_files(self._folder)},
             "zero mean, unit variance per utterance": self._normalise,
             "crop (samples)": self.crop.samples,
@@ -92,7 +100,8 @@ class Ssl(FrontEnd):
             self._model = _load_frozen(self._folder, self._device)
         import torch
 
-        with torch.inference_mode():
+        # On GPUs convolutions would otherwise run in TF32, which is no float32.
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
             states = self._model(
                 torch.from_numpy(batch).to(self._device), output_hidden_states=True
             ).hidden_states
@@ -137,6 +146,13 @@ def _wants_normalised_input(folder: Path, architecture) -> bool:
     if preprocessor.is_file():
         return bool(json.loads(preprocessor.read_text()).get("do_normalize", True))
     return architecture.feat_extract_norm == "layer"
+
+
+def _numerical_part(folder: Path) -> dict:
+    """What of config.json can change the features: not who saved it, and with what."""
+    config = json.loads((folder / "config.json").read_text())
+    bookkeeping = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
+    return {key: value for key, value in config.items() if key not in bookkeeping}
 
 
 def _receptive_field(architecture) -> int:

@@ -10,7 +10,9 @@ with ``pread`` (no shared position: any number of threads and forked workers), l
 """
 
 import os
+import resource
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +33,18 @@ class ArkWriter:
 
     Args:
         ark, scp: paths; neither may exist.
-        buffer_bytes: how much to gather before it is written.
+        buffer_bytes, buffer_seconds: how much, and how long, to gather before it is written.
     """
 
-    def __init__(self, ark, scp, buffer_bytes: int = 16 << 20):
+    def __init__(self, ark, scp, buffer_bytes: int = 8 << 20, buffer_seconds: float = 5.0):
         self.ark = Path(ark).absolute()
         self.written = 0
-        self._buffer_bytes = buffer_bytes
+        self._buffer_bytes, self._buffer_seconds = buffer_bytes, buffer_seconds
+        self._flushed = time.monotonic()
         self._data = bytearray()
         self._lines = []
-        self._offset = 0
+        self._offset = 0  # size of the ark, and below of the scp, as of the last flush
+        self._scp_size = 0
         self._ark_stream = open(self.ark, "xb", buffering=0)
         self._scp_stream = open(scp, "xb", buffering=0)
 
@@ -52,7 +56,8 @@ class ArkWriter:
         self._lines.append(f"{key} {self.ark}:{self._offset + len(self._data)}\n")
         self._data += _HEADER.pack(_TOKEN, 4, rows, 4, columns)
         self._data += matrix.data.cast("B")
-        if len(self._data) >= self._buffer_bytes:
+        late = time.monotonic() - self._flushed > self._buffer_seconds
+        if late or len(self._data) >= self._buffer_bytes:
             self.flush()
 
     def flush(self) -> None:
@@ -69,14 +74,25 @@ class ArkWriter:
             _write_all(self._scp_stream, "".join(self._lines).encode())
             os.fsync(self._scp_stream.fileno())
         except OSError as error:
+            self._take_back()
             raise AsvtkError(
                 f"{self.ark}: cannot be written: {error.strerror or error}. The {self.written} matrices "
                 "written before are safe: make room and run the same command again, and it goes on there"
             ) from error
         self.written += len(self._lines)
         self._offset += len(self._data)
+        self._scp_size = os.fstat(self._scp_stream.fileno()).st_size
+        self._flushed = time.monotonic()
         self._data.clear()
         self._lines.clear()
+
+    def _take_back(self) -> None:
+        """Drop what a failed flush left, in memory and on disk: another try behind torn bytes would lie."""
+        self._data = bytearray()  # not clear(): the traceback may still hold a view of the old one
+        self._lines.clear()
+        for stream, size in ((self._ark_stream, self._offset), (self._scp_stream, self._scp_size)):
+            os.truncate(stream.fileno(), size)
+            stream.seek(size)
 
     def close(self) -> None:
         self.flush()
@@ -128,6 +144,10 @@ class MatrixReader:
 
     def __init__(self):
         self._descriptors = {}
+        # Every ark stays open: closing one while another thread reads it would be a race. 25 layers
+        # by 32 jobs are 800 arks, and the usual soft limit is 1024 files.
+        _, hardest = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hardest, hardest))
 
     def read(self, ark: str, offset: int) -> np.ndarray:
         """One float32 matrix, shape (frames, dimensions), writable.

@@ -1,5 +1,6 @@
 """Audio files: 16 kHz, one channel, integer samples."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -7,15 +8,17 @@ import soundfile
 
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["SAMPLE_RATE", "count_samples", "read_audio"]
+__all__ = ["SAMPLE_RATE", "inspect_audio", "read_audio"]
 
 SAMPLE_RATE = 16_000
 
 _CONVERT = "convert it first: sox IN -r 16000 -c 1 -b 16 OUT.flac"
 
 
-def count_samples(path) -> int:
-    """Number of samples of an audio file, from its header alone.
+def inspect_audio(path) -> tuple[int, str]:
+    """Number of samples, and a checksum that tells this audio from any other.
+
+    Both stand in a FLAC file's header, so nothing is decoded; other files are hashed whole.
 
     Raises:
         AsvtkError: the file is missing, is no audio, is empty, or is not 16 kHz, mono and integer.
@@ -35,7 +38,7 @@ def count_samples(path) -> int:
         raise AsvtkError(f"{path}: {info.channels} channels, expected 1; {_CONVERT}")
     if not info.subtype.startswith("PCM"):
         raise AsvtkError(f"{path}: samples are {info.subtype_info}, expected integer PCM; {_CONVERT}")
-    return info.frames
+    return info.frames, _checksum(path)
 
 
 def read_audio(path, num_samples: int | None = None) -> np.ndarray:
@@ -64,9 +67,19 @@ def read_audio(path, num_samples: int | None = None) -> np.ndarray:
     return audio
 
 
+def _checksum(path: Path) -> str:
+    """The MD5 of the decoded samples that FLAC's STREAMINFO block holds (RFC 9639, section 8.2)."""
+    with open(path, "rb") as stream:
+        header = stream.read(42)
+        if header[:4] == b"fLaC" and any(header[26:]):  # all zero: the encoder did not compute it
+            return header[26:].hex()
+        return hashlib.md5(header + stream.read(), usedforsecurity=False).hexdigest()
+
+
 def _unreadable(path: Path, error: soundfile.LibsndfileError) -> str:
     if not path.exists():
         return f"{path}: no such file"
     if path.stat().st_size == 0:
         return f"{path}: the file is empty (0 bytes); restore it from the corpus archive"
-    return f"{path}: cannot be decoded ({error.error_string.rstrip('.')}); restore it from the corpus archive"
+    reason = error.error_string.rstrip(".")
+    return f"{path}: cannot be decoded, truncated or damaged ({reason}); restore it from the corpus archive"

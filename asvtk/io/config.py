@@ -29,7 +29,7 @@ def load_yaml(path) -> dict:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise AsvtkError(f"{path}: no such configuration") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise AsvtkError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise AsvtkError(f"{path}: expected 'key: value' lines")
@@ -49,10 +49,15 @@ def apply_overrides(content: dict, overrides: list[str]) -> dict:
         *sections, key = dotted.split(".")
         place = content
         for section in sections:
-            place = place.setdefault(section, {})
+            if place.get(section) is None:  # absent, or named and left empty
+                place[section] = {}
+            place = place[section]
             if not isinstance(place, dict):
                 raise AsvtkError(f"override {word!r}: {section} is a value, no section")
-        place[key] = yaml.safe_load(value)
+        try:
+            place[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise AsvtkError(f"override {word!r}: {value!r} is no YAML; write lists without spaces") from None
     return content
 
 
@@ -98,8 +103,8 @@ def build_named(registry: dict[str, type], content, where: str):
     if not isinstance(content, dict) or "name" not in content:
         raise AsvtkError(f"{where}: the key 'name' is missing; one of {', '.join(registry)}")
     name = content["name"]
-    if name not in registry:
-        raise AsvtkError(f"{where}.name: unknown {name!r}; {_nearest(str(name), registry)}")
+    if not isinstance(name, str) or name not in registry:
+        raise AsvtkError(f"{where}.name: unknown {name!r}; {_nearest(name, registry)}")
     return build(registry[name], {key: value for key, value in content.items() if key != "name"}, where)
 
 
@@ -128,8 +133,8 @@ def differences(old: dict, new: dict, prefix: str = "") -> list[str]:
     return lines
 
 
-def _nearest(key: str, valid) -> str:
-    close = difflib.get_close_matches(key, list(valid), n=1)
+def _nearest(key, valid) -> str:
+    close = difflib.get_close_matches(str(key), list(valid), n=1)
     return f"did you mean {close[0]!r}?" if close else f"valid are {', '.join(valid)}"
 
 

@@ -3,14 +3,15 @@
 ``wav.scp`` (path), ``utt2spk`` and ``spk2utt`` (the identity: official utterance ids stay as they
 are, and Kaldi's own tools, which want speaker-prefixed ids, still accept the directory),
 ``utt2speaker`` (the true speaker), ``utt2label`` (``bonafide`` | ``spoof``), ``utt2attack`` (``-``
-for bona fide) and ``utt2num_samples``. Beside them may stand ``attack2kind`` (TTS, VC ...) and
-``asv_scores``, the scores of the ASV system that the t-DCF needs.
+for bona fide), ``utt2num_samples`` and ``utt2md5`` (which audio this is). Beside them may stand
+``attack2kind`` (TTS, VC ...) and ``asv_scores``, the scores of the ASV system that the t-DCF needs.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from asvtk.io.errors import AsvtkError
+from asvtk.io.stamps import digest
 from asvtk.io.tables import read_table, write_table
 
 __all__ = ["BONAFIDE", "LABELS", "NO_ATTACK", "SPOOF", "DataDirectory", "find_problems"]
@@ -20,7 +21,7 @@ LABELS = (BONAFIDE, SPOOF)
 NO_ATTACK = "-"
 
 #: every file that an utterance has a line in
-FILES = ("wav.scp", "utt2spk", "utt2speaker", "utt2label", "utt2attack", "utt2num_samples")
+FILES = ("wav.scp", "utt2spk", "utt2speaker", "utt2label", "utt2attack", "utt2num_samples", "utt2md5")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class DataDirectory:
     label: dict[str, str]
     attack: dict[str, str]
     num_samples: dict[str, int]
+    md5: dict[str, str]
 
     @property
     def name(self) -> str:
@@ -42,6 +44,10 @@ class DataDirectory:
     @property
     def utterances(self) -> list[str]:
         return list(self.wav)
+
+    def digest(self) -> str:
+        """Tells this data set from any other: utterances, labels, attacks, audio."""
+        return digest([self.label, self.attack, self.md5])
 
     @property
     def asv_scores(self) -> Path:
@@ -58,6 +64,7 @@ class DataDirectory:
         write_table(self.path / "utt2label", self.label)
         write_table(self.path / "utt2attack", self.attack)
         write_table(self.path / "utt2num_samples", self.num_samples)
+        write_table(self.path / "utt2md5", self.md5)
 
     @classmethod
     def read(cls, path) -> "DataDirectory":
@@ -86,6 +93,7 @@ class DataDirectory:
             label=tables["utt2label"],
             attack=tables["utt2attack"],
             num_samples=_integers(path / "utt2num_samples", tables["utt2num_samples"]),
+            md5=tables["utt2md5"],
         )
 
 

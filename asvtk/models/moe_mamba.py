@@ -13,7 +13,7 @@ from asvtk.models.base import Output
 from asvtk.nn.frames import frame_mask, stack_frames
 from asvtk.nn.mamba import BiMamba
 from asvtk.nn.moe import MixtureOfExperts
-from asvtk.nn.pooling import AttentiveStatisticsPooling, LayerNormalisation, WeightedLayerSum
+from asvtk.nn.pooling import AttentiveStatisticsPooling, GlobalMvn, WeightedLayerSum
 
 __all__ = ["MoeMamba", "MoeMambaConfig"]
 
@@ -52,7 +52,7 @@ class MoeMamba(nn.Module):
         super().__init__()
         self.config = config
         self.d_embedding = config.d_embedding
-        self.normalisation = LayerNormalisation(layers, d_in)
+        self.mvn = GlobalMvn(layers, d_in)
         self.layer_sum = WeightedLayerSum(layers)
         self.projection = nn.Linear(config.stack * d_in, config.d_model)
         self.blocks = nn.ModuleList(MoeMambaBlock(config) for _ in range(config.blocks))
@@ -68,7 +68,7 @@ class MoeMamba(nn.Module):
             features: shape (batch, layers, frames, d_in), padded with anything finite.
             lengths: real frames, shape (batch,).
         """
-        x, lengths = stack_frames(self.layer_sum(self.normalisation(features)), lengths, self.config.stack)
+        x, lengths = stack_frames(self.layer_sum(self.mvn(features)), lengths, self.config.stack)
         x = self.projection(x)
         mask = frame_mask(lengths, x.shape[1])
         auxiliary = x.new_zeros(())

@@ -23,6 +23,8 @@ class OcSoftmaxConfig:
     def __post_init__(self):
         if not -1 <= self.r_fake < self.r_real <= 1:
             raise ValueError("expected -1 <= r_fake < r_real <= 1")
+        if not self.alpha > 0:
+            raise ValueError("alpha must be positive")
 
 
 class OcSoftmax(nn.Module):

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-__all__ = ["AttentiveStatisticsPooling", "LayerNormalisation", "WeightedLayerSum"]
+__all__ = ["AttentiveStatisticsPooling", "GlobalMvn", "WeightedLayerSum"]
 
 
-class LayerNormalisation(nn.Module):
-    """Zero mean and unit variance of each number of each layer, over the training set.
+class GlobalMvn(nn.Module):
+    """Global mean and variance normalisation, over the training set, of each number of each layer.
 
     The statistics are buffers, filled once before training: they are part of the model, and what an
     utterance gets does not depend on its batch.

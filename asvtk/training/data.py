@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from asvtk.frontends import build_frontend
 from asvtk.frontends.cache import CachedFeatures, FeatureCache
 from asvtk.io.datadir import BONAFIDE, DataDirectory
 
@@ -29,14 +28,19 @@ class FeatureDataset(Dataset):
         return torch.from_numpy(self._features[self.utterances[index]]), self.bonafide[index]
 
 
-def open_dataset(frontend_config, data: DataDirectory, dump) -> FeatureDataset:
-    """The cached features that a front-end configuration asks for, of one data set.
+def open_dataset(data: DataDirectory, dump, cache: str, layers) -> FeatureDataset:
+    """The cached features of one data set.
+
+    Args:
+        data: the data set.
+        dump: folder of all caches.
+        cache: the front-end's folder in it.
+        layers: which layers.
 
     Raises:
         AsvtkError: they are not there; the line says to run stage 2.
     """
-    frontend = build_frontend(frontend_config)
-    return FeatureDataset(data, FeatureCache(dump, frontend, data.name).open(data, frontend.layers))
+    return FeatureDataset(data, FeatureCache(dump, cache, data.name).open(data, layers))
 
 
 def draw_order(bonafide: Tensor, epoch_seed: int, balance: bool) -> list[int]:

@@ -9,6 +9,12 @@ exp/<tag>/scores/{dev,eval}.txt     utterance attack key score; higher = bona fi
 exp/<tag>/results.json, RESULTS.md
 """
 
+import fcntl
+import math
+import os
+import platform
+import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +24,7 @@ from asvtk.frontends import FRONTEND_CONFIGS
 from asvtk.io.atomic import write_text
 from asvtk.io.config import apply_overrides, build, build_named, differences, load_yaml, to_mapping
 from asvtk.io.errors import AsvtkError
+from asvtk.io.stamps import read_stamp, write_stamp
 from asvtk.models import MODEL_CONFIGS
 from asvtk.nn.losses import LOSS_CONFIGS
 
@@ -33,7 +40,7 @@ class TrainingConfig:
     lr: float = 1e-4  # highest learning rate
     lr_end: float = 1e-6  # where the cosine ends
     warmup_epochs: float = 1.0  # linear rise to lr
-    weight_decay: float = 1e-4  # decoupled (AdamW)
+    weight_decay: float = 1e-4  # decoupled (AdamW), of matrices only
     clip: float = 1.0  # largest norm of the gradient; 0: no clipping
     balance: bool = False  # draw as many bona fide as spoofed utterances
     normalise_on: int = 1000  # training utterances that the input statistics are taken on; 0: none
@@ -41,8 +48,10 @@ class TrainingConfig:
     def __post_init__(self):
         if min(self.epochs, self.batch_size) < 1:
             raise ValueError("epochs and batch_size must be positive")
-        if not 0 <= self.lr_end <= self.lr:
+        if not 0 <= self.lr_end <= self.lr < math.inf:
             raise ValueError("expected 0 <= lr_end <= lr")
+        if min(self.clip, self.weight_decay, self.normalise_on) < 0:
+            raise ValueError("clip, weight_decay and normalise_on must not be negative")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ValueError("expected 0 <= warmup_epochs < epochs")
 
@@ -117,20 +126,57 @@ class Experiment:
             )
         return load_config(path)
 
-    def claim(self, config: ExperimentConfig) -> None:
-        """Write the resolved configuration; refuse to mix two experiments in one folder.
+    def inputs(self) -> dict:
+        """What it was trained on: data sets, and the cache and layers of its features."""
+        return read_stamp(self.folder / "inputs.json") or {}
+
+    @contextmanager
+    def lock(self):
+        """One process at a time trains here; another one waits.
+
+        It may be one that outlived its killed launcher. The system drops the lock of a killed process.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".lock", "a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                print(f"{self.folder}: waiting for {stream.read().strip()}, which trains here", flush=True)
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.truncate(0)
+            stream.write(f"process {os.getpid()} on {platform.node()}\n")
+            stream.flush()
+            yield
+
+    def claim(self, config: ExperimentConfig, inputs: dict) -> None:
+        """Write configuration and inputs; refuse to mix two experiments in one folder.
 
         Raises:
-            AsvtkError: the folder belongs to another configuration; with the differences.
+            AsvtkError: the folder was trained with others; with the differences.
         """
         path = self.folder / "config.yaml"
         if path.exists():
             changes = differences(to_mapping(load_config(path)), to_mapping(config))
+            changes += differences(self.inputs(), inputs)
             if changes:
                 raise AsvtkError(
-                    f"{self.folder}: was trained with another configuration:\n  "
+                    f"{self.folder}: was trained with another configuration or other data:\n  "
                     + "\n  ".join(changes)
-                    + "\nname another --tag to keep both, or give --force to train it anew"
+                    + "\nname another --tag to keep both, or give --force true to train it anew"
                 )
             return
+        write_stamp(self.folder / "inputs.json", inputs)
         write_text(path, yaml.safe_dump(to_mapping(config), sort_keys=False))
+
+    def clear(self) -> None:
+        """Throw away what was trained, scored and reported here; logs and ``run.sh`` stay."""
+        for name in ("checkpoints", "scores"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for path in (
+            self.log,
+            self.done,
+            *map(self.folder.joinpath, ("config.yaml", "inputs.json", "results.json")),
+        ):
+            path.unlink(missing_ok=True)
+        (self.folder / "RESULTS.md").unlink(missing_ok=True)

@@ -13,13 +13,12 @@ import torch
 from tqdm import tqdm
 
 from asvtk.io.atomic import write_text
-from asvtk.io.datadir import DataDirectory
-from asvtk.io.errors import AsvtkError
+from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.stamps import write_stamp
 from asvtk.metrics.eer import compute_eer
 from asvtk.models import build_detector
 from asvtk.training.checkpoint import load_training, save_detector, save_training
-from asvtk.training.data import FeatureDataset, draw_order, load_batches, open_dataset
+from asvtk.training.data import FeatureDataset, draw_order, load_batches
 from asvtk.training.experiment import Experiment, ExperimentConfig, TrainingConfig
 
 __all__ = ["train"]
@@ -28,9 +27,8 @@ __all__ = ["train"]
 def train(
     experiment: Experiment,
     config: ExperimentConfig,
-    train_data: DataDirectory,
-    dev_data: DataDirectory,
-    dump,
+    training_set: FeatureDataset,
+    dev_set: FeatureDataset,
     device: str,
 ) -> dict:
     """Train to the last epoch, going on from the last checkpoint if there is one.
@@ -38,27 +36,25 @@ def train(
     Args:
         experiment: folder that takes checkpoints and log.
         config: what to train, and how.
-        train_data, dev_data: data sets; the epoch with the lowest EER on dev is ``best``.
-        dump: folder of the feature caches.
+        training_set, dev_set: features; the epoch with the lowest EER on dev is ``best``.
         device: ``cpu`` or ``cuda``.
 
     Returns:
         The progress: epochs done, and EER and epoch of the best.
 
     Raises:
-        AsvtkError: features are missing, a class is, or the loss is not finite.
+        AsvtkError: loss, gradient or scores are not finite, or no checkpoint can be written.
     """
     settings = config.training
-    training_set = open_dataset(config.frontend, train_data, dump)
-    dev_set = open_dataset(config.frontend, dev_data, dump)
-
     torch.manual_seed(config.seed)
     layers, _, d_in = training_set[0][0].shape
     detector = build_detector(config.model, config.loss, layers, d_in)
-    _fit_normalisation(detector, training_set, settings.normalise_on)
+    _fit_mvn(detector, training_set, settings.normalise_on)
     detector.to(device)
-    optimiser = torch.optim.AdamW(detector.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    optimiser = _build_optimiser(detector, settings)
 
+    for leftover in experiment.checkpoints.glob(".*.tmp"):  # of a writer that was killed
+        leftover.unlink()
     progress = load_training(experiment.checkpoints, detector, optimiser)
     if progress is None:
         progress = {"epoch": 0, "best_epoch": 0, "best_dev_eer": math.inf, "best_dev_loss": math.inf}
@@ -80,11 +76,23 @@ def train(
     return progress
 
 
-def _fit_normalisation(detector, training_set: FeatureDataset, count: int) -> None:
+def _build_optimiser(detector, settings: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW. Biases, gains, the class vector and the scan's own A and D are not pulled to zero."""
+    named = list(detector.named_parameters())
+    decayed = [parameter for name, parameter in named if parameter.ndim > 1 and not name.endswith("A_log")]
+    spared = [parameter for name, parameter in named if parameter.ndim <= 1 or name.endswith("A_log")]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.lr)
+
+
+def _fit_mvn(detector, training_set: FeatureDataset, count: int) -> None:
     """Input statistics from ``count`` training utterances, evenly spread."""
     chosen = np.unique(np.linspace(0, len(training_set) - 1, min(count, len(training_set))).astype(int))
     if len(chosen):
-        detector.model.normalisation.fit(training_set[int(index)][0] for index in chosen)
+        detector.model.mvn.fit(training_set[int(index)][0] for index in chosen)
 
 
 def _train_epoch(
@@ -104,17 +112,17 @@ def _train_epoch(
         for group in optimiser.param_groups:
             group["lr"] = _learning_rate(settings, epoch - 1 + step / steps)
         loss = detector(features, lengths, bonafide)
-        if not torch.isfinite(loss):
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(detector.parameters(), settings.clip or math.inf)
+        if not torch.isfinite(loss + norm):
             begin = step * settings.batch_size
             utterances = [training_set.utterances[i] for i in order[begin : begin + settings.batch_size]]
             raise AsvtkError(
-                f"epoch {epoch}, batch {step + 1}: the loss is {loss.item()}; utterances "
-                f"{' '.join(utterances)}. Lower training.lr; the checkpoint of the epoch before is kept"
+                f"epoch {epoch}, batch {step + 1}: loss {loss.item()}, norm of the gradient {norm.item()}; "
+                f"utterances {' '.join(utterances)}. Lower training.lr; the checkpoint of the epoch before "
+                "is kept"
             )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        if settings.clip:
-            torch.nn.utils.clip_grad_norm_(detector.parameters(), settings.clip)
         optimiser.step()
         total += loss.item() * len(bonafide)
         bar.update()
@@ -142,6 +150,12 @@ def _evaluate(detector, dev_set: FeatureDataset, batch_size: int, device: str) -
             scores.append(detector.loss.score(embedding).cpu())
             losses.append(detector.loss(embedding, bonafide).item() * len(bonafide))
     scores = torch.cat(scores).double().numpy()
+    if not np.isfinite(scores).all():
+        utterances = [dev_set.utterances[i] for i in np.flatnonzero(~np.isfinite(scores))]
+        raise AsvtkError(
+            f"dev scores are not finite for {listing(utterances)}. Lower training.lr; the checkpoint of the "
+            "epoch before is kept"
+        )
     bonafide = dev_set.bonafide.numpy()
     return compute_eer(scores[bonafide], scores[~bonafide])[0], sum(losses) / len(dev_set)
 
@@ -149,7 +163,7 @@ def _evaluate(detector, dev_set: FeatureDataset, batch_size: int, device: str) -
 def _cut_log(experiment: Experiment, epoch: int) -> None:
     """Drop what the log says of epochs after the checkpoint: they are going to be repeated."""
     lines = experiment.log.read_text().splitlines(keepends=True) if experiment.log.exists() else []
-    write_text(experiment.log, "".join(line for line in lines[:epoch]))
+    write_text(experiment.log, "".join(line for line in lines if json.loads(line)["epoch"] <= epoch))
 
 
 def _log_epoch(experiment: Experiment, progress, loss, dev_eer, dev_loss, seconds) -> None:

@@ -28,7 +28,7 @@ help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder,
 
   --corpus DIR          the LA/ folder of the database (default: '$corpus')
   --config FILE.yaml    front-end, model, loss, training (default: $config)
-  --override 'K=V ...'  changes to the config, such as 'training.epochs=10 model.experts=8'
+  --override 'K=V ...'  changes to the config, such as 'training.epochs=10 frontend.layers=[3,12,24]'
   --tag NAME            name of the experiment in $expdir/ (default: the config's name)
   --seeds A:B           train every seed from A to B, as TAG_seedA ... (default: the config's own, as TAG)
   --stage N --stop-stage N --skip-stages 'N ...'    which stages (default: $stage to $stop_stage)
@@ -42,18 +42,36 @@ stages: 0 check the corpus, 1 data directories, 2 cache features, 3 train, 4 sco
 cmd.sh says where jobs run."
 
 arguments=("$@")
-export ASVTK_COMMAND="$0 $*"        # for the records of what was run
-if [ ! -e path.sh ] || [ ! -e cmd.sh ]; then
-    echo "$0: there is no path.sh and cmd.sh here; run it in a recipe's folder: cd egs/asvspoof2019_la" >&2
+printf -v ASVTK_COMMAND '%q ' "$0" "$@"        # for the records of what was run
+export ASVTK_COMMAND=${ASVTK_COMMAND% }
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+# Ends with a usage error.
+misuse() {
+    printf '%s: %s\n' "$0" "$*" >&2
     exit 2
+}
+
+case " $* " in *" --help "* | *" -h "*) . "$here/../../utils/parse_options.sh" --help ;; esac
+if [ ! -e path.sh ] || [ ! -e cmd.sh ]; then
+    misuse "there is no path.sh and cmd.sh here; run it in a recipe's folder: cd egs/asvspoof2019_la"
 fi
 . ./path.sh
 . ./cmd.sh
 . parse_options.sh
-if [ $# -ne 0 ]; then
-    printf '%s: %s: not an option; --help lists them\n' "$0" "$1" >&2
-    exit 2
-fi
+[ $# -eq 0 ] || misuse "$1: not an option; --help lists them"
+for name in stage stop_stage nj num_threads; do
+    [[ ${!name} =~ ^[0-9]+$ ]] || misuse "--${name//_/-} '${!name}': expected a whole number"
+done
+[ "$nj" -ge 1 ] && [ "$num_threads" -ge 1 ] || misuse "--nj and --num-threads must be at least 1"
+[[ $skip_stages =~ ^[0-9\ ]*$ ]] || misuse "--skip-stages '$skip_stages': expected numbers and spaces, such as '0 1'"
+[[ $ngpu =~ ^(auto|0|1)$ ]] || misuse "--ngpu '$ngpu': expected auto, 0 or 1"
+[[ $seeds =~ ^([0-9]+(:[0-9]+)?)?$ ]] || misuse "--seeds '$seeds': expected A:B or one number"
+# Launchers hand these to a shell, and replace JOB and SEED in them by numbers.
+for name in corpus config tag datadir dumpdir expdir; do
+    [[ ! ${!name} =~ [][\(\)\&\;\<\>\|\$\`\"\'\*\?]|JOB|SEED ]] ||
+        misuse "--$name '${!name}': brackets, quotes, other characters of the shell, JOB and SEED cannot be in it"
+done
 
 log() { printf '%(%Y-%m-%dT%H:%M:%S)T %s\n' -1 "$*"; }
 
@@ -65,22 +83,21 @@ stage() {
     log "stage $1: $2"
 }
 
+# On this machine one can look for a GPU; a cluster's submitting host need not have what its nodes have.
+case $cuda_cmd in
+    run.p[ly]*) if nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then found=1; else found=0; fi ;;
+    *) found=1 ;;
+esac
 if [ "$ngpu" = auto ]; then
-    case $cuda_cmd in
-        # On this machine one can look; a cluster's submitting host need not have what its nodes have.
-        run.p[ly]*) if nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then ngpu=1; else ngpu=0; fi ;;
-        *) ngpu=1 ;;
-    esac
+    ngpu=$found
     log "ngpu: $ngpu"
+elif [ "$ngpu" -gt "$found" ]; then
+    misuse "--ngpu $ngpu: 'nvidia-smi -L' lists no GPU here; give --ngpu 0 to compute on the CPU"
 fi
 
 [ -n "$tag" ] || tag=$(basename "$config" .yaml)
 # With several seeds, SEED stands for each of them in the launcher's JOB=1:n manner.
 if [ -n "$seeds" ]; then
-    if [[ ! $seeds =~ ^[0-9]+(:[0-9]+)?$ ]]; then
-        echo "$0: --seeds '$seeds': expected A:B or one number" >&2
-        exit 2
-    fi
     range=("SEED=$seeds")
     exp=$expdir/${tag}_seedSEED
     seed=seed=SEED
@@ -128,14 +145,14 @@ if stage 3 "train -> ${experiments[*]}"; then
         mkdir -p "$folder"
         {
             echo '#!/usr/bin/env bash'
-            echo '# Runs this experiment from training on; what is finished is not done twice.'
-            printf 'cd %q && exec %q' "$PWD" "$0"
-            printf ' %q' "${arguments[@]}" --stage 3 --stop-stage 5
+            echo '# Runs the command that made this experiment from training on; what is finished is not done twice.'
+            printf 'cd %q && exec %q' "$PWD" "$here/run.sh"
+            printf ' %q' "${arguments[@]}" --corpus "$corpus" --stage 3 --stop-stage 5 --force false
             echo ' "$@"'
         } >"$folder/run.sh"
         chmod +x "$folder/run.sh"
     done
-    log "follow it: tail -f $exp/log/train.log"
+    log "follow it: tail -f ${exp//SEED/*}/log/train.log"
     $cuda_cmd --gpu "$ngpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/train.log" \
         asvtk train --config "$config" --override $override $seed --exp "$exp" --dump "$dumpdir" \
         --train-data "$datadir/train" --dev-data "$datadir/dev" --ngpu "$ngpu" "${again[@]}"
@@ -147,7 +164,9 @@ if stage 4 "score dev and eval"; then
 fi
 
 if stage 5 "evaluate -> ${experiments[*]}"; then
-    asvtk evaluate --exp "${experiments[@]}" --data-root "$datadir" --summary "$expdir/RESULTS_$tag.md"
+    asvtk evaluate --exp "${experiments[@]}" --data-root "$datadir" \
+        --summary "$expdir/RESULTS_$tag.md" --report "$expdir/report_$tag"
+    log "see $expdir/report_$tag/report.html"
 fi
 
 log "Successfully finished. [elapsed=${SECONDS}s]"

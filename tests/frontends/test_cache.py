@@ -1,6 +1,8 @@
 """The cache: nothing twice, nothing half, nothing of other audio."""
 
 import dataclasses
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ from tiny_corpus import write_tiny_corpus
 
 from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends.base import Crop, FrontEnd
-from asvtk.frontends.cache import FeatureCache, FeatureWriter
+from asvtk.frontends.cache import FeatureCache, FeatureWriter, cache_name
 from asvtk.frontends.extraction import extract_missing
+from asvtk.io.ark import ArkWriter
 from asvtk.io.errors import AsvtkError
 
 
@@ -21,7 +24,7 @@ class Spy(FrontEnd):
     def __init__(self, *layers):
         self.layers = layers
         self.asked = []
-        self.fail_after = None
+        self.fail_after = self.kill_after = None
 
     def describe(self):
         return {"front-end": "spy"}
@@ -32,6 +35,8 @@ class Spy(FrontEnd):
     def extract(self, batch, layers):
         if self.fail_after is not None and len(self.asked) >= self.fail_after:
             raise KeyboardInterrupt
+        if self.kill_after is not None and len(self.asked) >= self.kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
         self.asked.append((len(batch), layers))
         return {layer: batch[:, :20].reshape(-1, 5, 4) * layer for layer in layers}
 
@@ -46,9 +51,13 @@ def dump(tmp_path):
     return tmp_path / "dump"
 
 
+def open_cache(dump, spy, data):
+    return FeatureCache(dump, cache_name(spy), data.name)
+
+
 def extract(dump, data, spy, jobs=1):
-    cache = FeatureCache(dump, spy, data.name)
-    cache.claim(data)
+    cache = open_cache(dump, spy, data)
+    cache.claim(data, spy)
     for job in range(1, jobs + 1):
         extract_missing(cache, spy, data, job, jobs)
     cache.join(data, spy.layers)
@@ -80,7 +89,7 @@ def test_interrupted_job_goes_on_and_gives_the_same(dump, data, tmp_path):
     expected = extract(tmp_path / "undisturbed", data, Spy(1)).open(data, (1,))
     spy = Spy(1)
     spy.fail_after = 2
-    cache = FeatureCache(dump, spy, data.name)
+    cache = open_cache(dump, spy, data)
     with pytest.raises(KeyboardInterrupt):
         extract_missing(cache, spy, data, 1, 1)
     assert len(cache.completed(1)) == 8
@@ -110,22 +119,20 @@ def test_moved_cache_is_joined_anew(dump, data, tmp_path):
 
 def test_features_of_other_audio_are_refused(dump, data):
     extract(dump, data, Spy(1))
-    other = dataclasses.replace(data, num_samples={**data.num_samples, data.utterances[0]: 7})
-    with pytest.raises(
-        AsvtkError, match=f"holds features of other audio: {data.utterances[0]} had 8000 samples"
-    ):
-        FeatureCache(dump, Spy(1), data.name).claim(other)
+    other = dataclasses.replace(data, md5={**data.md5, data.utterances[0]: "another"})
+    with pytest.raises(AsvtkError, match=f"holds features of other audio: {data.utterances[0]} is not"):
+        open_cache(dump, Spy(1), data).claim(other, Spy(1))
 
 
 def test_no_features_says_to_run_stage_2(dump, data):
     with pytest.raises(AsvtkError, match="no features of layer 1 .*; run stage 2 first") as error:
-        FeatureCache(dump, Spy(1), data.name).open(data, (1,))
+        open_cache(dump, Spy(1), data).open(data, (1,))
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_features_that_are_not_finite_are_never_written(dump, data, value):
-    cache = FeatureCache(dump, Spy(1), data.name)
+    cache = open_cache(dump, Spy(1), data)
     with (
         pytest.raises(AsvtkError, match="LA_T_1, layer 3: the features are not finite"),
         FeatureWriter(cache) as writer,
@@ -135,10 +142,53 @@ def test_features_that_are_not_finite_are_never_written(dump, data, value):
     assert list(cache.completed(3)) == ["LA_T_0"]
 
 
-def test_truncated_audio_is_named_and_the_rest_kept(dump, data, tmp_path):
-    path = tmp_path / "LA" / "ASVspoof2019_LA_train" / "flac" / f"{data.utterances[9]}.flac"
-    path.write_bytes(path.read_bytes()[:3000])
-    cache, spy = FeatureCache(dump, Spy(1), data.name), Spy(1)
-    with pytest.raises(AsvtkError, match=rf"{data.utterances[9]}\.flac: "):
+def test_all_truncated_audio_is_named_and_the_rest_kept(dump, data, tmp_path):
+    harmed = [data.utterances[2], data.utterances[9]]
+    for utterance in harmed:
+        path = tmp_path / "LA" / "ASVspoof2019_LA_train" / "flac" / f"{utterance}.flac"
+        path.write_bytes(path.read_bytes()[:3000])
+    cache, spy = open_cache(dump, Spy(1), data), Spy(1)
+    with pytest.raises(AsvtkError, match=r"(?s)2 audio files cannot be used") as error:
         extract_missing(cache, spy, data, 1, 1)
-    assert len(cache.completed(1)) == 8
+    assert all(f"{utterance}.flac: " in str(error.value) for utterance in harmed)
+    assert set(data.utterances) - set(cache.completed(1)) == set(harmed)
+
+
+def test_killed_process_loses_at_most_its_buffer(dump, data, monkeypatch):
+    monkeypatch.setattr(ArkWriter.__init__, "__defaults__", (300, 5.0))  # three matrices
+    cache = open_cache(dump, Spy(1), data)
+    if (child := os.fork()) == 0:
+        spy = Spy(1)
+        spy.kill_after = 2
+        extract_missing(cache, spy, data, 1, 1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 9
+    done = len(cache.completed(1))
+    assert 0 < done < 12
+    spy = Spy(1)
+    features = extract_and_open(dump, data, spy)
+    assert 0 < len(spy.asked) < 3
+    for utterance in data.utterances:
+        np.testing.assert_array_equal(
+            features[utterance], extract_and_open(dump / "new", data, Spy(1))[utterance]
+        )
+
+
+def extract_and_open(dump, data, spy):
+    return extract(dump, data, spy).open(data, spy.layers)
+
+
+def test_deleted_ark_is_computed_again(dump, data):
+    cache = extract(dump, data, Spy(1))
+    (ark,) = cache.layer_folder(1).glob("part.*.ark")
+    ark.unlink()
+    spy = Spy(1)
+    assert extract_and_open(dump, data, spy)[data.utterances[0]].shape == (1, 5, 4)
+    assert len(spy.asked) == 3
+
+
+@pytest.mark.parametrize("jobs", [1, 3, 20])
+def test_batches_do_not_depend_on_the_number_of_jobs(dump, data, jobs):
+    spy = Spy(1)
+    extract(dump, data, spy, jobs)
+    assert [count for count, _ in spy.asked] == [4, 4, 4]

@@ -85,7 +85,11 @@ def test_fingerprint_follows_weights_and_preprocessing_but_not_layers(tmp_path):
     base = Ssl(SslConfig(name)).describe()
     assert Ssl(SslConfig(name, layers=(1, 3))).describe() == base
     assert Ssl(SslConfig(name, crop=Crop(None))).describe() != base
-    torch.manual_seed(1)
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
+    assert Ssl(SslConfig(name)).describe() != base
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config | {"transformers_version": "0"}))
+    assert Ssl(SslConfig(name)).describe() == base
     model = transformers.AutoModel.from_pretrained(name)
     model.encoder.layers[0].attention.q_proj.bias.data += 1
     model.save_pretrained(name)

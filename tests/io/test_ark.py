@@ -129,8 +129,48 @@ def test_full_disk_names_the_file_and_keeps_what_was_written(small_disk):
     ):
         for key, matrix in matrices.items():
             writer.write(key, matrix)
+    writer.close()  # as a with statement does; it must not write behind torn bytes
     entries = read_scp(small_disk / "a.scp")
     assert len(entries) == writer.written > 20
     reader = MatrixReader()
     for key, entry in entries.items():
         np.testing.assert_array_equal(reader.read(*entry), matrices[key])
+
+
+def test_failed_flush_is_taken_back_and_never_tried_again(tmp_path, monkeypatch):
+    """Bytes that a full disk let through must not stand before what a later close() writes."""
+    from asvtk.io import ark
+
+    write_all, fail = ark._write_all, []
+
+    def torn(stream, data):
+        if fail and stream.name == str(fail[0]):
+            write_all(stream, data[: len(data) // 2])
+            raise OSError(28, "No space left on device")
+        write_all(stream, data)
+
+    monkeypatch.setattr(ark, "_write_all", torn)
+    writer = ArkWriter(tmp_path / "a.ark", tmp_path / "a.scp", buffer_bytes=1)
+    writer.write("whole", np.ones((2, 2), np.float32))
+    sizes = [(tmp_path / name).stat().st_size for name in ("a.ark", "a.scp")]
+    for name in ("a.ark", "a.scp"):
+        fail[:] = [tmp_path / name]
+        with pytest.raises(AsvtkError, match="The 1 matrices written before are safe"):
+            writer.write("torn", np.zeros((3, 3), np.float32))
+        assert [(tmp_path / name).stat().st_size for name in ("a.ark", "a.scp")] == sizes
+    fail.clear()
+    writer.write("after", np.full((1, 2), 7, np.float32))
+    writer.close()
+    entries = read_scp(tmp_path / "a.scp")
+    assert list(entries) == ["whole", "after"]
+    assert MatrixReader().read(*entries["after"]).tolist() == [[7, 7]]
+
+
+def test_a_thousand_arks_can_be_open(tmp_path):
+    reader = MatrixReader()
+    for number in range(1100):
+        (tmp_path / f"{number}").mkdir()
+        writer = ArkWriter(tmp_path / f"{number}" / "a.ark", tmp_path / f"{number}" / "a.scp")
+        writer.write("a", np.full((1, 1), number, np.float32))
+        writer.close()
+        assert reader.read(*read_scp(tmp_path / f"{number}" / "a.scp")["a"]).item() == number

@@ -50,6 +50,7 @@ def test_values_arrive_and_go_back():
         ({"epochs": 1, "inner": {"layers": "some"}}, "expected all or a list, each a whole number"),
         ({"epochs": 1, "inner": {"lr": "fast"}}, "expected a number"),
         ({"epochs": 1, "inner": 3}, "expected keys and values"),
+        ({"epochs": 1, 1: 2}, "unknown key 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(content, message):
@@ -72,6 +73,15 @@ def test_overrides_win_in_order():
         apply_overrides({}, ["a.b"])
     with pytest.raises(AsvtkError, match="a is a value, no section"):
         apply_overrides({"a": 1}, ["a.b=2"])
+
+
+def test_override_of_a_section_that_is_named_and_empty():
+    assert apply_overrides({"a": None}, ["a.b=2"]) == {"a": {"b": 2}}
+
+
+def test_override_that_is_no_yaml_says_so():
+    with pytest.raises(AsvtkError, match=r"'\[3,' is no YAML; write lists without spaces"):
+        apply_overrides({}, ["a.b=[3,"])
 
 
 def test_differences_are_named_by_their_path():

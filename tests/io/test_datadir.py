@@ -24,6 +24,7 @@ def data(tmp_path):
         label=dict(zip(utterances, ["bonafide", "spoof", "spoof"], strict=True)),
         attack=dict(zip(utterances, ["-", "A01", "A02"], strict=True)),
         num_samples=dict.fromkeys(utterances, 16000),
+        md5=dict.fromkeys(utterances, "0123456789abcdef"),
     )
     directory.write()
     return directory

@@ -66,8 +66,8 @@ def test_a_few_utterances_are_learned_by_heart():
 def test_normalisation_is_that_of_the_utterances_given():
     system = detector()
     utterances = [3 + 5 * torch.randn(3, length, 10) for length in (40, 25, 60)]
-    system.model.normalisation.fit(utterances)
-    frames = system.model.normalisation(torch.cat(utterances, dim=1).unsqueeze(0))
+    system.model.mvn.fit(utterances)
+    frames = system.model.mvn(torch.cat(utterances, dim=1).unsqueeze(0))
     torch.testing.assert_close(frames.mean(2), torch.zeros(1, 3, 10), atol=1e-4, rtol=0)
     torch.testing.assert_close(frames.std(2, correction=0), torch.ones(1, 3, 10), atol=1e-4, rtol=0)
 

@@ -77,6 +77,13 @@ def kill(process):
     process.wait()
 
 
+def wait_for(recipe, process, sign):
+    deadline = time.monotonic() + 120
+    while not list(recipe.folder.glob(sign)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     return write_tiny_corpus(tmp_path_factory.mktemp("corpus"))
@@ -138,7 +145,9 @@ def test_scoring_and_evaluation_alone(finished):
 
 
 def test_generated_script_runs_the_experiment_again(finished):
-    answer = subprocess.run([finished.folder / "exp" / "tiny" / "run.sh"], capture_output=True, text=True)
+    script = finished.folder / "exp" / "tiny" / "run.sh"
+    assert "--force false" in script.read_text()
+    answer = subprocess.run([script], capture_output=True, text=True)
     assert answer.returncode == 0 and "stage 2" not in answer.stdout and "stage 5" in answer.stdout
 
 
@@ -194,10 +203,7 @@ def test_several_seeds_are_several_experiments_and_one_table(finished):
 )
 def test_killed_in_a_stage_the_same_command_finishes_with_the_same_scores(recipe, finished, sign):
     process = recipe.start()
-    deadline = time.monotonic() + 120
-    while not list(recipe.folder.glob(sign)):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(recipe, process, sign)
     kill(process)
     assert not (recipe.folder / "exp" / "tiny" / "results.json").exists()
     answer = recipe.run()
@@ -212,12 +218,18 @@ def test_killed_in_a_stage_the_same_command_finishes_with_the_same_scores(recipe
         ({"config": "conf/none.yaml"}, 1, "conf/none.yaml: no such configuration"),
         ({"override": "model.expert=3"}, 1, "unknown key 'expert'; did you mean 'experts'"),
         ({"override": "frontend.name=ssl frontend.model=/none"}, 1, "/none: no such directory"),
-        ({"stage": 3, "tag": "new", "dumpdir": "/tmp/asvtk_none"}, 1, "no features .* run stage 2 first"),
-        ({"stage": 3, "datadir": "/tmp/asvtk_none"}, 1, "no such data directory; run stage 1 first"),
+        ({"stage": 3, "tag": "new", "dumpdir": "/none"}, 1, "no features .* run stage 2 first"),
+        ({"stage": 3, "datadir": "/none"}, 1, "no such data directory; run stage 1 first"),
         ({"stage": 4, "tag": "none"}, 1, "nothing was trained here; run stage 3 first"),
         ({"stage": 5, "tag": "none"}, 1, "run stage 4"),
         ({"stag": 3}, 1, "invalid option"),
         ({"seeds": "one"}, 2, "expected A:B or one number"),
+        ({"stage": "abc"}, 2, "--stage 'abc': expected a whole number"),
+        ({"skip_stages": "0,1"}, 2, "expected numbers and spaces"),
+        ({"nj": 0}, 2, "must be at least 1"),
+        ({"tag": "a(b)"}, 2, "brackets, quotes"),
+        ({"dumpdir": "/none/JOBS"}, 2, "JOB and SEED cannot be in it"),
+        ({"config": "conf"}, 1, "missing config 'conf'"),
         ({"stage": 3, "override": SMALL + " training.epochs=9"}, 1, "training.epochs: 3 -> 9"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
@@ -229,9 +241,49 @@ def test_misuse_is_one_clear_message(finished, options, status, message):
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_gpu_that_is_not_there_is_refused(finished):
     answer = finished.run(stage=3, tag="gpu", ngpu=1)
-    assert answer.returncode == 1 and "GPU" in answer.stderr
+    assert answer.returncode == 2 and "lists no GPU here; give --ngpu 0" in answer.stderr
+
+
+def test_launcher_alone_killed_the_same_command_waits_for_the_orphan(recipe, finished):
+    """kill -9 for run.sh only: its jobs live on, and must neither be disturbed nor doubled."""
+    process = recipe.start()
+    wait_for(recipe, process, "exp/tiny/checkpoints/last.safetensors")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    answer = recipe.run()
+    assert answer.returncode == 0, answer.stderr
+    assert recipe.scores() == finished.scores()
+    assert len((recipe.folder / "exp" / "tiny" / "train.jsonl").read_text().splitlines()) == 3
+
+
+def test_force_without_features_throws_nothing_away(finished, tmp_path):
+    before = finished.scores()
+    answer = finished.run(stage=3, stop_stage=3, force="true", dumpdir=tmp_path)
+    assert answer.returncode == 1 and "run stage 2 first" in answer.stderr
+    assert finished.scores() == before
+    assert (finished.folder / "exp" / "tiny" / "checkpoints" / "best.safetensors").exists()
+
+
+def test_full_disk_is_named_and_the_same_command_finishes(recipe, finished, tmp_path):
+    small = tmp_path / "dump"
+    small.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", small], capture_output=True
+    ).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        answer = recipe.run()
+        assert answer.returncode == 1 and "No space left on device" in answer.stderr
+        assert "Traceback" not in answer.stderr
+        subprocess.run(["mount", "-o", "remount,size=10m", small], check=True)
+        answer = recipe.run()
+        assert answer.returncode == 0, answer.stderr
+        assert recipe.scores() == finished.scores()
+    finally:
+        subprocess.run(["umount", small], check=True)
 
 
 def test_help_lists_every_option():

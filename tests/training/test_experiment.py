@@ -1,10 +1,13 @@
 """Configurations of experiments, among them every one that a recipe ships."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from asvtk.frontends import build_frontend
 from asvtk.io.config import to_mapping
 from asvtk.io.errors import AsvtkError
 from asvtk.models import build_detector
@@ -12,6 +15,7 @@ from asvtk.training.device import choose_device
 from asvtk.training.experiment import Experiment, load_config
 
 REPOSITORY = Path(__file__).parents[2]
+INPUTS = {"features": "lfcc-0123", "layers": [0], "train data": "a", "dev data": "b"}
 CONFIGS = sorted(REPOSITORY.glob("egs/*/conf/*.yaml"))
 
 
@@ -22,6 +26,8 @@ def test_all_shipped_configs_are_found():
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parts[-3]}/{path.name}")
 def test_shipped_config_builds_a_detector_that_scores(path):
     config = load_config(path)
+    if config.frontend.name == "lfcc":
+        assert build_frontend(config.frontend).layers == (0,)
     detector = build_detector(config.model, config.loss, layers=2, d_in=60).eval()
     assert detector.score(torch.randn(2, 2, 25, 60), torch.tensor([25, 13])).isfinite().all()
 
@@ -36,19 +42,44 @@ def config_file(tmp_path):
 def test_resolved_config_means_the_same(config_file, tmp_path):
     config = load_config(config_file, ["training.epochs=7", "frontend.crop.samples=1000"])
     experiment = Experiment(tmp_path / "exp")
-    experiment.claim(config)
+    experiment.claim(config, INPUTS)
     assert experiment.config() == config
     assert to_mapping(config)["training"]["epochs"] == 7
-    experiment.claim(config)
+    experiment.claim(config, INPUTS)
 
 
 def test_folder_of_another_configuration_is_refused_with_the_difference(config_file, tmp_path):
     experiment = Experiment(tmp_path / "exp")
-    experiment.claim(load_config(config_file))
+    experiment.claim(load_config(config_file), INPUTS)
     with pytest.raises(
-        AsvtkError, match=r"(?s)another configuration:\s+training.epochs: 50 -> 7\n.*--tag.*--force"
+        AsvtkError,
+        match=r"(?s)another configuration or other data:\s+training.epochs: 50 -> 7\n.*--tag.*--force",
     ):
-        experiment.claim(load_config(config_file, ["training.epochs=7"]))
+        experiment.claim(load_config(config_file, ["training.epochs=7"]), INPUTS)
+
+
+def test_folder_of_other_data_is_refused_with_the_difference(config_file, tmp_path):
+    experiment = Experiment(tmp_path / "exp")
+    experiment.claim(load_config(config_file), INPUTS)
+    with pytest.raises(AsvtkError, match="other data:\n  train data: a -> c\n"):
+        experiment.claim(load_config(config_file), INPUTS | {"train data": "c"})
+
+
+def test_second_process_waits_until_the_first_has_ended(tmp_path):
+    experiment = Experiment(tmp_path)
+    program = (
+        "import sys, time; from asvtk.training.experiment import Experiment\n"
+        "with Experiment(sys.argv[1]).lock(): print('locked', flush=True); time.sleep(3)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout.readline() == "locked\n"
+        second = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True)
+        assert first.wait() == 0
+    assert second.stdout.startswith(f"{tmp_path}: waiting for process {first.pid} on ")
+    with experiment.lock():
+        pass
 
 
 @pytest.mark.parametrize(
@@ -58,6 +89,9 @@ def test_folder_of_another_configuration_is_refused_with_the_difference(config_f
         ("trainning.epochs=8", "unknown key 'trainning'; did you mean 'training'"),
         ("frontend.name=lfc", "frontend.name: unknown 'lfc'; did you mean 'lfcc'"),
         ("loss.name=crossentropy", "loss.name: unknown 'crossentropy'; valid are oc_softmax"),
+        ("training.lr=.inf", "0 <= lr_end <= lr"),
+        ("training.clip=-1", "must not be negative"),
+        ("loss.alpha=0", "alpha must be positive"),
         ("training.warmup_epochs=50", "0 <= warmup_epochs < epochs"),
     ],
 )

@@ -8,10 +8,11 @@ from tiny_corpus import write_tiny_corpus
 
 from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends import build_frontend
-from asvtk.frontends.cache import FeatureCache
+from asvtk.frontends.cache import FeatureCache, cache_name
 from asvtk.frontends.extraction import extract_missing
 from asvtk.io.errors import AsvtkError
 from asvtk.training import trainer
+from asvtk.training.data import open_dataset
 from asvtk.training.experiment import Experiment, load_config
 
 CONFIG = """
@@ -32,8 +33,8 @@ def corpus(tmp_path_factory):
     for split in ("train", "dev"):
         data[split] = prepare_split(la, split, folder / "data" / split)
         frontend = build_frontend(config.frontend)
-        cache = FeatureCache(folder / "dump", frontend, split)
-        cache.claim(data[split])
+        cache = FeatureCache(folder / "dump", cache_name(frontend), split)
+        cache.claim(data[split], frontend)
         extract_missing(cache, frontend, data[split], 1, 1)
         cache.join(data[split], frontend.layers)
     return folder, data
@@ -45,7 +46,9 @@ def run(corpus):
 
     def train(exp, *overrides):
         config = load_config(folder / "c.yaml", list(overrides))
-        return trainer.train(Experiment(exp), config, data["train"], data["dev"], folder / "dump", "cpu")
+        cache = cache_name(build_frontend(config.frontend))
+        sets = [open_dataset(data[split], folder / "dump", cache, (0,)) for split in ("train", "dev")]
+        return trainer.train(Experiment(exp), config, *sets, "cpu")
 
     return train
 
@@ -99,10 +102,44 @@ def test_loss_that_is_not_finite_names_the_utterances_and_keeps_the_checkpoint(r
         return forward(self, *batch) * (torch.nan if len(calls) == 5 else 1)
 
     monkeypatch.setattr(Detector, "forward", poisoned)
-    with pytest.raises(AsvtkError, match=r"epoch 2, batch 2: the loss is nan; utterances LA_T_\d+ LA_T_\d+ "):
+    with pytest.raises(AsvtkError, match=r"epoch 2, batch 2: loss nan, .*utterances LA_T_\d+ LA_T_\d+ "):
         run(tmp_path)
     monkeypatch.undo()
     assert run(tmp_path)["epoch"] == 4
+
+
+def test_gradient_that_is_not_finite_never_reaches_a_checkpoint(run, tmp_path):
+    from asvtk.nn.losses import OcSoftmax
+
+    def poison(grad):
+        calls.append(None)
+        return grad * (torch.inf if len(calls) == 6 else 1)  # the last batch of epoch 2
+
+    calls, initialise = [], OcSoftmax.__init__
+
+    def poisoned(self, *arguments):
+        initialise(self, *arguments)
+        self.centre.register_hook(poison)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OcSoftmax, "__init__", poisoned)
+        with pytest.raises(AsvtkError, match="epoch 2, batch 3: loss .*, norm of the gradient (inf|nan)"):
+            run(tmp_path)
+    assert run(tmp_path)["epoch"] == 4
+
+
+def test_matrices_alone_are_decayed(run):
+    from asvtk.models import build_detector
+    from asvtk.models.moe_mamba import MoeMambaConfig
+    from asvtk.nn.losses import OcSoftmaxConfig
+
+    detector = build_detector(MoeMambaConfig(d_model=16, blocks=1), OcSoftmaxConfig(), 1, 4)
+    decayed, spared = trainer._build_optimiser(detector, trainer.TrainingConfig()).param_groups
+    names = {id(parameter): name for name, parameter in detector.named_parameters()}
+    assert len(decayed["params"]) + len(spared["params"]) == len(names)
+    spared = {names[id(parameter)] for parameter in spared["params"]}
+    assert {"loss.centre", "model.blocks.0.mixer.forwards.A_log", "model.blocks.0.mixer.forwards.D"} <= spared
+    assert "model.projection.weight" not in spared
 
 
 def test_learning_rate_rises_then_falls():

@@ -64,7 +64,7 @@ def main():
         total = lay_out(args.protocols, folder)
         whole = prepare(folder, Path(scratch) / "data", args.nj)
         again = prepare(folder, Path(scratch) / "data", args.nj)
-        with mock.patch.object(corpus, "count_samples", lambda path: 16000):
+        with mock.patch.object(corpus, "inspect_audio", lambda path: (16000, "0")):
             without = prepare(folder, Path(scratch) / "data2", args.nj)
     print(
         f"{total} trials, {args.nj} threads: {whole:.1f} s, {whole - without:.1f} s of them for audio headers"

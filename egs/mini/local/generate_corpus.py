@@ -257,11 +257,13 @@ def generate(folder: Path, seed: int, counts: dict[str, int], jobs: int) -> None
         print(f"{folder}: the corpus of these settings is there ({len(everything)} utterances)")
         return
     legend = folder / "attacks.tsv"
-    if any(folder.glob("ASVspoof2019_LA_*")) and not legend.is_file():
+    mark = folder / ".generated"  # an attacks.tsv may be anybody's
+    if any(folder.glob("ASVspoof2019_LA_*")) and not mark.is_file():
         raise AsvtkError(
-            f"{folder} holds a corpus that this program did not make (no attacks.tsv), and it would be "
+            f"{folder} holds a corpus that this program did not make (no {mark.name}), and it would be "
             "overwritten; give another folder"
         )
+    write_text(mark, "by egs/mini/local/generate_corpus.py, which may replace this corpus\n")
     stamp.unlink(missing_ok=True)
     write_text(legend, attack_table())
     for split, utterances in zip(SPLITS, splits, strict=True):
