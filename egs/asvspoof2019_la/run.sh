@@ -7,6 +7,7 @@
 # Each stage can be stopped, killed and run again on its own: it goes on where it was, and what is
 # finished is not done twice. Other recipes call this file; they bring their own conf/ and local/.
 set -euo pipefail
+{ # bash reads to the closing brace before it runs anything: this file may be edited meanwhile
 
 stage=0
 stop_stage=5
@@ -170,3 +171,5 @@ if stage 5 "evaluate -> ${experiments[*]}"; then
 fi
 
 log "Successfully finished. [elapsed=${SECONDS}s]"
+exit
+}

@@ -6,35 +6,19 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tiny_models import LARGE, save_model
 
 from asvtk.frontends.base import Crop
 from asvtk.frontends.ssl import Ssl, SslConfig
 from asvtk.io.errors import AsvtkError
 
-SMALL = dict(
-    hidden_size=32,
-    num_hidden_layers=3,
-    num_attention_heads=4,
-    intermediate_size=64,
-    conv_dim=(16,) * 7,
-    num_conv_pos_embeddings=16,
-    num_conv_pos_embedding_groups=4,
-)
-LARGE = dict(feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True)
 AUDIO = (0.1 * np.random.default_rng(0).normal(size=9000) + 0.05).astype(np.float32)
-
-
-def save(folder, architecture="WavLM", **options):
-    torch.manual_seed(0)
-    config = getattr(transformers, f"{architecture}Config")(**{**SMALL, **options})
-    getattr(transformers, f"{architecture}Model")(config).save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.mark.parametrize("architecture", ["WavLM", "Wav2Vec2", "Hubert"])
 @pytest.mark.parametrize("large", [True, False], ids=["large", "base"])
 def test_layers_are_the_hidden_states_of_transformers(tmp_path, architecture, large):
-    name = save(tmp_path / "m", architecture, **(LARGE if large else {}))
+    name = save_model(tmp_path / "m", architecture, **(LARGE if large else {}))
     ssl = Ssl(SslConfig(name, crop=Crop(None)))
     assert ssl.layers == (0, 1, 2, 3)
     found = ssl.extract(ssl.prepare(AUDIO)[None], ssl.layers)
@@ -47,13 +31,13 @@ def test_layers_are_the_hidden_states_of_transformers(tmp_path, architecture, la
 
 
 def test_preprocessor_config_overrules_the_guess_of_normalisation(tmp_path):
-    name = save(tmp_path / "m", **LARGE)
+    name = save_model(tmp_path / "m", **LARGE)
     (tmp_path / "m" / "preprocessor_config.json").write_text(json.dumps({"do_normalize": False}))
     np.testing.assert_array_equal(Ssl(SslConfig(name, crop=Crop(None))).prepare(AUDIO), AUDIO)
 
 
 def test_normalisation_looks_at_real_samples_only(tmp_path):
-    ssl = Ssl(SslConfig(save(tmp_path / "m", **LARGE), crop=Crop(20000)))
+    ssl = Ssl(SslConfig(save_model(tmp_path / "m", **LARGE), crop=Crop(20000)))
     prepared = ssl.prepare(AUDIO)
     assert len(prepared) == 20000
     np.testing.assert_allclose(prepared[:9000].mean(), 0, atol=1e-5)
@@ -61,19 +45,19 @@ def test_normalisation_looks_at_real_samples_only(tmp_path):
 
 
 def test_what_an_utterance_gets_does_not_depend_on_its_company(tmp_path):
-    ssl = Ssl(SslConfig(save(tmp_path / "m", **LARGE)))
+    ssl = Ssl(SslConfig(save_model(tmp_path / "m", **LARGE)))
     batch = np.random.default_rng(0).normal(size=(3, 9000)).astype(np.float32)
     together, alone = ssl.extract(batch, (3,))[3][1], ssl.extract(batch[1:2], (3,))[3][0]
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
 
 
 def test_shortest_audio_gives_a_frame(tmp_path):
-    ssl = Ssl(SslConfig(save(tmp_path / "m"), crop=Crop(None)))
+    ssl = Ssl(SslConfig(save_model(tmp_path / "m"), crop=Crop(None)))
     assert ssl.extract(ssl.prepare(AUDIO[:10])[None], (3,))[3].shape == (1, 1, 32)
 
 
 def test_frozen_means_frozen(tmp_path):
-    name = save(tmp_path / "m", **LARGE, layerdrop=0.9, mask_time_prob=0.9, hidden_dropout=0.9)
+    name = save_model(tmp_path / "m", **LARGE, layerdrop=0.9, mask_time_prob=0.9, hidden_dropout=0.9)
     ssl = Ssl(SslConfig(name))
     first, second = (ssl.extract(AUDIO[None], (3,))[3] for _ in range(2))
     np.testing.assert_array_equal(first, second)
@@ -81,7 +65,7 @@ def test_frozen_means_frozen(tmp_path):
 
 
 def test_fingerprint_follows_weights_and_preprocessing_but_not_layers(tmp_path):
-    name = save(tmp_path / "m", **LARGE)
+    name = save_model(tmp_path / "m", **LARGE)
     base = Ssl(SslConfig(name)).describe()
     assert Ssl(SslConfig(name, layers=(1, 3))).describe() == base
     assert Ssl(SslConfig(name, crop=Crop(None))).describe() != base
@@ -98,7 +82,7 @@ def test_fingerprint_follows_weights_and_preprocessing_but_not_layers(tmp_path):
 
 def test_layer_out_of_range_is_named(tmp_path):
     with pytest.raises(AsvtkError, match="layer 30 does not exist: .* has 3 layers"):
-        Ssl(SslConfig(save(tmp_path / "m"), layers=(3, 30)))
+        Ssl(SslConfig(save_model(tmp_path / "m"), layers=(3, 30)))
 
 
 def test_other_models_are_refused(tmp_path):
@@ -111,7 +95,7 @@ def test_other_models_are_refused(tmp_path):
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path):
-    save(tmp_path / "m", "Hubert", **LARGE)
+    save_model(tmp_path / "m", "Hubert", **LARGE)
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     config.update(model_type="wavlm", architectures=["WavLMModel"])
     (tmp_path / "m" / "config.json").write_text(json.dumps(config))
@@ -127,7 +111,7 @@ def test_missing_directory_is_named(name):
 
 
 def test_directory_without_weights_is_named(tmp_path):
-    save(tmp_path / "m")
+    save_model(tmp_path / "m")
     (tmp_path / "m" / "model.safetensors").unlink()
     with pytest.raises(AsvtkError, match="holds no weights"):
         Ssl(SslConfig(str(tmp_path / "m"))).describe()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import transformers
 from tiny_corpus import write_tiny_corpus
+from tiny_models import save_model
 
 RECIPE = Path(__file__).parents[2] / "egs" / "asvspoof2019_la"
 SMALL = (
@@ -161,18 +161,7 @@ def test_second_experiment_computes_no_feature_again(finished):
 
 
 def test_wavlm_from_a_local_directory_with_all_layers_cached_once(recipe, tmp_path):
-    torch.manual_seed(0)
-    small = transformers.WavLMConfig(
-        hidden_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        intermediate_size=64,
-        conv_dim=(16,) * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-    )
-    transformers.WavLMModel(small).save_pretrained(tmp_path / "wavlm")
-    model = f"frontend.model={tmp_path / 'wavlm'}"
+    model = f"frontend.model={save_model(tmp_path / 'wavlm')}"
     options = {"config": "conf/wavlm_moe_mamba.yaml", "nj": 1}
     answer = recipe.run(override=f"{SMALL} {model}", **options)
     assert answer.returncode == 0, answer.stderr
