@@ -173,10 +173,5 @@ class Experiment:
         """Throw away what was trained, scored and reported here; logs and ``run.sh`` stay."""
         for name in ("checkpoints", "scores"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        for path in (
-            self.log,
-            self.done,
-            *map(self.folder.joinpath, ("config.yaml", "inputs.json", "results.json")),
-        ):
-            path.unlink(missing_ok=True)
-        (self.folder / "RESULTS.md").unlink(missing_ok=True)
+        for name in (self.log, self.done, "config.yaml", "inputs.json", "results.json", "RESULTS.md"):
+            (self.folder / name).unlink(missing_ok=True)

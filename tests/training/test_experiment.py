@@ -1,5 +1,6 @@
 """Configurations of experiments, among them every one that a recipe ships."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -66,20 +67,23 @@ def test_folder_of_other_data_is_refused_with_the_difference(config_file, tmp_pa
 
 
 def test_second_process_waits_until_the_first_has_ended(tmp_path):
-    experiment = Experiment(tmp_path)
     program = (
-        "import sys, time; from asvtk.training.experiment import Experiment\n"
-        "with Experiment(sys.argv[1]).lock(): print('locked', flush=True); time.sleep(3)"
+        "import sys; from asvtk.training.experiment import Experiment\n"
+        "with Experiment(sys.argv[1]).lock(): print('locked', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, text=True
-    ) as first:
+
+    def start():
+        command = [sys.executable, "-c", program, tmp_path]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    with start() as first:
         assert first.stdout.readline() == "locked\n"
-        second = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True)
-        assert first.wait() == 0
-    assert second.stdout.startswith(f"{tmp_path}: waiting for process {first.pid} on ")
-    with experiment.lock():
-        pass
+        with start() as second:
+            waiting = f"{tmp_path}: waiting for process {first.pid} on {platform.node()}, which trains here\n"
+            assert second.stdout.readline() == waiting
+            first.stdin.close()
+            assert second.stdout.readline() == "locked\n"
+            second.stdin.close()
 
 
 @pytest.mark.parametrize(
