@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["asvtk", "asvtk.*"]),
-    package_data={"asvtk": ["corpora/*.json", "report/*.json", "report/*.html", "report/*.css"]},
+    package_data={"asvtk": ["corpora/*.json", "report/*.json", "report/*.css"]},
     install_requires=[
         "kaldiio",
         "numpy",
@@ -40,7 +40,6 @@ setup(
     },
     entry_points={"console_scripts": ["asvtk = asvtk.bin.main:main"]},
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3 :: Only",
         "Topic :: Multimedia :: Sound/Audio :: Speech",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",

@@ -6,7 +6,6 @@ A directory that is up to date is left as it is.
 from pathlib import Path
 
 from asvtk.corpora import asvspoof2019_la
-from asvtk.io.datadir import BONAFIDE
 
 
 def add_arguments(parser):
@@ -22,8 +21,7 @@ def run(args):
     for split in asvspoof2019_la.SPLITS:
         out = Path(args.out) / split
         data[split] = asvspoof2019_la.prepare_split(corpus, split, out, jobs=args.nj, force=args.force)
-        labels = list(data[split].label.values())
-        bonafide = labels.count(BONAFIDE)
-        print(f"{out}: {len(labels)} utterances, {bonafide} bona fide, {len(labels) - bonafide} spoof")
+        bonafide, spoof = data[split].count_classes()
+        print(f"{out}: {bonafide + spoof} utterances, {bonafide} bona fide, {spoof} spoof")
     if difference := asvspoof2019_la.difference_from_official(data):
         print(f"note: {difference}")

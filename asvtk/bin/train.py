@@ -5,7 +5,7 @@ Killed, the same command goes on from the last checkpoint; finished, it does not
 
 from asvtk.frontends import build_frontend
 from asvtk.frontends.cache import cache_name
-from asvtk.io.datadir import BONAFIDE, DataDirectory
+from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp
 from asvtk.training.data import open_dataset
@@ -62,9 +62,7 @@ def run(args):
 
 def _read_two_classes(path) -> DataDirectory:
     data = DataDirectory.read(path)
-    bonafide = sum(label == BONAFIDE for label in data.label.values())
-    if not 0 < bonafide < len(data.label):
-        raise AsvtkError(
-            f"{path}: {bonafide} of {len(data.label)} utterances are bona fide; both classes are needed"
-        )
+    bonafide, spoof = data.count_classes()
+    if not (bonafide and spoof):
+        raise AsvtkError(f"{path}: {bonafide} bona fide and {spoof} spoofed utterances; both are needed")
     return data

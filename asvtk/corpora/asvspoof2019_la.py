@@ -108,25 +108,19 @@ def prepare_split(corpus: Path, split: str, out, jobs: int = 4, force: bool = Fa
 
 def difference_from_official(data: dict[str, DataDirectory]) -> str | None:
     """One line that says how a corpus differs from the official database; None when it does not."""
-    official = load_facts("asvspoof2019_la")["splits"]
-    found = {split: _counts(directory) for split, directory in data.items()}
-    if all(found[split] == _official_counts(official[split]) for split in found):
+    facts = load_facts("asvspoof2019_la")["splits"]
+    official = {split: (facts[split]["bonafide"], facts[split]["spoof"]) for split in data}
+    found = {split: directory.count_classes() for split, directory in data.items()}
+    if found == official:
         return None
-    ours = ", ".join(f"{split} {bonafide}+{spoof}" for split, (bonafide, spoof) in found.items())
-    theirs = ", ".join(f"{split} {b}+{s}" for split in found for b, s in [_official_counts(official[split])])
+    ours, theirs = (
+        ", ".join(f"{split} {bonafide}+{spoof}" for split, (bonafide, spoof) in counts.items())
+        for counts in (found, official)
+    )
     return (
         f"not the official ASVspoof 2019 LA database: bona fide + spoof trials are {ours} here and "
         f"{theirs} there; never quote its results as ASVspoof 2019 results"
     )
-
-
-def _counts(data: DataDirectory) -> tuple[int, int]:
-    bonafide = sum(label == BONAFIDE for label in data.label.values())
-    return bonafide, len(data.label) - bonafide
-
-
-def _official_counts(split: dict) -> tuple[int, int]:
-    return split["bonafide"], split["spoof"]
 
 
 def _read_protocol(path: Path) -> dict[str, tuple[str, str, str]]:

@@ -45,6 +45,11 @@ class DataDirectory:
     def utterances(self) -> list[str]:
         return list(self.wav)
 
+    def count_classes(self) -> tuple[int, int]:
+        """Number of bona fide and of spoofed utterances."""
+        bonafide = sum(label == BONAFIDE for label in self.label.values())
+        return bonafide, len(self.label) - bonafide
+
     def digest(self) -> str:
         """Tells this data set from any other: utterances, labels, attacks, audio."""
         return digest([self.label, self.attack, self.md5])

@@ -29,7 +29,7 @@ def test_what_needs_no_torch_does_not_import_it(argv):
     assert modules_after(*argv) == "[]"
 
 
-def test_extraction_of_lfcc_does_not_import_torch():
+def test_verb_of_stage_2_does_not_import_torch_by_itself():
     assert "torch" not in modules_after("extract", "--help")
 
 
