@@ -51,6 +51,10 @@ def run(args):
 
 
 def _begin(cache, frontend, data, ngpu: int, force: bool) -> None:
+    if not frontend.layers:
+        print(f"front-end {frontend.label}: nothing to cache", file=sys.stderr)
+        print(0, 0)
+        return
     if force:
         shutil.rmtree(cache.folder, ignore_errors=True)
     cache.claim(data, frontend)

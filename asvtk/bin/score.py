@@ -40,9 +40,8 @@ def run(args):
         if out.exists() and read_stamp(stamp) == basis and not args.force:
             print(f"{out}: up to date")
             continue
-        dataset = open_dataset(data, args.dump, inputs["features"], inputs["layers"])
-        layers, _, d_in = dataset[0][0].shape
-        detector = build_detector(config.model, config.loss, layers, d_in)
+        dataset = open_dataset(data, args.dump, inputs["features"], inputs["layers"], config.frontend)
+        detector = build_detector(config.model, config.loss, *dataset.feature_shape)
         load_detector(best, detector)
         scores = score_dataset(detector.to(device), dataset, config.training.batch_size, device)
         write_scores(out, data.utterances, data.attack.values(), data.label.values(), scores)

@@ -37,7 +37,8 @@ def run(args):
     data = {"train": _read_two_classes(args.train_data), "dev": _read_two_classes(args.dev_data)}
     inputs = {"features": cache_name(frontend), "layers": list(frontend.layers)}
     sets = {
-        name: open_dataset(of, args.dump, inputs["features"], frontend.layers) for name, of in data.items()
+        name: open_dataset(of, args.dump, inputs["features"], frontend.layers, config.frontend)
+        for name, of in data.items()
     }
     inputs |= {f"{name} data": of.digest() for name, of in data.items()}
 

@@ -29,12 +29,15 @@ class Crop:
             return samples
         return self.samples if self.repeat else min(samples, self.samples)
 
-    def __call__(self, audio: np.ndarray) -> np.ndarray:
+    def __call__(self, audio: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
+        """Crop from the head of ``audio``, or, with a ``generator``, where it says."""
         if self.samples is None:
             return audio
         if self.repeat and len(audio) < self.samples:
             return np.resize(audio, self.samples)  # np.resize fills up with repetitions
-        return audio[: self.samples]
+        spare = len(audio) - self.samples
+        begin = generator.integers(spare + 1) if generator is not None and spare > 0 else 0
+        return audio[begin : begin + self.samples]
 
 
 class FrontEnd(abc.ABC):
@@ -42,8 +45,8 @@ class FrontEnd(abc.ABC):
 
     Attributes:
         label: short name for the cache folder.
-        layers: the layers it was asked for, in ascending order; a front-end without layers has
-            the one layer 0.
+        layers: the layers it was asked for, in ascending order; a front-end that knows no choice of
+            layers has the one layer 0, and one without features none.
         crop: how much of an utterance it hears.
         uses_gpu: whether a GPU would help; if not, none is asked for.
         batch_size: how many utterances of equal length ``extract`` likes at once.

@@ -3,17 +3,17 @@
 To add one: a module with a configuration dataclass and a model, and a line in ``MODELS``.
 """
 
-from asvtk.models.base import Detector, Output
+from asvtk.models.base import Detector, Inputs, Output, System
 from asvtk.models.moe_mamba import MoeMamba, MoeMambaConfig
 from asvtk.nn.losses import LOSSES
 
-__all__ = ["MODELS", "MODEL_CONFIGS", "Detector", "Output", "build_detector"]
+__all__ = ["MODELS", "MODEL_CONFIGS", "Detector", "Inputs", "Output", "System", "build_detector"]
 
 MODELS = {MoeMambaConfig: MoeMamba}
 MODEL_CONFIGS = {config.name: config for config in MODELS}
 
 
 def build_detector(model_config, loss_config, layers: int, d_in: int) -> Detector:
-    """A fresh detector for features of ``layers`` layers with ``d_in`` numbers a frame."""
+    """A fresh detector for features of ``layers`` layers with ``d_in`` numbers a frame (0, 0: none)."""
     model = MODELS[type(model_config)](model_config, layers, d_in)
     return Detector(model, LOSSES[type(loss_config)](loss_config, model.d_embedding))

@@ -1,10 +1,25 @@
-"""What every system is: features in, an embedding out; and the detector that a loss makes of it."""
+"""What every system is: an utterance in, an embedding out; and the detector that a loss makes of it."""
 
+import abc
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-__all__ = ["Detector", "Output"]
+from asvtk.nn.pooling import GlobalMvn
+
+__all__ = ["Detector", "Inputs", "Output", "System"]
+
+
+class Inputs(NamedTuple):
+    """A batch as systems hear it; what a system does not use may be None."""
+
+    features: Tensor | None  # of the front-end, (batch, layers, frames, d), padded with anything finite
+    lengths: Tensor | None  # real frames, (batch,)
+    audio: Tensor | None  # samples in [-1, 1), (batch, samples), padded with zeros
+    samples: Tensor | None  # real samples, (batch,)
+
+    def to(self, device) -> "Inputs":
+        return Inputs(*(x if x is None else x.to(device, non_blocking=True) for x in self))
 
 
 class Output(NamedTuple):
@@ -14,24 +29,47 @@ class Output(NamedTuple):
     auxiliary: Tensor  # (), weighted losses of the system's own, such as load balance
 
 
+class System(nn.Module, abc.ABC):
+    """A system: a front-end's features, the audio itself, or both -> an embedding.
+
+    Its constructor takes its configuration and the shape of the features: how many layers, and how
+    many numbers a frame (0 and 0 where the front-end has none).
+
+    Attributes:
+        uses_features, uses_audio: what it hears.
+        d_embedding: width of its embeddings.
+        mvn: where it uses features, what normalises them; its statistics are taken on the training
+            set before training.
+    """
+
+    uses_features = True
+    uses_audio = False
+    d_embedding: int
+    mvn: GlobalMvn
+
+    @abc.abstractmethod
+    def forward(self, inputs: Inputs) -> Output:
+        """Embed a batch. What an utterance gets depends neither on its company nor on padding."""
+
+
 class Detector(nn.Module):
     """A system and its loss: all that a checkpoint holds, and all that scoring needs.
 
     Args:
-        model: a system with ``d_embedding`` and ``forward(features, lengths) -> Output``.
+        model: the system.
         loss: a loss with ``forward(embedding, bonafide)`` and ``score(embedding)``.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module):
+    def __init__(self, model: System, loss: nn.Module):
         super().__init__()
         self.model = model
         self.loss = loss
 
-    def forward(self, features: Tensor, lengths: Tensor, bonafide: Tensor) -> Tensor:
+    def forward(self, inputs: Inputs, bonafide: Tensor) -> Tensor:
         """The training loss of a batch, a scalar."""
-        output = self.model(features, lengths)
+        output = self.model(inputs)
         return self.loss(output.embedding, bonafide) + output.auxiliary
 
-    def score(self, features: Tensor, lengths: Tensor) -> Tensor:
+    def score(self, inputs: Inputs) -> Tensor:
         """Scores, higher = bona fide: (batch,)."""
-        return self.loss.score(self.model(features, lengths).embedding)
+        return self.loss.score(self.model(inputs).embedding)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from asvtk.models.base import Output
+from asvtk.models.base import Inputs, Output, System
 from asvtk.nn.frames import frame_mask, stack_frames
 from asvtk.nn.mamba import BiMamba
 from asvtk.nn.moe import MixtureOfExperts
@@ -45,7 +45,7 @@ class MoeMambaConfig:
             raise ValueError("dropout must lie in [0, 1)")
 
 
-class MoeMamba(nn.Module):
+class MoeMamba(System):
     """The system, for features of ``layers`` layers with ``d_in`` numbers a frame."""
 
     def __init__(self, config: MoeMambaConfig, layers: int, d_in: int):
@@ -61,14 +61,9 @@ class MoeMamba(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.embedding = nn.Linear(2 * config.d_model, config.d_embedding)
 
-    def forward(self, features: Tensor, lengths: Tensor) -> Output:
-        """Embed utterances.
-
-        Args:
-            features: shape (batch, layers, frames, d_in), padded with anything finite.
-            lengths: real frames, shape (batch,).
-        """
-        x, lengths = stack_frames(self.layer_sum(self.mvn(features)), lengths, self.config.stack)
+    def forward(self, inputs: Inputs) -> Output:
+        x, lengths = self.layer_sum(self.mvn(inputs.features)), inputs.lengths
+        x, lengths = stack_frames(x, lengths, self.config.stack)
         x = self.projection(x)
         mask = frame_mask(lengths, x.shape[1])
         auxiliary = x.new_zeros(())

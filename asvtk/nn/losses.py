@@ -5,12 +5,22 @@ A loss is a module: what it learns (a class vector) is part of the model and of 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["LOSSES", "LOSS_CONFIGS", "OcSoftmax", "OcSoftmaxConfig"]
+__all__ = [
+    "LOSSES",
+    "LOSS_CONFIGS",
+    "AmSoftmax",
+    "AmSoftmaxConfig",
+    "OcSoftmax",
+    "OcSoftmaxConfig",
+    "WeightedCrossEntropy",
+    "WeightedCrossEntropyConfig",
+]
 
 
 @dataclass(frozen=True)
@@ -56,5 +66,83 @@ class OcSoftmax(nn.Module):
         return F.softplus(self.config.alpha * shortfall).mean()
 
 
-LOSSES = {OcSoftmaxConfig: OcSoftmax}
+@dataclass(frozen=True)
+class WeightedCrossEntropyConfig:
+    name = "wce"
+    bonafide_weight: float = 0.9  # of a bona fide trial in the loss: in the database it is 1 of 10
+    spoof_weight: float = 0.1
+    score: Literal["difference", "bonafide_logit"] = "difference"  # of the two logits, or AASIST's habit
+
+    def __post_init__(self):
+        if min(self.bonafide_weight, self.spoof_weight) <= 0:
+            raise ValueError("bonafide_weight and spoof_weight must be positive")
+
+
+class WeightedCrossEntropy(nn.Module):
+    """Two logits, spoof and bona fide, under class-weighted cross-entropy.
+
+    The score is a logit and never a softmax probability: that saturates, and saturated scores tie.
+    """
+
+    def __init__(self, config: WeightedCrossEntropyConfig, d_embedding: int):
+        super().__init__()
+        self.config = config
+        self.classifier = nn.Linear(d_embedding, 2)  # spoof, bona fide
+
+    def score(self, embedding: Tensor) -> Tensor:
+        """(batch, d_embedding) -> (batch,), float32."""
+        spoof, bonafide = self.classifier(embedding).float().unbind(-1)
+        return bonafide - spoof if self.config.score == "difference" else bonafide
+
+    def forward(self, embedding: Tensor, bonafide: Tensor) -> Tensor:
+        """Weighted mean loss; shapes as in ``OcSoftmax``."""
+        logits = self.classifier(embedding).float()
+        weights = logits.new_tensor([self.config.spoof_weight, self.config.bonafide_weight])
+        return F.cross_entropy(logits, bonafide.long(), weights)
+
+
+@dataclass(frozen=True)
+class AmSoftmaxConfig:
+    name = "am_softmax"
+    margin: float = 0.35  # by which the right class's cosine must win
+    scale: float = 30.0
+
+    def __post_init__(self):
+        if self.margin < 0 or not self.scale > 0:
+            raise ValueError("expected margin >= 0 and scale > 0")
+
+
+class AmSoftmax(nn.Module):
+    """Additive-margin softmax over two learned class directions.
+
+    Source: Wang, Cheng, Liu and Liu, "Additive margin softmax for face verification", IEEE SPL 25,
+    2018, equation 6.
+    """
+
+    def __init__(self, config: AmSoftmaxConfig, d_embedding: int):
+        super().__init__()
+        self.config = config
+        self.centres = nn.Parameter(torch.empty(2, d_embedding))  # spoof, bona fide
+        nn.init.xavier_uniform_(self.centres)
+
+    def _cosines(self, embedding: Tensor) -> Tensor:
+        return F.normalize(embedding.float(), dim=-1) @ F.normalize(self.centres.float(), dim=-1).T
+
+    def score(self, embedding: Tensor) -> Tensor:
+        """Difference of the two cosines: (batch, d_embedding) -> (batch,), float32."""
+        spoof, bonafide = self._cosines(embedding).unbind(-1)
+        return bonafide - spoof
+
+    def forward(self, embedding: Tensor, bonafide: Tensor) -> Tensor:
+        """Mean loss; shapes as in ``OcSoftmax``."""
+        classes = bonafide.long()
+        margin = self.config.margin * F.one_hot(classes, 2)
+        return F.cross_entropy(self.config.scale * (self._cosines(embedding) - margin), classes)
+
+
+LOSSES = {
+    OcSoftmaxConfig: OcSoftmax,
+    WeightedCrossEntropyConfig: WeightedCrossEntropy,
+    AmSoftmaxConfig: AmSoftmax,
+}
 LOSS_CONFIGS = {config.name: config for config in LOSSES}

@@ -18,7 +18,7 @@ from asvtk.io.stamps import write_stamp
 from asvtk.metrics.eer import compute_eer
 from asvtk.models import build_detector
 from asvtk.training.checkpoint import load_training, save_detector, save_training
-from asvtk.training.data import FeatureDataset, draw_order, load_batches
+from asvtk.training.data import UtteranceDataset, draw_order, load_batches
 from asvtk.training.experiment import Experiment, ExperimentConfig, TrainingConfig
 
 __all__ = ["train"]
@@ -27,8 +27,8 @@ __all__ = ["train"]
 def train(
     experiment: Experiment,
     config: ExperimentConfig,
-    training_set: FeatureDataset,
-    dev_set: FeatureDataset,
+    training_set: UtteranceDataset,
+    dev_set: UtteranceDataset,
     device: str,
 ) -> dict:
     """Train to the last epoch, going on from the last checkpoint if there is one.
@@ -47,8 +47,9 @@ def train(
     """
     settings = config.training
     torch.manual_seed(config.seed)
-    layers, _, d_in = training_set[0][0].shape
-    detector = build_detector(config.model, config.loss, layers, d_in)
+    detector = build_detector(config.model, config.loss, *training_set.feature_shape)
+    training_set.serve(detector.model)
+    dev_set.serve(detector.model)
     _fit_mvn(detector, training_set, settings.normalise_on)
     detector.to(device)
     optimiser = _build_optimiser(detector, settings)
@@ -88,11 +89,13 @@ def _build_optimiser(detector, settings: TrainingConfig) -> torch.optim.Optimize
     return torch.optim.AdamW(groups, lr=settings.lr)
 
 
-def _fit_mvn(detector, training_set: FeatureDataset, count: int) -> None:
+def _fit_mvn(detector, training_set: UtteranceDataset, count: int) -> None:
     """Input statistics from ``count`` training utterances, evenly spread."""
+    if not detector.model.uses_features:
+        return
     chosen = np.unique(np.linspace(0, len(training_set) - 1, min(count, len(training_set))).astype(int))
     if len(chosen):
-        detector.model.mvn.fit(training_set[int(index)][0] for index in chosen)
+        detector.model.mvn.fit(torch.from_numpy(training_set.features(int(index))) for index in chosen)
 
 
 def _train_epoch(
@@ -103,15 +106,16 @@ def _train_epoch(
     detector.train()
     epoch_seed = config.seed * 100_003 + epoch
     torch.manual_seed(epoch_seed)  # dropout
+    training_set.epoch_seed = epoch_seed
     order = draw_order(training_set.bonafide, epoch_seed, settings.balance)
     steps = math.ceil(len(order) / settings.batch_size)
     total = 0.0
     bar = tqdm(total=steps, desc=f"epoch {epoch}/{settings.epochs}", unit="batch", disable=None, leave=False)
     batches = load_batches(training_set, order, settings.batch_size, device)
-    for step, (features, lengths, bonafide) in enumerate(batches):
+    for step, (inputs, bonafide) in enumerate(batches):
         for group in optimiser.param_groups:
             group["lr"] = _learning_rate(settings, epoch - 1 + step / steps)
-        loss = detector(features, lengths, bonafide)
+        loss = detector(inputs, bonafide)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(detector.parameters(), settings.clip or math.inf)
@@ -138,15 +142,13 @@ def _learning_rate(settings: TrainingConfig, epochs_done: float) -> float:
     return settings.lr_end + (settings.lr - settings.lr_end) * (1 + math.cos(math.pi * share)) / 2
 
 
-def _evaluate(detector, dev_set: FeatureDataset, batch_size: int, device: str) -> tuple[float, float]:
+def _evaluate(detector, dev_set: UtteranceDataset, batch_size: int, device: str) -> tuple[float, float]:
     """EER (in 0 ... 1) and loss on dev."""
     detector.eval()
     scores, losses = [], []
     with torch.inference_mode():
-        for features, lengths, bonafide in load_batches(
-            dev_set, list(range(len(dev_set))), batch_size, device
-        ):
-            embedding = detector.model(features, lengths).embedding
+        for inputs, bonafide in load_batches(dev_set, list(range(len(dev_set))), batch_size, device):
+            embedding = detector.model(inputs).embedding
             scores.append(detector.loss.score(embedding).cpu())
             losses.append(detector.loss(embedding, bonafide).item() * len(bonafide))
     scores = torch.cat(scores).double().numpy()

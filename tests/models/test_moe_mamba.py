@@ -5,7 +5,7 @@ import torch
 
 from asvtk.io.config import build
 from asvtk.io.errors import AsvtkError
-from asvtk.models import build_detector
+from asvtk.models import Inputs, build_detector
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmaxConfig
 
@@ -20,7 +20,7 @@ def detector(config=SMALL, layers=3, d_in=10):
 def batch(lengths=(30, 30, 30, 30), layers=3, d_in=10, seed=0):
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(len(lengths), layers, max(lengths), d_in, generator=generator)
-    return features, torch.tensor(lengths), torch.arange(len(lengths)) % 2 == 0
+    return Inputs(features, torch.tensor(lengths), None, None), torch.arange(len(lengths)) % 2 == 0
 
 
 @pytest.mark.parametrize("stack", [1, 2, 3])
@@ -38,28 +38,31 @@ def test_score_depends_neither_on_company_nor_on_padding(stack):
     system = detector(
         MoeMambaConfig(stack=stack, d_model=16, blocks=2, d_state=4, d_expert=24, d_embedding=12)
     ).eval()
-    features, lengths, _ = batch((30, 13, 22, 30))
-    together = system.score(features, lengths)
+    inputs, _ = batch((30, 13, 22, 30))
+    features, lengths = inputs.features, inputs.lengths
+    together = system.score(inputs)
     for row, length in enumerate(lengths.tolist()):
-        alone = system.score(features[row : row + 1, :, :length], lengths[row : row + 1])
+        alone = system.score(
+            inputs._replace(features=features[row : row + 1, :, :length], lengths=lengths[row : row + 1])
+        )
         torch.testing.assert_close(alone, together[row : row + 1], rtol=1e-4, atol=1e-5)
     noisy = torch.cat([features, 1e3 * torch.randn(4, 3, 9, 10)], dim=2)
-    torch.testing.assert_close(system.score(noisy, lengths), together, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(system.score(inputs._replace(features=noisy)), together, rtol=1e-4, atol=1e-5)
 
 
 def test_scores_are_cosines():
-    scores = detector().eval().score(*batch()[:2])
+    scores = detector().eval().score(batch()[0])
     assert scores.shape == (4,) and scores.abs().max() <= 1 + 1e-5
 
 
 def test_a_few_utterances_are_learned_by_heart():
-    system, (features, lengths, bonafide) = detector(), batch((20,) * 8)
+    system, (inputs, bonafide) = detector(), batch((20,) * 8)
     optimiser = torch.optim.Adam(system.parameters(), 1e-2)
     for _ in range(60):
         optimiser.zero_grad()
-        system(features, lengths, bonafide).backward()
+        system(inputs, bonafide).backward()
         optimiser.step()
-    scores = system.eval().score(features, lengths)
+    scores = system.eval().score(inputs)
     assert scores[bonafide].min() > scores[~bonafide].max()
 
 

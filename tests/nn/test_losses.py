@@ -1,11 +1,19 @@
-"""OC-Softmax by hand."""
+"""The losses by hand."""
 
 import math
 
 import pytest
 import torch
 
-from asvtk.nn.losses import OcSoftmax, OcSoftmaxConfig
+from asvtk.nn.losses import (
+    LOSSES,
+    AmSoftmax,
+    AmSoftmaxConfig,
+    OcSoftmax,
+    OcSoftmaxConfig,
+    WeightedCrossEntropy,
+    WeightedCrossEntropyConfig,
+)
 
 
 def test_loss_follows_the_equation_and_needs_no_label_to_score():
@@ -34,3 +42,51 @@ def test_centre_is_part_of_the_state():
 def test_margins_in_the_wrong_order_are_refused():
     with pytest.raises(ValueError, match="r_fake < r_real"):
         OcSoftmaxConfig(r_real=0.2, r_fake=0.9)
+
+
+def test_weighted_cross_entropy_follows_the_definition():
+    loss = WeightedCrossEntropy(WeightedCrossEntropyConfig(bonafide_weight=0.9, spoof_weight=0.1), 2)
+    loss.classifier.weight.data = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    loss.classifier.bias.data = torch.tensor([0.5, -0.5])
+    embedding = torch.tensor([[1.0, 1.0], [2.0, 0.0]])  # logits (1.5, 1.5) and (2.5, -0.5)
+    expected = (0.9 * math.log(2) + 0.1 * math.log1p(math.exp(-3))) / (0.9 + 0.1)
+    assert loss(embedding, torch.tensor([True, False])).item() == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(loss.score(embedding), torch.tensor([0.0, -3.0]))
+    habit = WeightedCrossEntropy(WeightedCrossEntropyConfig(score="bonafide_logit"), 2)
+    habit.load_state_dict(loss.state_dict())
+    torch.testing.assert_close(habit.score(embedding), torch.tensor([1.5, -0.5]))
+
+
+def test_additive_margin_softmax_follows_the_equation():
+    loss = AmSoftmax(AmSoftmaxConfig(margin=0.3, scale=10), 2)
+    loss.centres.data = torch.tensor([[0.0, 2.0], [5.0, 0.0]])
+    embedding = torch.tensor([[3.0, 4.0], [3.0, 4.0]])  # cosines: 0.8 to spoof, 0.6 to bona fide
+    as_bonafide = math.log1p(math.exp(10 * (0.8 - (0.6 - 0.3))))
+    as_spoof = math.log1p(math.exp(10 * (0.6 - (0.8 - 0.3))))
+    found = loss(embedding, torch.tensor([True, False])).item()
+    assert found == pytest.approx((as_bonafide + as_spoof) / 2, rel=1e-5)
+    torch.testing.assert_close(loss.score(embedding), torch.full((2,), -0.2))
+
+
+@pytest.mark.parametrize("config", LOSSES)
+def test_higher_is_bona_fide_under_every_loss(config):
+    torch.manual_seed(0)
+    loss = LOSSES[config](config(), 6)
+    embedding = torch.randn(4, 6, requires_grad=True)
+    bonafide = torch.tensor([True, True, False, False])
+    optimiser = torch.optim.Adam([embedding, *loss.parameters()], 0.1)
+    for _ in range(50):
+        optimiser.zero_grad()
+        loss(embedding, bonafide).backward()
+        optimiser.step()
+    scores = loss.score(embedding)
+    assert scores[bonafide].min() > scores[~bonafide].max()
+
+
+@pytest.mark.parametrize(
+    "config, setting",
+    [(WeightedCrossEntropyConfig, "spoof_weight"), (AmSoftmaxConfig, "scale"), (OcSoftmaxConfig, "alpha")],
+)
+def test_impossible_settings_are_refused(config, setting):
+    with pytest.raises(ValueError, match=setting):
+        config(**{setting: 0.0})

@@ -47,7 +47,10 @@ def run(corpus):
     def train(exp, *overrides):
         config = load_config(folder / "c.yaml", list(overrides))
         cache = cache_name(build_frontend(config.frontend))
-        sets = [open_dataset(data[split], folder / "dump", cache, (0,)) for split in ("train", "dev")]
+        sets = [
+            open_dataset(data[split], folder / "dump", cache, (0,), config.frontend)
+            for split in ("train", "dev")
+        ]
         return trainer.train(Experiment(exp), config, *sets, "cpu")
 
     return train

@@ -1,0 +1,41 @@
+"""The audio itself, for systems that bring their own filters (AASIST, the sinc stream).
+
+It has no layers: nothing is cached, and training and scoring decode the audio files.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from asvtk.frontends.base import Crop, FrontEnd
+
+__all__ = ["Waveform", "WaveformConfig"]
+
+
+@dataclass(frozen=True)
+class WaveformConfig:
+    name = "waveform"
+    crop: Crop = field(default_factory=Crop)
+    random_crop: bool = True  # in training, another window of long utterances every epoch; else their head
+
+
+class Waveform(FrontEnd):
+    label = "waveform"
+    layers = ()
+    uses_gpu = False
+
+    def __init__(self, config: WaveformConfig, device: str = "cpu"):
+        self.crop = config.crop
+
+    def describe(self) -> dict:
+        return {
+            "front-end": "none: audio",
+            "crop (samples)": self.crop.samples,
+            "shorter utterances are repeated": self.crop.repeat,
+        }
+
+    def prepare(self, audio: np.ndarray) -> np.ndarray:
+        return self.crop(audio)
+
+    def extract(self, batch: np.ndarray, layers: tuple[int, ...]) -> dict[int, np.ndarray]:
+        return {}
