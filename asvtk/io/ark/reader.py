@@ -1,0 +1,149 @@
+"""Reading matrices from arks: from anywhere, in any order, in any number of threads and processes."""
+
+import os
+import re
+import resource
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from asvtk.io.ark.matrices import CODECS, Codec
+from asvtk.io.errors import AsvtkError
+
+__all__ = ["MatrixReader"]
+
+_CODECS = {codec.token: codec for codec in CODECS.values()}
+_HEAD_BYTES = max(codec.header.size for codec in CODECS.values())
+_BEYOND_BYTES = 1024  # longer than any key
+# What may stand behind an entry: nothing, or a key and the \0B of the next. In an ark that is being
+# written to, the end may fall anywhere within them.
+_BEYOND = re.compile(rb"\Z|[^\x00-\x20]+ \x00B|[!-~]+(?: \x00?)?\Z")
+_TOO_SHORT = "ends before the entry does"
+
+
+class MatrixReader:
+    """Read matrices by (ark path, offset). Safe in threads and forked workers."""
+
+    def __init__(self):
+        self._files = {}  # ark -> (descriptor, size)
+        # Every ark stays open: closing one while another thread reads it would be a race. 25 layers
+        # by 32 jobs are 800 arks, and the usual soft limit is 1024 files.
+        _, hardest = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hardest, hardest))
+
+    def read(self, ark: str, offset: int) -> np.ndarray:
+        """One matrix of whatever kind: float32, shape (frames, dimensions), writable.
+
+        Raises:
+            AsvtkError: the ark is missing, or holds no whole matrix of ours there.
+        """
+        entry = self._find(ark, offset)
+        return entry.load(np.empty(entry.shape, np.float32))
+
+    def stack(self, places: Iterable[tuple[str, int]]) -> np.ndarray:
+        """Matrices of one shape, at least one: float32, (matrices, frames, dimensions).
+
+        The same as ``np.stack`` of single reads, with a copy of everything less.
+
+        Raises:
+            AsvtkError: as ``read``; or two of them differ in shape.
+        """
+        entries = [self._find(*place) for place in places]
+        stacked = np.empty((len(entries), *entries[0].shape), np.float32)
+        for entry, matrix in zip(entries, stacked, strict=True):
+            if entry.shape != matrix.shape:
+                raise AsvtkError(
+                    f"{entry.ark}: the matrix at byte {entry.offset} has shape {entry.shape}, "
+                    f"that at {entries[0].ark}:{entries[0].offset} has {matrix.shape}; expected equal ones"
+                )
+            entry.load(matrix)
+        return stacked
+
+    def _find(self, ark: str, offset: int) -> "_Entry":
+        """Read a header and check it against the size of the ark, before memory is taken for the numbers."""
+        descriptor, size = self._files.get(ark) or self._open(ark)
+        try:
+            head = os.pread(descriptor, _HEAD_BYTES, offset)
+        except OSError as error:
+            raise _unreadable(ark, error) from None
+        codec = _CODECS.get(head[: head.find(b" ") + 1])
+        if codec is None and not any(token.startswith(head) for token in _CODECS):
+            kinds = ", ".join(CODECS)
+            raise _damaged(ark, offset, f"holds no matrix of kind {kinds} there (found {head[:5]!r})")
+        if codec is None or len(head) < codec.header.size:
+            raise _damaged(ark, offset, _TOO_SHORT)
+        try:
+            rows, columns, scale = codec.parse(head)
+        except ValueError as error:
+            raise _damaged(ark, offset, f"the header there claims {error}") from None
+        if rows < 0 or columns < 0:
+            raise _damaged(ark, offset, f"the header there claims {rows} x {columns} numbers")
+        end = offset + codec.header.size + codec.body_size(rows, columns)
+        if end > size:  # it may have grown since it was opened
+            size = os.fstat(descriptor).st_size
+            self._files[ark] = descriptor, size
+            if end > size:
+                raise _damaged(ark, offset, _TOO_SHORT)
+        return _Entry(ark, offset, descriptor, codec, (rows, columns), scale)
+
+    def _open(self, ark: str) -> tuple[int, int]:
+        try:
+            descriptor = os.open(ark, os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:  # ValueError: a name with \0 in it
+            raise _unreadable(ark, error) from None
+        opened = descriptor, os.fstat(descriptor).st_size
+        kept = self._files.setdefault(ark, opened)
+        if kept is not opened:  # another thread was faster
+            os.close(descriptor)
+        return kept
+
+    def __getstate__(self):
+        return {"_files": {}}  # a spawned worker opens its own files
+
+    def __del__(self):
+        for descriptor, _ in self.__dict__.get("_files", {}).values():
+            os.close(descriptor)
+
+
+class _Entry(NamedTuple):
+    """A matrix of which the header is read."""
+
+    ark: str
+    offset: int
+    descriptor: int
+    codec: Codec
+    shape: tuple[int, int]
+    scale: Any  # what the codec takes from the header
+
+    def load(self, out: np.ndarray) -> np.ndarray:
+        """Read and decode the numbers into ``out``: float32, of the entry's shape, in C order."""
+        self.codec.decode(self._fill, self.scale, out)
+        return out
+
+    def _fill(self, body: np.ndarray) -> None:
+        """Read all numbers as they are stored, and a look beyond: there the next entry must begin.
+
+        Were a bit of the shape turned, the numbers would come out in wrong rows otherwise.
+        """
+        view, beyond = body.reshape(-1).view(np.uint8), bytearray(_BEYOND_BYTES)
+        position = self.offset + self.codec.header.size
+        try:
+            while (count := os.preadv(self.descriptor, [view, beyond], position)) < len(view):
+                if count == 0:
+                    raise _damaged(self.ark, self.offset, _TOO_SHORT)
+                view, position = view[count:], position + count
+        except OSError as error:
+            raise _unreadable(self.ark, error) from None
+        if not _BEYOND.match(beyond[: count - len(view)]):
+            rows, columns = self.shape
+            what = f"the header there claims {rows} x {columns} numbers, but no entry begins behind them"
+            raise _damaged(self.ark, self.offset, what)
+
+
+def _damaged(ark: str, offset: int, what: str) -> AsvtkError:
+    return AsvtkError(f"{ark}: damaged at byte {offset}: {what}; delete this ark and run stage 2 again")
+
+
+def _unreadable(ark: str, error: Exception) -> AsvtkError:
+    return AsvtkError(f"{ark}: cannot be read: {getattr(error, 'strerror', error)}; run stage 2 again")
