@@ -3,11 +3,12 @@
 To add one: a module with a configuration dataclass and a ``FrontEnd``, and a line in ``FRONTENDS``.
 """
 
+from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends.base import FrontEnd
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
 from asvtk.frontends.ssl import Ssl, SslConfig
 from asvtk.frontends.waveform import Waveform, WaveformConfig
-from asvtk.io.config import apply_overrides, build_named, load_yaml
+from asvtk.io.config import apply_overrides, build, build_named, load_yaml
 
 __all__ = ["FRONTENDS", "FRONTEND_CONFIGS", "FrontEnd", "build_frontend", "load_frontend_config"]
 
@@ -21,10 +22,17 @@ def build_frontend(config, device: str = "cpu") -> FrontEnd:
 
 
 def load_frontend_config(path, overrides: list[str] = ()):
-    """The ``frontend`` section of an experiment's configuration; the others are not looked at.
+    """The ``frontend`` and ``augmentation`` sections of an experiment's configuration, and no others.
+
+    Returns:
+        configuration of the front-end, and of the augmentation (None without one).
 
     Raises:
-        AsvtkError: anything unknown, missing or impossible in it.
+        AsvtkError: anything unknown, missing or impossible in them.
     """
     content = apply_overrides(load_yaml(path), overrides)
-    return build_named(FRONTEND_CONFIGS, content.get("frontend"), f"{path}: frontend")
+    frontend = build_named(FRONTEND_CONFIGS, content.get("frontend"), f"{path}: frontend")
+    augmentation = content.get("augmentation")
+    if augmentation is not None:
+        augmentation = build(AugmentationConfig, augmentation, f"{path}: augmentation")
+    return frontend, augmentation

@@ -1,11 +1,16 @@
 """What every front-end is: waveforms in, one matrix per utterance and layer out."""
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-__all__ = ["Crop", "FrontEnd"]
+__all__ = ["Crop", "Features", "FrontEnd", "Storage"]
+
+#: layer -> float32 matrix, shape (frames, dimensions)
+Features = dict[int, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,10 @@ class Crop:
         return audio[begin : begin + self.samples]
 
 
+#: how matrices are stored: float32, or Kaldi's compression to 16 or 8 bits
+Storage = Literal["FM", "CM2", "CM"]
+
+
 class FrontEnd(abc.ABC):
     """A frozen front-end.
 
@@ -49,7 +58,8 @@ class FrontEnd(abc.ABC):
             layers has the one layer 0, and one without features none.
         crop: how much of an utterance it hears.
         uses_gpu: whether a GPU would help; if not, none is asked for.
-        batch_size: how many utterances of equal length ``extract`` likes at once.
+        batch_size: how many utterances of the crop's length ``start`` likes at once.
+        storage: how its features are stored.
     """
 
     label: str
@@ -57,6 +67,7 @@ class FrontEnd(abc.ABC):
     crop: Crop
     uses_gpu: bool
     batch_size: int = 1
+    storage: Storage = "FM"
 
     @abc.abstractmethod
     def describe(self) -> dict:
@@ -71,14 +82,22 @@ class FrontEnd(abc.ABC):
         """Crop, pad and normalise one utterance: float32 (samples,) -> float32 (samples',)."""
 
     @abc.abstractmethod
-    def extract(self, batch: np.ndarray, layers: tuple[int, ...]) -> dict[int, np.ndarray]:
-        """Features of prepared utterances of equal length.
+    def shape(self, samples: int) -> tuple[int, int]:
+        """Frames and dimensions of the features of an utterance of so many samples, before cropping."""
+
+    @abc.abstractmethod
+    def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
+        """Start computing, and let the caller read and write files meanwhile.
 
         Args:
-            batch: float32, shape (utterances, samples).
+            batch: prepared utterances.
             layers: which layers, a subset of ``self.layers``.
 
         Returns:
-            layer -> float32, shape (utterances, frames, dimensions). What an utterance gets does
-            not depend on its company, but for rounding.
+            a function that waits for the features of each utterance. What an utterance gets does not
+            depend on its company, but for rounding.
         """
+
+    def extract(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> list[Features]:
+        """``start``, and wait."""
+        return self.start(batch, layers)()

@@ -6,12 +6,13 @@ included), and their first and second differences: 60 numbers a frame. Source: S
 and Hanilçi, "A comparison of features for synthetic speech detection", Interspeech 2015.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.fft import dct
 
-from asvtk.frontends.base import Crop, FrontEnd
+from asvtk.frontends.base import Crop, Features, FrontEnd
 from asvtk.io.audio import SAMPLE_RATE
 
 __all__ = ["Lfcc", "LfccConfig"]
@@ -65,18 +66,25 @@ class Lfcc(FrontEnd):
         short = self.config.window - len(audio)
         return np.pad(audio, (0, short)) if short > 0 else audio
 
-    def extract(self, batch: np.ndarray, layers: tuple[int, ...]) -> dict[int, np.ndarray]:
+    def shape(self, samples: int) -> tuple[int, int]:
+        heard = max(self.crop.length(samples), self.config.window)
+        return (heard - self.config.window) // self.config.shift + 1, 3 * self.config.coefficients
+
+    def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
+        return lambda: [{0: self._compute(audio)} for audio in batch]
+
+    def _compute(self, audio: np.ndarray) -> np.ndarray:
+        """(samples,) -> (frames, 3 * coefficients)."""
         config = self.config
-        emphasised = batch.copy()
-        emphasised[:, 1:] -= config.preemphasis * batch[:, :-1]
-        frames = np.lib.stride_tricks.sliding_window_view(emphasised, config.window, axis=1)
-        frames = frames[:, :: config.shift] * self._window
+        emphasised = audio.copy()
+        emphasised[1:] -= config.preemphasis * audio[:-1]
+        frames = np.lib.stride_tricks.sliding_window_view(emphasised, config.window)
+        frames = frames[:: config.shift] * self._window
         power = np.abs(np.fft.rfft(frames, config.fft)) ** 2
         energies = np.log10(power @ self._filters + np.finfo(np.float32).eps)
         static = dct(energies, type=2, norm="ortho", axis=-1)[..., : config.coefficients]
         delta = _difference(static)
-        features = np.concatenate([static, delta, _difference(delta)], axis=-1)
-        return {0: features.astype(np.float32)}
+        return np.concatenate([static, delta, _difference(delta)], axis=-1).astype(np.float32)
 
 
 def _linear_filters(count: int, fft: int) -> np.ndarray:
@@ -90,5 +98,5 @@ def _linear_filters(count: int, fft: int) -> np.ndarray:
 
 def _difference(features: np.ndarray) -> np.ndarray:
     """next frame - previous frame, the first and last frame standing in for what lies outside."""
-    padded = np.concatenate([features[:, :1], features, features[:, -1:]], axis=1)
-    return padded[:, 2:] - padded[:, :-2]
+    padded = np.concatenate([features[:1], features, features[-1:]])
+    return padded[2:] - padded[:-2]

@@ -1,7 +1,8 @@
-"""Frozen self-supervised models through transformers: WavLM, wav2vec 2.0 / XLS-R, HuBERT.
+"""Frozen self-supervised models of transformers: WavLM, wav2vec 2.0 / XLS-R, HuBERT.
 
-Layer 0 is what enters the transformer, layer n the output of its n-th block (behind the last block of
-Large models, also the final layer norm): the ``hidden_states`` of transformers. Large models,
+Layer 0 is what enters the transformer, layer n the output of its n-th block. Behind the last block of
+Large models comes the final layer norm: the last layer is the ``last_hidden_state`` of transformers,
+whose version 5 gives it in ``hidden_states`` without that norm, and version 4 with it. Large models,
 pre-trained on normalised speech, get zero mean and unit variance per utterance; Base models,
 pre-trained on raw samples, do not.
 
@@ -9,13 +10,14 @@ torch and transformers take seconds to import, so only the functions that need t
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from asvtk.frontends.base import Crop, FrontEnd
+from asvtk.frontends.base import Crop, Features, FrontEnd, Storage
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import digest, file_digest
 
@@ -28,8 +30,11 @@ ARCHITECTURES = ("wavlm", "wav2vec2", "hubert")
 class SslConfig:
     name = "ssl"
     model: str  # a Hugging Face name such as microsoft/wavlm-large, or a local directory
+    revision: str | None = None  # of a Hugging Face repository: a tag, branch or commit
     layers: Literal["all"] | tuple[int, ...] = "all"  # hidden states to use, 0 = input of the transformer
-    batch_size: int = 8
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products
+    storage: Storage = "FM"  # FM: float32; CM2: 16 bits a number; CM: 8 bits
+    batch_size: int = 32  # utterances of 4 seconds computed at once; of longer ones fewer
     crop: Crop = field(default_factory=Crop)
 
     def __post_init__(self):
@@ -52,9 +57,9 @@ class Ssl(FrontEnd):
         from transformers import AutoConfig
 
         self.crop = config.crop
-        self.batch_size = config.batch_size
-        self._device = device
-        self._folder = _find_model(config.model)
+        self.batch_size, self.storage = config.batch_size, config.storage
+        self._precision, self._device = config.precision, device
+        self._folder = _find_model(config.model, config.revision)
         architecture = AutoConfig.from_pretrained(self._folder)
         if architecture.model_type not in ARCHITECTURES:
             raise AsvtkError(
@@ -71,8 +76,11 @@ class Ssl(FrontEnd):
                 )
         self.label = Path(config.model).name
         self._normalise = _wants_normalised_input(self._folder, architecture)
-        self._shortest = _receptive_field(architecture)
-        self._model = None  # loaded at the first extraction: describing it needs only its files
+        self._strides = list(zip(architecture.conv_kernel, architecture.conv_stride, strict=True))
+        self._shortest = _receptive_field(self._strides)
+        self._width = architecture.hidden_size
+        self._encoder = None  # loaded at the first extraction: describing it needs only its files
+        self._forward = None
 
     def describe(self) -> dict:
         return {
@@ -83,8 +91,9 @@ class Ssl(FrontEnd):
             "zero mean, unit variance per utterance": self._normalise,
             "crop (samples)": self.crop.samples,
             "shorter utterances are repeated": self.crop.repeat,
-            "precision": "float32",
-            "implementation": 1,
+            "precision": self._precision,
+            "stored as": self.storage,
+            "implementation": 2,
         }
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
@@ -95,20 +104,69 @@ class Ssl(FrontEnd):
         short = self._shortest - len(audio)
         return np.pad(audio, (0, short)) if short > 0 else audio
 
-    def extract(self, batch: np.ndarray, layers: tuple[int, ...]) -> dict[int, np.ndarray]:
-        if self._model is None:
-            self._model = _load_frozen(self._folder, self._device)
+    def shape(self, samples: int) -> tuple[int, int]:
+        frames = max(self.crop.length(samples), self._shortest)
+        for kernel, stride in self._strides:
+            frames = (frames - kernel) // stride + 1
+        return frames, self._width
+
+    def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
         import torch
 
+        if self._encoder is None:
+            self._load()
+        samples = [len(audio) for audio in batch]
+        ragged = len(set(samples)) > 1
+        audio = torch.zeros(len(batch), max(samples), pin_memory=self._device != "cpu")
+        for row, utterance in zip(audio, batch, strict=True):
+            row[: len(utterance)] = torch.from_numpy(utterance)
         # On GPUs convolutions would otherwise run in TF32, which is no float32.
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            states = self._model(
-                torch.from_numpy(batch).to(self._device), output_hidden_states=True
-            ).hidden_states
-        return {layer: states[layer].float().cpu().numpy() for layer in layers}
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            audio = audio.to(self._device, non_blocking=True)
+            if ragged:
+                states = self._encoder(audio, torch.tensor(samples, device=self._device))
+            else:
+                states = self._forward(audio)
+            fetched = [_to_host(states[layer].float()) for layer in layers]
+            done = torch.cuda.Event() if audio.is_cuda else None
+            if done is not None:
+                done.record()
+        frames = [self._encoder.stem.frames(count) for count in samples]  # of prepared audio
+
+        def wait() -> list[Features]:
+            if done is not None:
+                done.synchronize()
+            matrices = [tensor.numpy() for tensor in fetched]
+            return [
+                {layer: matrix[row, :count] for layer, matrix in zip(layers, matrices, strict=True)}
+                for row, count in enumerate(frames)
+            ]
+
+        return wait
+
+    def _load(self) -> None:
+        import torch
+
+        from asvtk.frontends.ssl_encoder import SslEncoder
+        from asvtk.nn.replay import Replay
+
+        # Shallow front-ends skip the blocks above their deepest layer.
+        model = _load_model(self._folder)
+        self._encoder = SslEncoder(model, max(self.layers), getattr(torch, self._precision)).to(self._device)
+        fixed = self._device != "cpu" and self.crop.samples is not None and self.crop.repeat
+        self._forward = Replay(self._encoder) if fixed else self._encoder
 
 
-def _find_model(name: str) -> Path:
+def _to_host(tensor):
+    """A copy in this machine's memory; from a GPU, one that is still on its way."""
+    if not tensor.is_cuda:
+        return tensor
+    import torch
+
+    return torch.empty(tensor.shape, pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _find_model(name: str, revision: str | None) -> Path:
     """A local directory, or the local copy of a Hugging Face repository (fetched if need be)."""
     folder = Path(name)
     if folder.is_dir():
@@ -122,7 +180,8 @@ def _find_model(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "pytorch_model*.bin"]))
+        wanted = ["*.json", "*.safetensors", "pytorch_model*.bin"]
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         raise AsvtkError(
             f"frontend.model: {name}: neither a local directory nor to be had from the Hugging Face hub "
@@ -155,18 +214,16 @@ def _numerical_part(folder: Path) -> dict:
     return {key: value for key, value in config.items() if key not in bookkeeping}
 
 
-def _receptive_field(architecture) -> int:
+def _receptive_field(strides: list[tuple[int, int]]) -> int:
     """Fewest samples that give one frame."""
     samples = 1
-    for kernel, stride in zip(
-        reversed(architecture.conv_kernel), reversed(architecture.conv_stride), strict=True
-    ):
+    for kernel, stride in reversed(strides):
         samples = (samples - 1) * stride + kernel
     return samples
 
 
-def _load_frozen(folder: Path, device: str):
-    """Load in float32 and evaluation mode: no dropout, no layer drop, no SpecAugment."""
+def _load_model(folder: Path):
+    """Load in float32 and evaluation mode."""
     import torch
     from transformers import AutoModel
     from transformers.utils import logging as transformers_logging
@@ -182,4 +239,4 @@ def _load_frozen(folder: Path, device: str):
             f"{folder}: the weights are not those of the architecture in config.json; missing: "
             + ", ".join(map(str, lost[:3]))
         )
-    return model.eval().requires_grad_(False).to(device)
+    return model.eval()

@@ -3,11 +3,12 @@
 It has no layers: nothing is cached, and training and scoring decode the audio files.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from asvtk.frontends.base import Crop, FrontEnd
+from asvtk.frontends.base import Crop, Features, FrontEnd
 
 __all__ = ["Waveform", "WaveformConfig"]
 
@@ -37,5 +38,8 @@ class Waveform(FrontEnd):
     def prepare(self, audio: np.ndarray) -> np.ndarray:
         return self.crop(audio)
 
-    def extract(self, batch: np.ndarray, layers: tuple[int, ...]) -> dict[int, np.ndarray]:
-        return {}
+    def shape(self, samples: int) -> tuple[int, int]:
+        return 0, 0
+
+    def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
+        return lambda: [{} for _ in batch]

@@ -21,13 +21,13 @@ def test_layers_are_the_hidden_states_of_transformers(tmp_path, architecture, la
     name = save_model(tmp_path / "m", architecture, **(LARGE if large else {}))
     ssl = Ssl(SslConfig(name, crop=Crop(None)))
     assert ssl.layers == (0, 1, 2, 3)
-    found = ssl.extract(ssl.prepare(AUDIO)[None], ssl.layers)
+    (found,) = ssl.extract([ssl.prepare(AUDIO)], ssl.layers)
     audio = (AUDIO - AUDIO.mean()) / np.sqrt(AUDIO.var() + 1e-7) if large else AUDIO
     model = transformers.AutoModel.from_pretrained(name).eval()
     with torch.no_grad():
-        states = model(torch.from_numpy(audio)[None], output_hidden_states=True).hidden_states
-    for layer, state in enumerate(states):
-        np.testing.assert_allclose(found[layer], state.numpy(), rtol=1e-4, atol=1e-5)
+        output = model(torch.from_numpy(audio)[None], output_hidden_states=True)
+    for layer, state in enumerate([*output.hidden_states[:-1], output.last_hidden_state]):
+        np.testing.assert_allclose(found[layer], state[0].numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_preprocessor_config_overrules_the_guess_of_normalisation(tmp_path):
@@ -46,22 +46,56 @@ def test_normalisation_looks_at_real_samples_only(tmp_path):
 
 def test_what_an_utterance_gets_does_not_depend_on_its_company(tmp_path):
     ssl = Ssl(SslConfig(save_model(tmp_path / "m", **LARGE)))
-    batch = np.random.default_rng(0).normal(size=(3, 9000)).astype(np.float32)
-    together, alone = ssl.extract(batch, (3,))[3][1], ssl.extract(batch[1:2], (3,))[3][0]
+    batch = list(np.random.default_rng(0).normal(size=(3, 9000)).astype(np.float32))
+    together, alone = ssl.extract(batch, (3,))[1][3], ssl.extract(batch[1:2], (3,))[0][3]
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["WavLM", "Wav2Vec2", "Hubert"])
+@pytest.mark.parametrize("large", [True, False], ids=["large", "base"])
+def test_nor_on_the_length_of_its_company(tmp_path, architecture, large):
+    name = save_model(tmp_path / "m", architecture, **(LARGE if large else {}))
+    ssl = Ssl(SslConfig(name, crop=Crop(None)))
+    rng = np.random.default_rng(0)
+    batch = [rng.normal(size=size).astype(np.float32) for size in (400, 5000, 9000)]
+    together = ssl.extract(batch, ssl.layers)
+    for audio, found in zip(batch, together, strict=True):
+        (alone,) = ssl.extract([audio], ssl.layers)
+        for layer in ssl.layers:
+            assert found[layer].shape == alone[layer].shape == ssl.shape(len(audio))
+            np.testing.assert_allclose(found[layer], alone[layer], rtol=1e-4, atol=1e-5)
 
 
 def test_shortest_audio_gives_a_frame(tmp_path):
     ssl = Ssl(SslConfig(save_model(tmp_path / "m"), crop=Crop(None)))
-    assert ssl.extract(ssl.prepare(AUDIO[:10])[None], (3,))[3].shape == (1, 1, 32)
+    assert ssl.extract([ssl.prepare(AUDIO[:10])], (3,))[0][3].shape == (1, 32) == ssl.shape(10)
 
 
 def test_frozen_means_frozen(tmp_path):
     name = save_model(tmp_path / "m", **LARGE, layerdrop=0.9, mask_time_prob=0.9, hidden_dropout=0.9)
     ssl = Ssl(SslConfig(name))
-    first, second = (ssl.extract(AUDIO[None], (3,))[3] for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-    assert not any(parameter.requires_grad for parameter in ssl._model.parameters())
+    first = ssl.extract([AUDIO], (3,))[0][3]
+    ssl._encoder.train()
+    np.testing.assert_array_equal(first, ssl.extract([AUDIO], (3,))[0][3])
+    assert not any(parameter.requires_grad for parameter in ssl._encoder.parameters())
+
+
+def test_half_precision_is_near(tmp_path):
+    name = save_model(tmp_path / "m", **LARGE)
+    exact, rounded = (
+        Ssl(SslConfig(name, precision=precision)).extract([AUDIO], (0, 3))[0]
+        for precision in ("float32", "bfloat16")
+    )
+    for layer in (0, 3):
+        error = np.linalg.norm(rounded[layer] - exact[layer]) / np.linalg.norm(exact[layer])
+        assert 1e-5 < error < 0.02
+
+
+def test_layers_above_the_deepest_are_not_computed(tmp_path):
+    name = save_model(tmp_path / "m", **LARGE)
+    shallow, deep = Ssl(SslConfig(name, layers=(1,))), Ssl(SslConfig(name))
+    np.testing.assert_array_equal(shallow.extract([AUDIO], (1,))[0][1], deep.extract([AUDIO], (1,))[0][1])
+    assert len(shallow._encoder.blocks) == 1
 
 
 def test_fingerprint_follows_weights_and_preprocessing_but_not_layers(tmp_path):
@@ -101,7 +135,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     (tmp_path / "m" / "config.json").write_text(json.dumps(config))
     ssl = Ssl(SslConfig(str(tmp_path / "m")))
     with pytest.raises(AsvtkError, match="not those of the architecture"):
-        ssl.extract(AUDIO[None], (3,))
+        ssl.extract([AUDIO], (3,))
 
 
 @pytest.mark.parametrize("name", ["./none", "/none/at/all"])
@@ -141,8 +175,13 @@ def test_true_wavlm_large_shape(tmp_path):
     assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 1) == 315.5
     model.save_pretrained(tmp_path / "wavlm-large")
     ssl = Ssl(SslConfig(str(tmp_path / "wavlm-large"), layers=(0, 12, 24)))
-    features = ssl.extract(ssl.prepare(AUDIO)[None], ssl.layers)
-    assert {layer: matrix.shape for layer, matrix in features.items()} == {
-        layer: (1, 201, 1024) for layer in (0, 12, 24)
-    }
-    assert all(np.isfinite(matrix).all() for matrix in features.values())
+    prepared = ssl.prepare(AUDIO)
+    (features,) = ssl.extract([prepared], ssl.layers)
+    with torch.no_grad():
+        output = model.eval()(torch.from_numpy(prepared)[None], output_hidden_states=True)
+    for layer, expected in zip(
+        (0, 12, 24), [*output.hidden_states[:13:12], output.last_hidden_state], strict=True
+    ):
+        assert features[layer].shape == (201, 1024) == ssl.shape(len(AUDIO))
+        error = np.linalg.norm(features[layer] - expected[0].numpy()) / np.linalg.norm(expected[0].numpy())
+        assert error < 1e-5

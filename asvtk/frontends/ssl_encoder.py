@@ -1,0 +1,283 @@
+"""The forward pass of WavLM, wav2vec 2.0 / XLS-R and HuBERT, on transformers' own weights but faster.
+
+What is done otherwise than in transformers, with the same numbers:
+
+- Frames stand in rows, (batch, frames, channels), from the first convolution on: a convolution is then
+  a plain matrix product over rows, and layer norm reads what is contiguous.
+- Queries, keys, values and WavLM's position gate come from one matrix product; attention is fused.
+- A residual step and the norm behind it are one pass over memory.
+- No layer deeper than the deepest one asked for.
+
+In half precision only matrix products are: the residual stream, norms and softmax are float32.
+
+And with other numbers: Base models normalise each channel over time (group norm); here that is over the
+real samples, so that an utterance gets the same alone as in a padded batch.
+
+There is no dropout, no layer drop and no SpecAugment in here: frozen means frozen.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from asvtk.nn.frames import frame_mask
+from asvtk.nn.fused_norm import add_norm, norm_gelu
+from asvtk.nn.gated_attention import gated_attention, position_bias
+from asvtk.nn.kernels import kernels_serve
+
+__all__ = ["SslEncoder"]
+
+
+class SslEncoder(nn.Module):
+    """The hidden states of a transformers model.
+
+    Args:
+        model: a ``WavLMModel``, ``Wav2Vec2Model`` or ``HubertModel`` in float32.
+        depth: how many transformer blocks are needed; None: all.
+        dtype: precision of matrix products.
+    """
+
+    def __init__(self, model: nn.Module, depth: int | None = None, dtype: torch.dtype = torch.float32):
+        super().__init__()
+        encoder, projection = model.encoder, model.feature_projection
+        blocks = list(encoder.layers[:depth])
+        # Large models normalise before each part of a block, Base models behind it.
+        self.pre_norm = model.config.do_stable_layer_norm
+        self.stem = ConvolutionalStem(model.feature_extractor, dtype)
+        self.stem_norm = getattr(projection, "layer_norm", nn.Identity())  # some HuBERTs have none
+        self.projection = Product(projection.projection.weight, projection.projection.bias, dtype)
+        self.positions = PositionalConvolution(encoder.pos_conv_embed, dtype)
+        self.blocks = nn.ModuleList(Block(block, dtype) for block in blocks)
+        # The norm at the entry of each block, and at the end.
+        if self.pre_norm:
+            norms = [block.layer_norm for block in blocks] + [encoder.layer_norm]
+        else:
+            norms = [encoder.layer_norm] + [block.final_layer_norm for block in blocks]
+        self.norms = nn.ModuleList(norms)
+        self.ends_with_norm = not self.pre_norm or len(blocks) == len(encoder.layers)
+        self.longest_distance = getattr(model.config, "max_bucket_distance", None)
+        first = encoder.layers[0].attention if len(encoder.layers) else None
+        self.distance_embedding = getattr(first, "rel_attn_embed", None)
+        self._bias = None
+        self.requires_grad_(False)
+
+    def forward(self, audio: Tensor, samples: Tensor | None = None) -> list[Tensor]:
+        """Hidden states of utterances.
+
+        Args:
+            audio: float32, shape (batch, samples), padded with anything finite.
+            samples: real samples of each, shape (batch,); None: all are real.
+
+        Returns:
+            ``depth + 1`` tensors of shape (batch, frames, d), with as many frames as the width of
+            ``audio`` gives; behind an utterance's real frames they hold anything finite. Number 0 is
+            what enters the transformer, number n what leaves its n-th block; behind the last block of
+            Large models, also the final norm (the ``last_hidden_state`` of transformers).
+        """
+        x = self.stem(audio, samples)
+        x = self.projection(self.stem_norm(x.float()))
+        lengths = None
+        if samples is not None:
+            lengths = self.stem.frames(samples)
+            x = x * frame_mask(lengths, x.shape[1]).unsqueeze(-1)  # the next convolution sees them
+        bias = self._position_bias(x.shape[1])
+        states = []
+        branch = self.positions(x)
+        for block, norm in zip(self.blocks, self.norms[:-1], strict=True):
+            x, normed = self._step(x, branch, norm)
+            states.append(x)
+            x, normed = self._step(x, block.attend(normed, bias, lengths), block.norm(self.pre_norm))
+            branch = block.feed_forward(normed)
+        x, normed = self._step(x, branch, self.norms[-1])
+        return [*states, normed if self.ends_with_norm else x]
+
+    def _step(self, x: Tensor, branch: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+        """Add a branch to the residual stream; returns the stream and what enters the next part."""
+        total, normed = add_norm(x, branch, norm)
+        return (total if self.pre_norm else normed), normed
+
+    def _position_bias(self, frames: int) -> Tensor | None:
+        if self.distance_embedding is None:
+            return None
+        weight = self.distance_embedding.weight
+        if self._bias is None or self._bias.shape[1] != frames or self._bias.device != weight.device:
+            self._bias = position_bias(weight, self.longest_distance, frames, self.projection.weight.dtype)
+        return self._bias
+
+
+class Product(nn.Module):
+    """A linear layer in the precision of matrix products: (..., in) -> (..., out)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype):
+        super().__init__()
+        self.weight = nn.Parameter(weight.detach().to(dtype))
+        self.bias = None if bias is None else nn.Parameter(bias.detach().to(dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+
+class ConvolutionalStem(nn.Module):
+    """(batch, samples) -> (batch, frames, channels): seven strided convolutions, 20 ms a frame."""
+
+    def __init__(self, extractor: nn.Module, dtype: torch.dtype):
+        super().__init__()
+        self.dtype = dtype
+        self.layers = nn.ModuleList(StemLayer(layer, dtype) for layer in extractor.conv_layers)
+
+    def frames(self, samples):
+        """How many frames come of so many samples (a number or a tensor)."""
+        for layer in self.layers:
+            samples = layer.rows(samples)
+        return samples
+
+    def forward(self, audio: Tensor, samples: Tensor | None) -> Tensor:
+        # With a width of whole hops, the first row of an utterance follows the last one of the utterance
+        # before at the same distance as any other two, and the batch is one long matrix.
+        hop = 1
+        for layer in self.layers:
+            hop *= layer.stride
+        x = F.pad(audio, (0, -audio.shape[1] % hop)).unsqueeze(-1).to(self.dtype)
+        real = audio.shape[1] if samples is None else samples
+        for layer in self.layers:
+            real = layer.rows(real)
+            x = layer(x, real)
+        return x[:, : self.frames(audio.shape[1])]
+
+
+class StemLayer(nn.Module):
+    """One strided convolution over rows, its normalisation and its activation."""
+
+    def __init__(self, layer: nn.Module, dtype: torch.dtype):
+        super().__init__()
+        (self.kernel,), (self.stride,) = layer.conv.kernel_size, layer.conv.stride
+        taps = layer.conv.weight.permute(0, 2, 1)  # (out, taps, in)
+        # A product for every ``stride`` taps: within one of them, rows of the input do not overlap.
+        # The first layer's input is so narrow that overlapping rows are cheaper written out, at a width
+        # that matrix products like.
+        self.written_out = layer.conv.in_channels == 1
+        if self.written_out:
+            taps = F.pad(taps, (0, 0, 0, -self.kernel % 16))
+        step = taps.shape[1] if self.written_out else self.stride
+        parts = [taps[:, begin : begin + step].flatten(1) for begin in range(0, taps.shape[1], step)]
+        self.first = Product(parts[0], layer.conv.bias, dtype)
+        self.later = nn.ParameterList(part.detach().T.contiguous().to(dtype) for part in parts[1:])
+        norm = getattr(layer, "layer_norm", None)
+        self.norm = norm if isinstance(norm, nn.LayerNorm) else None
+        self.time_norm = norm if isinstance(norm, nn.GroupNorm) else None
+        self.activation = layer.activation
+        self.fusible = self.norm is not None and _is_gelu(layer.activation)
+
+    def rows(self, rows):
+        """How many rows come of so many (a number or a tensor)."""
+        return (rows - self.kernel) // self.stride + 1
+
+    def forward(self, x: Tensor, real: int | Tensor) -> Tensor:
+        """(batch, rows, in) -> (batch, rows / stride, out), of which the first ``real`` rows count."""
+        batch, rows, channels = x.shape
+        if self.written_out:
+            width = self.first.weight.shape[1]
+            windows = F.pad(x.flatten(1), (0, width - self.stride)).unfold(1, width, self.stride)
+            y = self.first(windows.reshape(-1, width))
+        else:
+            hops = x.reshape(-1, self.stride * channels)
+            y = self.first(hops[:, : self.first.weight.shape[1]])
+            for shift, weight in enumerate(self.later, 1):
+                # The last rows of all would end beyond the last utterance. They are no real rows.
+                y[:-shift].addmm_(hops[shift:, : len(weight)], weight)
+        y = y.view(batch, rows // self.stride, -1)
+        if self.fusible:
+            return norm_gelu(y, self.norm)
+        if self.norm is not None:
+            y = self.norm(y.float()).to(y.dtype)
+        elif self.time_norm is not None:
+            y = _normalise_over_time(y, real, self.time_norm)
+        return self.activation(y)
+
+
+def _normalise_over_time(x: Tensor, real: int | Tensor, norm: nn.GroupNorm) -> Tensor:
+    """Zero mean and unit variance of each channel over the real rows: (batch, rows, channels)."""
+    lengths = torch.as_tensor(real, device=x.device).expand(len(x))
+    mask = frame_mask(lengths, x.shape[1]).unsqueeze(-1)
+    count = lengths.view(-1, 1, 1)
+    mean = (x.float() * mask).sum(1, keepdim=True) / count
+    centred = (x.float() - mean) * mask
+    variance = centred.square().sum(1, keepdim=True) / count
+    return (centred * (variance + norm.eps).rsqrt() * norm.weight + norm.bias).to(x.dtype)
+
+
+class PositionalConvolution(nn.Module):
+    """Grouped convolution over time, as a position embedding: (batch, frames, d) -> the same shape."""
+
+    def __init__(self, embedding: nn.Module, dtype: torch.dtype):
+        super().__init__()
+        conv = embedding.conv
+        self.batch_norm = getattr(embedding, "batch_norm", None)
+        self.weight = nn.Parameter(conv.weight.detach().to(dtype))  # weight norm multiplied out
+        self.bias = nn.Parameter(conv.bias.detach().to(dtype))
+        self.groups, (self.padding,) = conv.groups, conv.padding
+        self.activation = embedding.activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames, x = x.shape[1], x.transpose(1, 2)
+        if self.batch_norm is not None:
+            x = self.batch_norm(x.float()).to(x.dtype)
+        x = F.conv1d(x, self.weight, self.bias, padding=self.padding, groups=self.groups)
+        return self.activation(x[..., :frames].transpose(1, 2))  # an even kernel gives a frame too many
+
+
+class Block(nn.Module):
+    """The two parts of a transformer block; the encoder adds them up."""
+
+    def __init__(self, block: nn.Module, dtype: torch.dtype):
+        super().__init__()
+        attention, feed_forward = block.attention, block.feed_forward
+        self.heads = attention.num_heads
+        self.first_norm, self.last_norm = block.layer_norm, block.final_layer_norm
+        parts = [(part.weight, part.bias) for part in (attention.q_proj, attention.k_proj, attention.v_proj)]
+        self.gate_scale = None
+        if hasattr(attention, "gru_rel_pos_linear"):
+            parts.append(_gate_projection(attention))
+            self.gate_scale = nn.Parameter(attention.gru_rel_pos_const.detach().flatten().clone())
+        weights, biases = zip(*parts, strict=True)
+        self.projection = Product(torch.cat(weights), torch.cat(biases), dtype)
+        self.output = Product(attention.out_proj.weight, attention.out_proj.bias, dtype)
+        expand, contract = feed_forward.intermediate_dense, feed_forward.output_dense
+        self.expand = Product(expand.weight, expand.bias, dtype)
+        self.contract = Product(contract.weight, contract.bias, dtype)
+        self.activation = feed_forward.intermediate_act_fn
+
+    def norm(self, pre_norm: bool) -> nn.LayerNorm:
+        """The norm between attention and feed-forward network."""
+        return self.last_norm if pre_norm else self.first_norm
+
+    def attend(self, x: Tensor, bias: Tensor | None, lengths: Tensor | None) -> Tensor:
+        projected = self.projection(x)
+        return self.output(gated_attention(projected, self.heads, self.gate_scale, bias, lengths))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        if kernels_serve(x) and _is_gelu(self.activation):
+            # In the product's own epilogue, in its tanh form: off by 5e-4 at most, less than rounding.
+            wide = torch._addmm_activation(
+                self.expand.bias, x.flatten(0, -2), self.expand.weight.T, use_gelu=True
+            )
+            return self.contract(wide).view(*x.shape[:-1], -1)
+        return self.contract(self.activation(self.expand(x)))
+
+
+def _is_gelu(activation: nn.Module) -> bool:
+    """Whether it is the exact GELU: transformers has a dozen of near relatives."""
+    probe = torch.tensor([-1.0, 0.5, 2.0])
+    return torch.equal(activation(probe), F.gelu(probe))
+
+
+def _gate_projection(attention: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias that give both numbers of the position gate, for all heads, from whole frames.
+
+    Each head projects its own part of a frame to twice four numbers and adds up the four: that is a
+    linear map to two numbers, and for all heads together a sparse map of the whole frame.
+    """
+    linear, heads = attention.gru_rel_pos_linear, attention.num_heads
+    weight = linear.weight.view(2, 4, -1).sum(1)  # (2, d of a head)
+    whole = torch.einsum("gd,hk->ghkd", weight, torch.eye(heads).to(weight)).flatten(2).flatten(0, 1)
+    return whole, linear.bias.view(2, 4).sum(1).repeat_interleave(heads)

@@ -1,0 +1,49 @@
+"""On a GPU, the encoder in half precision and its recording; the rest is tested through the front-end."""
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from tiny_models import LARGE, SMALL, save_model
+
+from asvtk.frontends.base import Crop
+from asvtk.frontends.ssl import Ssl, SslConfig
+from asvtk.frontends.ssl_encoder import SslEncoder
+
+WIDE = SMALL | dict(hidden_size=128, num_attention_heads=2, conv_dim=(64,) * 7)
+
+
+@pytest.mark.parametrize("architecture", ["WavLM", "Hubert"])
+def test_activations_other_than_gelu_are_kept(architecture):
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{architecture}Config")(
+        **SMALL, **LARGE, hidden_act="relu", feat_extract_activation="gelu_new"
+    )
+    model = getattr(transformers, f"{architecture}Model")(config).eval()
+    audio = torch.randn(2, 3000)
+    with torch.no_grad():
+        output = model(audio, output_hidden_states=True)
+        found = SslEncoder(model)(audio)
+    for ours, theirs in zip(found, [*output.hidden_states[:-1], output.last_hidden_state], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("architecture", ["WavLM", "Wav2Vec2", "Hubert"])
+@pytest.mark.parametrize("large", [True, False], ids=["large", "base"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("crop", [Crop(9000), Crop(None)], ids=["fixed", "ragged"])
+def test_gpu_gives_what_the_cpu_gives(tmp_path, architecture, large, precision, crop):
+    name = save_model(tmp_path / "m", architecture, **WIDE, **(LARGE if large else {}))
+    rng = np.random.default_rng(0)
+    exact = Ssl(SslConfig(name, crop=crop))
+    batch = [exact.prepare(rng.normal(size=size).astype(np.float32)) for size in (9000, 5000, 8000)]
+    config = SslConfig(name, crop=crop, precision=precision)
+    on_gpu = Ssl(config, "cuda")
+    waits = [on_gpu.start(batch, (0, 2, 3)) for _ in range(3)]  # a recording's output is used again
+    limit = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 3e-2}[precision]
+    for wait in waits:
+        for found, expected in zip(wait(), exact.extract(batch, (0, 2, 3)), strict=True):
+            for layer in (0, 2, 3):
+                error = np.linalg.norm(found[layer] - expected[layer]) / np.linalg.norm(expected[layer])
+                assert error < limit, layer
