@@ -197,7 +197,8 @@ class StemLayer(nn.Module):
 
 def _normalise_over_time(x: Tensor, real: int | Tensor, norm: nn.GroupNorm) -> Tensor:
     """Zero mean and unit variance of each channel over the real rows: (batch, rows, channels)."""
-    lengths = torch.as_tensor(real, device=x.device).expand(len(x))
+    # full() and not tensor(): a CUDA graph cannot hold a copy from the host's memory.
+    lengths = real if isinstance(real, Tensor) else torch.full((len(x),), real, device=x.device)
     mask = frame_mask(lengths, x.shape[1]).unsqueeze(-1)
     count = lengths.view(-1, 1, 1)
     mean = (x.float() * mask).sum(1, keepdim=True) / count

@@ -3,13 +3,23 @@
 To add one: a module with a configuration dataclass and a model, and a line in ``MODELS``.
 """
 
+from asvtk.models.aasist import Aasist, AasistConfig
 from asvtk.models.base import Detector, Inputs, Output, System
+from asvtk.models.cascade_mamba import CascadeMamba, CascadeMambaConfig
+from asvtk.models.dual_stream import DualStream, DualStreamConfig
 from asvtk.models.moe_mamba import MoeMamba, MoeMambaConfig
+from asvtk.models.plain_mamba import PlainMamba, PlainMambaConfig
 from asvtk.nn.losses import LOSSES
 
 __all__ = ["MODELS", "MODEL_CONFIGS", "Detector", "Inputs", "Output", "System", "build_detector"]
 
-MODELS = {MoeMambaConfig: MoeMamba}
+MODELS = {
+    CascadeMambaConfig: CascadeMamba,  # S1
+    PlainMambaConfig: PlainMamba,  # S2
+    MoeMambaConfig: MoeMamba,  # S3
+    DualStreamConfig: DualStream,  # S4
+    AasistConfig: Aasist,  # S5
+}
 MODEL_CONFIGS = {config.name: config for config in MODELS}
 
 

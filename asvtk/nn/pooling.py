@@ -57,7 +57,10 @@ class AttentiveStatisticsPooling(nn.Module):
 
     def __init__(self, d_model: int, d_attention: int = 64):
         super().__init__()
-        self.attention = nn.Sequential(nn.Linear(d_model, d_attention), nn.Tanh(), nn.Linear(d_attention, 1))
+        # The last has no bias: it would shift all scores of a softmax alike, which changes nothing.
+        self.attention = nn.Sequential(
+            nn.Linear(d_model, d_attention), nn.Tanh(), nn.Linear(d_attention, 1, bias=False)
+        )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(batch, frames, d_model) and the mask of real frames -> (batch, 2 * d_model)."""

@@ -1,87 +1,62 @@
-"""What every system must keep; here S3."""
+"""System S3: its settings, and its experts or the lack of them."""
 
 import pytest
 import torch
 
 from asvtk.io.config import build
 from asvtk.io.errors import AsvtkError
-from asvtk.models import Inputs, build_detector
-from asvtk.models.moe_mamba import MoeMambaConfig
-from asvtk.nn.losses import OcSoftmaxConfig
+from asvtk.models import Inputs
+from asvtk.models.moe_mamba import MoeMamba, MoeMambaConfig
+from asvtk.nn.moe import MixtureOfExperts
 
-SMALL = MoeMambaConfig(d_model=16, blocks=2, d_state=4, d_expert=24, d_embedding=12)
+SMALL = dict(d_model=16, blocks=2, d_state=4, d_expert=24, d_embedding=12)
+INPUTS = Inputs(torch.randn(2, 3, 20, 10), torch.tensor([20, 11]), None, None)
 
 
-def detector(config=SMALL, layers=3, d_in=10):
+def model(**options):
     torch.manual_seed(0)
-    return build_detector(config, OcSoftmaxConfig(), layers, d_in)
+    return MoeMamba(MoeMambaConfig(**SMALL, **options), 3, 10)
 
 
-def batch(lengths=(30, 30, 30, 30), layers=3, d_in=10, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    features = torch.randn(len(lengths), layers, max(lengths), d_in, generator=generator)
-    return Inputs(features, torch.tensor(lengths), None, None), torch.arange(len(lengths)) % 2 == 0
+def test_routed_layers_are_at_hand():
+    layers = model(experts=8).moe_layers
+    assert len(layers) == 2 and all(isinstance(layer, MixtureOfExperts) for layer in layers)
+    assert all(layer.weight_in.shape == (8, 16, 24) for layer in layers)
 
 
-@pytest.mark.parametrize("stack", [1, 2, 3])
-def test_every_parameter_receives_a_gradient(stack):
-    system = detector(
-        MoeMambaConfig(stack=stack, d_model=16, blocks=2, d_state=4, d_expert=24, d_embedding=12)
-    )
-    system(*batch((30, 29, 17, 30))).backward()
-    for name, parameter in system.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+def test_auxiliary_loss_is_the_weighted_mean_over_blocks():
+    system = model(balance_weight=0.5, z_weight=0.25)
+    heard = []
+    for layer in system.moe_layers:
+        layer.register_forward_hook(lambda _, __, output: heard.append(0.5 * output[1] + 0.25 * output[2]))
+    torch.testing.assert_close(system(INPUTS).auxiliary, sum(heard) / 2)
+    assert len(heard) == 2
 
 
-@pytest.mark.parametrize("stack", [1, 2, 3])
-def test_score_depends_neither_on_company_nor_on_padding(stack):
-    system = detector(
-        MoeMambaConfig(stack=stack, d_model=16, blocks=2, d_state=4, d_expert=24, d_embedding=12)
-    ).eval()
-    inputs, _ = batch((30, 13, 22, 30))
-    features, lengths = inputs.features, inputs.lengths
-    together = system.score(inputs)
-    for row, length in enumerate(lengths.tolist()):
-        alone = system.score(
-            inputs._replace(features=features[row : row + 1, :, :length], lengths=lengths[row : row + 1])
-        )
-        torch.testing.assert_close(alone, together[row : row + 1], rtol=1e-4, atol=1e-5)
-    noisy = torch.cat([features, 1e3 * torch.randn(4, 3, 9, 10)], dim=2)
-    torch.testing.assert_close(system.score(inputs._replace(features=noisy)), together, rtol=1e-4, atol=1e-5)
+def test_one_expert_means_a_dense_network_and_no_router():
+    system = model(experts=1, top_k=1)
+    assert system.moe_layers == [] and not any("router" in name for name, _ in system.named_parameters())
+    assert system(INPUTS).auxiliary == 0
 
 
-def test_scores_are_cosines():
-    scores = detector().eval().score(batch()[0])
-    assert scores.shape == (4,) and scores.abs().max() <= 1 + 1e-5
-
-
-def test_a_few_utterances_are_learned_by_heart():
-    system, (inputs, bonafide) = detector(), batch((20,) * 8)
-    optimiser = torch.optim.Adam(system.parameters(), 1e-2)
-    for _ in range(60):
-        optimiser.zero_grad()
-        system(inputs, bonafide).backward()
-        optimiser.step()
-    scores = system.eval().score(inputs)
-    assert scores[bonafide].min() > scores[~bonafide].max()
-
-
-def test_normalisation_is_that_of_the_utterances_given():
-    system = detector()
-    utterances = [3 + 5 * torch.randn(3, length, 10) for length in (40, 25, 60)]
-    system.model.mvn.fit(utterances)
-    frames = system.model.mvn(torch.cat(utterances, dim=1).unsqueeze(0))
-    torch.testing.assert_close(frames.mean(2), torch.zeros(1, 3, 10), atol=1e-4, rtol=0)
-    torch.testing.assert_close(frames.std(2, correction=0), torch.ones(1, 3, 10), atol=1e-4, rtol=0)
+def test_layers_are_weighted_where_there_are_several():
+    torch.manual_seed(0)
+    single = MoeMamba(MoeMambaConfig(**SMALL), 1, 10)
+    assert not any("layer_sum" in name for name, _ in single.named_parameters())
+    assert model().features.layer_sum.logits.shape == (3,)
 
 
 @pytest.mark.parametrize(
     "content, message",
     [
         ({"top_k": 5}, r"top_k 5 must lie between 1 and experts \(4\)"),
+        ({"experts": 1}, r"top_k 2 must lie between 1 and experts \(1\)"),
         ({"blocks": 0}, "blocks must be positive"),
+        ({"stack": 0}, "stack must be positive"),
         ({"dropout": 1.0}, "dropout must lie in"),
         ({"expert": 4}, "unknown key 'expert'; did you mean 'experts'"),
+        ({"mixer": "lstm"}, "expected mamba or bilstm or transformer"),
+        ({"mixer": "transformer", "heads": 5}, r"d_model 144 must be a multiple of 2 \* heads \(10\)"),
     ],
 )
 def test_impossible_settings_are_refused(content, message):

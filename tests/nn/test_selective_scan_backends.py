@@ -70,6 +70,7 @@ def test_a_kernel_that_does_not_load_is_named_with_its_remedy(monkeypatch, tmp_p
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "ones", lambda *shape, device: torch.zeros(shape) + 1)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "selective_scan_cuda", raising=False)
     (tmp_path / "selective_scan_cuda.py").write_text("raise ImportError('undefined symbol: _ZN3c10')")
     with pytest.raises(
         AsvtkError, match="does not run here .undefined symbol: _ZN3c10.*tools/install_mamba.sh"

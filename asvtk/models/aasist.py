@@ -1,0 +1,184 @@
+"""System S5: AASIST and AASIST-L.
+
+Audio -> fixed sinc filters -> residual CNN -> one graph of frequency bands, one of moments ->
+two stacks of heterogeneous graph attention over both -> embedding.
+
+Source: Jung et al., "AASIST: audio anti-spoofing using integrated spectro-temporal graph attention
+networks", ICASSP 2022 (arXiv 2110.01200). With the published weights (``load_published``) it gives
+the scores of the authors' own code. The defaults of ``AasistConfig`` are AASIST; AASIST-L has other
+widths and pooling ratios.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from asvtk.io.audio import SAMPLE_RATE
+from asvtk.io.errors import AsvtkError
+from asvtk.models.base import Inputs, Output, System
+from asvtk.nn.graph_attention import GraphAttention, GraphPool, HeterogeneousGraphAttention
+from asvtk.nn.sinc import PooledSincBank
+
+__all__ = ["Aasist", "AasistConfig"]
+
+
+@dataclass(frozen=True)
+class AasistConfig:
+    name = "aasist"
+    filters: int = 70
+    taps: int = 129  # of a filter: 8 ms
+    max_masked: int = 20  # in training a random run of fewer neighbouring filters is silenced; 0: none
+    channels: tuple[int, ...] = (32, 32, 64, 64, 64, 64)  # of the residual blocks; each thirds the time
+    d_graph: int = 64  # width of the nodes of the spectral and the temporal graph
+    d_stack: int = 32  # width of the nodes in the heterogeneous stacks
+    spectral_ratio: float = 0.5  # share of the spectral nodes that pooling keeps
+    temporal_ratio: float = 0.7  # of the temporal ones
+    stack_ratio: float = 0.5  # of both, between the two layers of a stack
+    spectral_temperature: float = 2.0  # of the attention; high = even
+    temporal_temperature: float = 2.0
+    stack_temperature: float = 100.0
+
+    def __post_init__(self):
+        if self.filters < 3 or self.taps < 1 or self.taps % 2 == 0:
+            raise ValueError("expected filters >= 3 and an odd number of taps")
+        if not 0 <= self.max_masked <= self.filters:
+            raise ValueError(f"max_masked must lie between 0 and filters ({self.filters})")
+        if not self.channels or min(*self.channels, self.d_graph, self.d_stack) < 1:
+            raise ValueError("channels, d_graph and d_stack must be positive")
+        for knob in ("spectral_ratio", "temporal_ratio", "stack_ratio"):
+            if not 0 < getattr(self, knob) <= 1:
+                raise ValueError(f"{knob} must lie in (0, 1]")
+        if not min(self.spectral_temperature, self.temporal_temperature, self.stack_temperature) > 0:
+            raise ValueError("temperatures must be positive")
+
+
+class Aasist(System):
+    """The system; it hears audio and no features. Two equal stacks compete, the stronger number wins."""
+
+    uses_features = False
+    uses_audio = True
+
+    def __init__(self, config: AasistConfig, layers: int = 0, d_in: int = 0):
+        super().__init__()
+        self.config = config
+        self.d_embedding = 5 * config.d_stack
+        #: the shortest audio that leaves one moment: the filters, then one third and again
+        self.min_samples = config.taps - 1 + 3 ** (1 + len(config.channels))
+        self.bank = PooledSincBank(config.filters, config.taps, config.max_masked, SAMPLE_RATE)
+        self.first_bn = nn.BatchNorm2d(1)
+        widths = (1, *config.channels)
+        self.encoder = nn.Sequential(*map(ResidualBlock, widths[:-1], widths[1:]))
+        self.spectral_position = nn.Parameter(torch.randn(1, self.bank.rows, widths[-1]))
+        self.spectral_attention = GraphAttention(widths[-1], config.d_graph, config.spectral_temperature)
+        self.temporal_attention = GraphAttention(widths[-1], config.d_graph, config.temporal_temperature)
+        self.spectral_pool = GraphPool(config.d_graph, config.spectral_ratio)
+        self.temporal_pool = GraphPool(config.d_graph, config.temporal_ratio)
+        self.stacks = nn.ModuleList(Stack(config) for _ in range(2))
+        self.stack_dropout = nn.Dropout(0.2)
+        self.embedding_dropout = nn.Dropout(0.5)
+
+    def forward(self, inputs: Inputs) -> Output:
+        """Embed audio of at least ``min_samples`` samples; ``samples`` None: no row is padded.
+
+        Rows that are padded are computed with their equals in length, without the padding: the
+        convolutions, poolings and means have no masked form that would give the same embedding. (In
+        training, batch norm then sees the rows of one length at a time.)
+
+        Raises:
+            AsvtkError: the audio is too short.
+        """
+        audio, samples = inputs.audio, inputs.samples
+        lengths = [audio.shape[1]] if samples is None else sorted(set(samples.tolist()))
+        if lengths[0] < self.min_samples:
+            raise AsvtkError(
+                f"model aasist: an utterance of {lengths[0]} samples, expected at least {self.min_samples}; "
+                "let frontend.crop.repeat be true"
+            )
+        if len(lengths) == 1:
+            embedding = self._embed(audio[:, : lengths[0]])
+        else:
+            groups = [(samples == length).nonzero().squeeze(1) for length in lengths]
+            parts = [self._embed(audio[rows, :length]) for rows, length in zip(groups, lengths, strict=True)]
+            embedding = torch.cat(parts)[torch.cat(groups).argsort()]
+        return Output(embedding, embedding.new_zeros(()))
+
+    def _embed(self, audio: Tensor) -> Tensor:
+        """(batch, samples) -> (batch, d_embedding)."""
+        image = F.selu(self.first_bn(self.bank(audio).unsqueeze(1)))
+        # Stored with the channels last, as the convolutions of GPUs and CPUs want it; with a single
+        # channel only the strides tell, and ``contiguous`` would leave them.
+        image = image.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)
+        magnitudes = self.encoder(image).abs()  # (batch, channels, bands, moments)
+        spectral = magnitudes.amax(3).transpose(1, 2) + self.spectral_position
+        temporal = magnitudes.amax(2).transpose(1, 2)
+        spectral = self.spectral_pool(self.spectral_attention(spectral))
+        temporal = self.temporal_pool(self.temporal_attention(temporal))
+        results = [map(self.stack_dropout, stack(temporal, spectral)) for stack in self.stacks]
+        temporal, spectral, master = (torch.maximum(a, b) for a, b in zip(*results, strict=True))
+        embedding = torch.cat(
+            [
+                temporal.abs().amax(1),
+                temporal.mean(1),
+                spectral.abs().amax(1),
+                spectral.mean(1),
+                master.squeeze(1),
+            ],
+            dim=1,
+        )
+        return self.embedding_dropout(embedding)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions around batch norm and SELU, beside a shortcut; then time is pooled by 3.
+
+    (batch, c_in, bands, frames) -> (batch, c_out, bands, frames // 3).
+    """
+
+    def __init__(self, c_in: int, c_out: int):
+        super().__init__()
+        # Its output is used nowhere. The published graph has it in every block but the first, so
+        # weights carry it, and its running statistics move in training as they do there.
+        self.bn1 = nn.BatchNorm2d(c_in) if c_in > 1 else None
+        self.conv1 = nn.Conv2d(c_in, c_out, (2, 3), padding=(1, 1))
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, (2, 3), padding=(0, 1))
+        self.conv_downsample = nn.Conv2d(c_in, c_out, (1, 3), padding=(0, 1)) if c_in != c_out else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.bn1 is not None:
+            with torch.no_grad():
+                self.bn1(x)
+        hidden = F.selu(self._convolve_and_normalise(x), inplace=True)
+        shortcut = x if self.conv_downsample is None else self.conv_downsample(x)
+        # In place, as no gradient needs what a convolution gave: images take most of the time and memory.
+        return F.max_pool2d(self.conv2(hidden).add_(shortcut), (1, 3))
+
+    def _convolve_and_normalise(self, x: Tensor) -> Tensor:
+        conv, norm = self.conv1, self.bn2
+        if self.training:
+            return norm(conv(x))
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        weight = conv.weight * scale[:, None, None, None]
+        return F.conv2d(x, weight, (conv.bias - norm.running_mean) * scale + norm.bias, padding=conv.padding)
+
+
+class Stack(nn.Module):
+    """Two layers of heterogeneous attention over both graphs, and the master node they start from."""
+
+    def __init__(self, config: AasistConfig):
+        super().__init__()
+        d_in, d, temperature = config.d_graph, config.d_stack, config.stack_temperature
+        self.master = nn.Parameter(torch.randn(1, 1, d_in))
+        self.first = HeterogeneousGraphAttention(d_in, d, temperature)
+        self.temporal_pool = GraphPool(d, config.stack_ratio)
+        self.spectral_pool = GraphPool(d, config.stack_ratio)
+        self.second = HeterogeneousGraphAttention(d, d, temperature)
+
+    def forward(self, temporal: Tensor, spectral: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Nodes (batch, nodes, d_graph) -> those kept, and the master (batch, 1, d_stack)."""
+        temporal, spectral, master = self.first(temporal, spectral, self.master)
+        temporal, spectral = self.temporal_pool(temporal), self.spectral_pool(spectral)
+        more = self.second(temporal, spectral, master)
+        return temporal + more[0], spectral + more[1], master + more[2]

@@ -1,0 +1,42 @@
+"""System S2: plain Mamba.
+
+One layer of the front-end, or a learned weighted sum of several -> projection -> blocks of
+bidirectional Mamba, the two directions summed -> pooling over time -> embedding. On WavLM's last
+layer it is the reports' WavLM-Mamba; it takes the features of any front-end.
+"""
+
+from dataclasses import dataclass
+
+from asvtk.models.base import Inputs, Output, System
+from asvtk.models.parts import BackEndConfig, EmbeddingHead, FeatureProjection, MixerStack
+from asvtk.nn.pooling import GlobalMvn
+
+__all__ = ["PlainMamba", "PlainMambaConfig"]
+
+
+@dataclass(frozen=True)
+class PlainMambaConfig(BackEndConfig):
+    name = "plain_mamba"
+    stack: int = 1  # neighbouring frames joined into one; 2 brings 10 ms frames to the SSL models' 20 ms
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._require_positive("stack")
+
+
+class PlainMamba(System):
+    """The system, for features of ``layers`` layers with ``d_in`` numbers a frame."""
+
+    def __init__(self, config: PlainMambaConfig, layers: int, d_in: int):
+        super().__init__()
+        self.config = config
+        self.d_embedding = config.d_embedding
+        self.mvn = GlobalMvn(layers, d_in)
+        self.features = FeatureProjection(layers, d_in, config.stack, config.d_model)
+        self.blocks = MixerStack(config)
+        self.head = EmbeddingHead(config)
+
+    def forward(self, inputs: Inputs) -> Output:
+        x, lengths = self.features(self.mvn(inputs.features), inputs.lengths)
+        x = self.blocks(x, lengths)
+        return Output(self.head(x, lengths), x.new_zeros(()))

@@ -1,0 +1,218 @@
+"""What every system must keep, whatever it hears and however it is configured.
+
+A new system, or a new choice in one, is a line in ``CASES``.
+"""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from asvtk.models import MODEL_CONFIGS, Inputs, build_detector
+from asvtk.models.cascade_mamba import CascadeMambaConfig
+from asvtk.models.dual_stream import DualStreamConfig
+from asvtk.models.moe_mamba import MoeMambaConfig
+from asvtk.models.plain_mamba import PlainMambaConfig
+from asvtk.nn.losses import OcSoftmaxConfig
+from asvtk.training.checkpoint import load_detector, save_detector
+
+SMALL = dict(d_model=16, blocks=2, d_state=4, d_embedding=12, heads=2)
+MOE = dict(**SMALL, d_expert=24)
+DUAL = dict(**MOE, filters=10, taps=33, channels=(4, 4, 6, 6, 6, 6))
+
+
+class Case(NamedTuple):
+    config: object
+    layers: int = 3  # of the features
+    d_in: int = 10
+
+
+CASES = {
+    "S1": Case(CascadeMambaConfig(**SMALL)),
+    "S1, sum": Case(CascadeMambaConfig(**SMALL, combine="sum")),
+    "S1, concatenation": Case(CascadeMambaConfig(**SMALL, neck="concat")),
+    "S1, BiLSTM": Case(CascadeMambaConfig(**SMALL, mixer="bilstm")),
+    "S1, transformer": Case(CascadeMambaConfig(**SMALL, mixer="transformer")),
+    "S2": Case(PlainMambaConfig(**SMALL)),
+    "S2, one layer": Case(PlainMambaConfig(**SMALL), layers=1),
+    "S2, stacked frames": Case(PlainMambaConfig(**SMALL, stack=2)),
+    "S2, gate": Case(PlainMambaConfig(**SMALL, combine="gate")),
+    "S2, directions side by side": Case(PlainMambaConfig(**SMALL, combine="concat")),
+    "S2, BiLSTM": Case(PlainMambaConfig(**SMALL, mixer="bilstm")),
+    "S2, transformer": Case(PlainMambaConfig(**SMALL, mixer="transformer")),
+    "S3": Case(MoeMambaConfig(**MOE)),
+    "S3, one layer": Case(MoeMambaConfig(**MOE), layers=1),
+    "S3, stacked by 2": Case(MoeMambaConfig(**MOE, stack=2)),
+    "S3, stacked by 3": Case(MoeMambaConfig(**MOE, stack=3)),
+    "S3, 8 experts": Case(MoeMambaConfig(**MOE, experts=8)),
+    "S3, dense": Case(MoeMambaConfig(**MOE, experts=1, top_k=1)),
+    "S3, gate": Case(MoeMambaConfig(**MOE, combine="gate")),
+    "S3, BiLSTM": Case(MoeMambaConfig(**MOE, mixer="bilstm")),
+    "S3, transformer": Case(MoeMambaConfig(**MOE, mixer="transformer")),
+    "S4": Case(DualStreamConfig(**DUAL)),
+    "S4, concatenation": Case(DualStreamConfig(**DUAL, fusion="concat")),
+    "S4, attention": Case(DualStreamConfig(**DUAL, fusion="attention")),
+    "S4, stacked frames": Case(DualStreamConfig(**DUAL, stack=2, audio_stack=2)),
+    "S4, long hops": Case(DualStreamConfig(**DUAL, hop=20)),
+    "S4, features alone": Case(DualStreamConfig(**DUAL, streams="features")),
+    "S4, audio alone": Case(DualStreamConfig(**DUAL, streams="audio"), layers=0, d_in=0),
+}
+#: systems whose own tests say what they keep: AASIST's graph is fixed by its published weights
+APART = {"aasist"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tensors this small only wait for a second one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def detector(case: Case, seed=0):
+    torch.manual_seed(seed)
+    return build_detector(case.config, OcSoftmaxConfig(), case.layers, case.d_in)
+
+
+def batch(case: Case, samples=(9600, 9555, 4300, 7000), seed=0):
+    """Random utterances, with SSL frames: 400 samples every 320."""
+    generator = torch.Generator().manual_seed(seed)
+    samples = torch.tensor(samples)
+    lengths = (samples - 80) // 320
+    features = torch.randn(len(samples), case.layers, int(lengths.max()), case.d_in, generator=generator)
+    audio = 0.1 * torch.randn(len(samples), int(samples.max()), generator=generator)
+    audio = audio * (torch.arange(audio.shape[1]) < samples.unsqueeze(1))
+    return Inputs(features, lengths, audio, samples), torch.arange(len(samples)) % 2 == 0
+
+
+def used(system, inputs: Inputs) -> Inputs:
+    """What the system says that it uses, and nothing else."""
+    features = inputs[:2] if system.model.uses_features else (None, None)
+    audio = inputs[2:] if system.model.uses_audio else (None, None)
+    return Inputs(*features, *audio)
+
+
+def settled(case: Case):
+    """A detector in evaluation mode whose running averages have seen a batch."""
+    system = detector(case)
+    inputs, bonafide = batch(case, seed=1)
+    system(used(system, inputs), bonafide)
+    return system.eval()
+
+
+def test_every_system_is_held_to_the_contract():
+    assert {case.config.name for case in CASES.values()} | APART == set(MODEL_CONFIGS)
+
+
+@every_case
+def test_every_parameter_receives_a_gradient(case):
+    system = detector(case)
+    inputs, bonafide = batch(case)
+    system(used(system, inputs), bonafide).backward()
+    for name, parameter in system.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 1e-7, name
+
+
+@every_case
+def test_score_depends_neither_on_company_nor_on_padding(case):
+    system = settled(case)
+    inputs, _ = batch(case)
+    together = system.score(used(system, inputs))
+    for row, (frames, samples) in enumerate(zip(inputs.lengths, inputs.samples, strict=True)):
+        one = slice(row, row + 1)
+        features, audio = inputs.features[one, :, :frames], inputs.audio[one, :samples]
+        alone = Inputs(features, inputs.lengths[one], audio, inputs.samples[one])
+        score = system.score(used(system, alone))
+        torch.testing.assert_close(score, together[one], rtol=1e-4, atol=1e-5)
+    noise = 1e3 * torch.randn(*inputs.features.shape[:2], 9, case.d_in)
+    padded = inputs._replace(
+        features=torch.cat([inputs.features, noise], dim=2),
+        audio=torch.cat([inputs.audio, torch.zeros(len(inputs.audio), 1234)], dim=1),
+    )
+    torch.testing.assert_close(system.score(used(system, padded)), together, rtol=1e-4, atol=1e-5)
+
+
+@every_case
+def test_shortest_utterances_are_scored(case):
+    system = settled(case)
+    inputs, _ = batch(case, samples=(400, 401))
+    scores = system.score(used(system, inputs))
+    assert scores.shape == (2,) and scores.isfinite().all()
+
+
+@every_case
+def test_checkpoint_gives_the_same_scores(case, tmp_path):
+    system = settled(case)
+    save_detector(tmp_path / "best.safetensors", system, {"epoch": 3})
+    other = detector(case, seed=1).eval()
+    inputs = used(system, batch(case)[0])
+    assert not torch.equal(other.score(inputs), system.score(inputs))
+    assert load_detector(tmp_path / "best.safetensors", other)["epoch"] == 3
+    assert torch.equal(other.score(inputs), system.score(inputs))
+
+
+@every_case
+def test_same_seed_gives_the_same_training(case):
+    losses = []
+    for _ in range(2):
+        system = detector(case)
+        optimiser = torch.optim.Adam(system.parameters(), 1e-2)
+        inputs, bonafide = batch(case)
+        for _ in range(2):
+            loss = system(used(system, inputs), bonafide)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        losses.append(loss.item())
+    assert losses[0] == losses[1]
+
+
+@every_case
+def test_bfloat16_gives_finite_scores_and_gradients(case):
+    system = detector(case)
+    inputs, bonafide = batch(case)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = system(used(system, inputs), bonafide)
+    loss.backward()
+    assert loss.isfinite() and all(p.grad.isfinite().all() for p in system.parameters())
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        assert system.eval().score(used(system, inputs)).isfinite().all()
+
+
+@every_case
+def test_scores_are_cosines(case):
+    system = settled(case)
+    scores = system.score(used(system, batch(case)[0]))
+    assert scores.shape == (4,) and scores.abs().max() <= 1 + 1e-5
+
+
+@every_case
+def test_a_few_utterances_are_learned_by_heart(case):
+    system, (inputs, bonafide) = detector(case), batch(case, samples=(4000,) * 8)
+    inputs = used(system, inputs)
+    optimiser = torch.optim.Adam(system.parameters())
+    for remaining in range(40, 0, -1):  # towards the end slowly, so that running averages catch up
+        optimiser.param_groups[0]["lr"] = 5e-3 * remaining / 40
+        optimiser.zero_grad()
+        system(inputs, bonafide).backward()
+        optimiser.step()
+    scores = system.eval().score(inputs)
+    assert scores[bonafide].min() > scores[~bonafide].max()
+
+
+@every_case
+def test_normalisation_is_that_of_the_utterances_given(case):
+    model = detector(case).model
+    if not model.uses_features:
+        assert not hasattr(model, "mvn")
+        return
+    utterances = [3 + 5 * torch.randn(case.layers, length, case.d_in) for length in (40, 25, 60)]
+    model.mvn.fit(utterances)
+    frames = model.mvn(torch.cat(utterances, dim=1).unsqueeze(0))
+    shape = (1, case.layers, case.d_in)
+    torch.testing.assert_close(frames.mean(2), torch.zeros(shape), atol=1e-4, rtol=0)
+    torch.testing.assert_close(frames.std(2, correction=0), torch.ones(shape), atol=1e-4, rtol=0)

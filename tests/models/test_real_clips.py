@@ -1,0 +1,69 @@
+"""Eight clips of real and synthetic speech, learned until no error is left.
+
+LFCC stand in for self-supervised layers: static coefficients, first and second differences are three
+layers of 20 numbers.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from asvtk.frontends.base import Crop
+from asvtk.frontends.lfcc import Lfcc, LfccConfig
+from asvtk.io.audio import read_audio
+from asvtk.io.protocols import read_protocol
+from asvtk.metrics.eer import compute_eer
+from asvtk.models import Inputs, build_detector
+from asvtk.models.cascade_mamba import CascadeMambaConfig
+from asvtk.models.dual_stream import DualStreamConfig
+from asvtk.models.moe_mamba import MoeMambaConfig
+from asvtk.models.plain_mamba import PlainMambaConfig
+from asvtk.nn.losses import OcSoftmaxConfig
+
+SMALL = dict(d_model=24, blocks=1, d_state=4, d_embedding=16, heads=2)
+MOE = dict(**SMALL, d_expert=32)
+DUAL = dict(**MOE, filters=20, taps=65, channels=(4, 4, 8, 8, 8, 8), hop=40)
+SYSTEMS = {
+    "S1": CascadeMambaConfig(**SMALL),
+    "S2": PlainMambaConfig(**SMALL, stack=2),
+    "S3": MoeMambaConfig(**MOE, stack=2),
+    "S4": DualStreamConfig(**DUAL, stack=2),
+    "S4, audio alone": DualStreamConfig(**DUAL, streams="audio"),
+}
+
+
+@pytest.fixture(scope="module")
+def clips(shared_data) -> tuple[Inputs, torch.Tensor]:
+    """The first second of the first four clips of either class."""
+    corpus = shared_data / "la_real" / "LA"
+    trials = read_protocol(corpus / "ASVspoof2019_LA_cm_protocols" / "ASVspoof2019.LA.cm.train.trn.txt")
+    bonafide = np.asarray(trials.bonafide)
+    chosen = [*np.flatnonzero(bonafide)[:4], *np.flatnonzero(~bonafide)[:4]]
+    lfcc = Lfcc(LfccConfig(crop=Crop(16_000)))
+    folder = corpus / "ASVspoof2019_LA_train" / "flac"
+    audio = [lfcc.prepare(read_audio(folder / f"{trials.utterances[index]}.flac")) for index in chosen]
+    features = torch.from_numpy(np.stack([found[0] for found in lfcc.extract(audio, (0,))]))
+    features = features.unflatten(-1, (3, 20)).transpose(1, 2)
+    lengths, samples = (torch.full((8,), length) for length in (features.shape[2], 16_000))
+    return Inputs(features, lengths, torch.from_numpy(np.stack(audio)), samples), torch.tensor(
+        bonafide[chosen]
+    )
+
+
+@pytest.mark.parametrize("config", SYSTEMS.values(), ids=SYSTEMS.keys())
+def test_eight_clips_are_learned_to_zero_error(clips, config):
+    inputs, bonafide = clips
+    torch.manual_seed(0)
+    detector = build_detector(config, OcSoftmaxConfig(), 3, 20)
+    if detector.model.uses_features:
+        detector.model.mvn.fit(inputs.features)
+    optimiser = torch.optim.Adam(detector.parameters())
+    for remaining in range(30, 0, -1):
+        optimiser.param_groups[0]["lr"] = 5e-3 * remaining / 30
+        optimiser.zero_grad()
+        detector(inputs, bonafide).backward()
+        optimiser.step()
+    with torch.inference_mode():
+        scores = detector.eval().score(inputs).double().numpy()
+    assert compute_eer(scores[bonafide.numpy()], scores[~bonafide.numpy()])[0] == 0
+    assert scores[bonafide.numpy()].min() - scores[~bonafide.numpy()].max() > 0.2
