@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 ENV := $(VENV)/.installed
 
-.PHONY: env mini test lint clean
+.PHONY: env mini test lint slurm clean
 
 env: $(ENV)
 
@@ -14,7 +14,7 @@ $(ENV): setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "asvtk needs Python 3.10 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=constraints.txt $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-	    --config-settings editable_mode=compat -e '.[mini,report,test]'
+	    --config-settings editable_mode=compat -e '.[av,mini,report,test]'
 	touch $@
 
 mini: env  ## the whole recipe on a generated corpus
@@ -26,6 +26,10 @@ test: env  ## all tests
 lint: env
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+slurm:  ## a Slurm for the tests that need one (Debian, as root); without it they are skipped
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends slurm-wlm munge >/dev/null
 
 clean:  ## what the mini recipe made; the environment stays
 	rm -rf egs/mini/corpus egs/mini/data egs/mini/dump egs/mini/exp

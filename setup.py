@@ -30,6 +30,8 @@ setup(
         "transformers",
     ],
     extras_require={
+        # Decodes audio files that libsndfile refuses, such as FLAC files without a length in their header.
+        "av": ["av"],
         # Needs an NVIDIA GPU and the CUDA compiler; everything works without it.
         "mamba": ["mamba-ssm"],
         # Calibration, fusion and plots for the reports.

@@ -9,10 +9,12 @@ import shutil
 import sys
 
 from asvtk.frontends import build_frontend, load_frontend_config
-from asvtk.frontends.cache import FeatureCache, cache_name
-from asvtk.frontends.extraction import extract_missing
+from asvtk.frontends.cache import description
+from asvtk.frontends.cache_tools import bytes_needed, require_space
+from asvtk.frontends.extraction import extract_missing, find_sources
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
+from asvtk.io.locks import locked
 from asvtk.training.device import choose_device
 
 
@@ -24,9 +26,13 @@ def add_arguments(parser):
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="data directory, such as data/train")
     parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
+    parser.add_argument(
+        "--training", action="store_true", help="also the augmented copies that the configuration asks for"
+    )
     parser.add_argument("--job", type=int, default=1, help="which share of the data set, from 1 (default 1)")
     parser.add_argument("--nj", type=int, default=1, help="number of shares (default 1)")
     parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU (default 0)")
+    parser.add_argument("--skip-bad", action="store_true", help="do without audio that cannot be decoded")
     parser.add_argument(
         "--force", action="store_true", help="begin: throw away what is cached of this data set"
     )
@@ -36,33 +42,63 @@ def run(args):
     if not 1 <= args.job <= args.nj:
         raise AsvtkError(f"--job {args.job} does not lie between 1 and --nj {args.nj}")
     # Not the whole configuration: its other sections would have every job import torch.
-    config = load_frontend_config(args.config, args.override)
-    data = DataDirectory.read(args.data)
+    config, augmentation = load_frontend_config(args.config, args.override)
     # Only a job computes; the host that submits it need not have its GPU.
     frontend = build_frontend(config, choose_device(args.ngpu) if args.action == "job" else "cpu")
-    cache = FeatureCache(args.dump, cache_name(frontend), data.name)
+    if not args.training:
+        augmentation = None
+    sources = find_sources(DataDirectory.read(args.data), args.dump, frontend, augmentation)
     if args.action == "begin":
-        _begin(cache, frontend, data, args.ngpu, args.force)
+        _begin(sources, frontend, augmentation, args)
     elif args.action == "job":
-        computed = extract_missing(cache, frontend, data, args.job, args.nj)
-        print(f"{cache.folder}: job {args.job} of {args.nj}: features of {computed} utterances computed")
+        _compute(sources, frontend, args)
     else:
-        cache.join(data, frontend.layers)
+        for source in sources:
+            source.cache.join(source.data, frontend.layers)
+            if skipped := source.cache.skipped():
+                print(f"{source.cache.folder}/skipped: {len(skipped)} utterances are done without")
 
 
-def _begin(cache, frontend, data, ngpu: int, force: bool) -> None:
+def _begin(sources, frontend, augmentation, args) -> None:
     if not frontend.layers:
         print(f"front-end {frontend.label}: nothing to cache", file=sys.stderr)
         print(0, 0)
         return
-    if force:
-        shutil.rmtree(cache.folder, ignore_errors=True)
-    cache.claim(data, frontend)
-    missing = len(cache.missing(data.utterances, frontend.layers))
-    layers = " ".join(map(str, frontend.layers))
-    print(
-        f"{cache.folder}: layers {layers}: {len(data.utterances) - missing} of {len(data.utterances)} "
-        f"utterances are cached, {missing} to compute",
-        file=sys.stderr,
-    )
-    print(missing, ngpu if frontend.uses_gpu else 0)  # for the shell
+    total = needed = 0
+    for source in sources:
+        if args.force:
+            shutil.rmtree(source.cache.folder, ignore_errors=True)
+        changed_by = None if source.change is None else augmentation
+        source.cache.claim(source.data, description(frontend, changed_by))
+        utterances = source.data.utterances
+        missing = len(source.cache.missing(utterances, frontend.layers))
+        layers = " ".join(map(str, frontend.layers))
+        print(
+            f"{source.cache.folder}: layers {layers}: {len(utterances) - missing} of {len(utterances)} "
+            f"utterances are cached, {missing} to compute",
+            file=sys.stderr,
+        )
+        total += missing
+        needed += bytes_needed(source, frontend)
+    require_space(args.dump, needed)
+    print(total, args.ngpu if frontend.uses_gpu else 0)  # for the shell
+
+
+def _compute(sources, frontend, args) -> None:
+    for source in sources:
+        folder = source.cache.folder
+        with locked(folder / f".job.{args.job}.of.{args.nj}.lock", "computes this share"):
+            faults = extract_missing(source, frontend, args.job, args.nj)
+        if faults and args.skip_bad:
+            source.cache.skip(faults)
+        if faults:
+            report = f"{len(faults)} audio files of {source.data.path} cannot be used:\n  " + "\n  ".join(
+                faults.values()
+            )
+            if not args.skip_bad:
+                raise AsvtkError(
+                    report
+                    + "\nfeatures of all others are cached; restore these files, or give --skip-bad true"
+                )
+            print(report)
+        print(f"{folder}: job {args.job} of {args.nj} is done")

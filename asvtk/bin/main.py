@@ -22,6 +22,7 @@ VERBS = {
     "train": ("3", "cached features -> a trained experiment"),
     "score": ("4", "experiment + data directory -> score file"),
     "evaluate": ("5", "score files -> EER, min t-DCF, per-attack tables"),
+    "cache": ("", "list, verify, prune and predict the feature caches"),
     "calibrate": ("", "dev scores -> calibrated or fused log-likelihood ratios"),
 }
 

@@ -4,6 +4,7 @@
     dump/<front-end>-<fingerprint>/<data set>/utt2md5
     dump/<front-end>-<fingerprint>/<data set>/layer_NN/part.NNNN.{ark,scp}   as the jobs wrote them
     dump/<front-end>-<fingerprint>/<data set>/layer_NN/feats.scp             all parts, sorted
+    dump/<front-end>-<fingerprint>/<data set>/skipped                        without features, and why
 
 One matrix (frames, dimensions) per utterance and layer. The choice of layers is no part of the
 fingerprint, so that experiments share the layers they have in common, and asking for more computes
@@ -11,29 +12,40 @@ only the missing ones. A part is never written to by two processes, nor again af
 run opens a new one, and what an scp line of an old one points at is complete (see ``io.ark``).
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from asvtk.frontends.base import FrontEnd
-from asvtk.io.ark import ArkWriter, MatrixReader, parse_scp_line, read_scp
+from asvtk.augment.config import AugmentationConfig
+from asvtk.frontends.base import FrontEnd, Storage
+from asvtk.io.ark import ArkWriter, MatrixReader, encode_matrix, parse_scp_line, read_scp
 from asvtk.io.atomic import write_text
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError, listing
+from asvtk.io.locks import locked
 from asvtk.io.stamps import digest
 from asvtk.io.tables import read_table, write_table
 
-__all__ = ["CachedFeatures", "FeatureCache", "FeatureWriter", "cache_name"]
+__all__ = ["CachedFeatures", "FeatureCache", "FeatureWriter", "cache_name", "copy_name", "description"]
 
 
-def cache_name(frontend: FrontEnd) -> str:
+def description(frontend: FrontEnd, augmentation: AugmentationConfig | None = None) -> dict:
+    """All that features depend on, in words; those of augmented copies with an ``augmentation``."""
+    content = frontend.describe()
+    return content if augmentation is None else content | {"augmentation": augmentation.describe()}
+
+
+def cache_name(frontend: FrontEnd, augmentation: AugmentationConfig | None = None) -> str:
     """Folder of a front-end's caches: its label and the digest of all that its features depend on."""
-    return f"{frontend.label}-{digest(frontend.describe())[:12]}"
+    return f"{frontend.label}-{digest(description(frontend, augmentation))[:12]}"
+
+
+def copy_name(dataset: str, copy: int) -> str:
+    """What the augmented copy number ``copy`` of a data set is called in the cache; 0: itself."""
+    return f"{dataset}_copy{copy}" if copy else dataset
 
 
 class FeatureCache:
@@ -52,17 +64,21 @@ class FeatureCache:
     def layer_folder(self, layer: int) -> Path:
         return self.folder / f"layer_{layer:02d}"
 
-    def claim(self, data: DataDirectory, frontend: FrontEnd) -> None:
+    def claim(self, data: DataDirectory, manifest: dict) -> None:
         """Write the manifest, and make sure that the cache is of this very audio.
 
         Utterance ids of different corpora may coincide; their audio does not.
+
+        Args:
+            data: the data set.
+            manifest: what the fingerprint stands for, as ``description`` gives it.
 
         Raises:
             AsvtkError: an utterance is cached that sounds otherwise.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder / ".lock"):
-            write_text(self.root / "manifest.json", json.dumps(frontend.describe(), indent=1) + "\n")
+        with locked(self.folder / ".lock", "claims it"):
+            write_text(self.root / "manifest.json", json.dumps(manifest, indent=1) + "\n")
             path = self.folder / "utt2md5"
             known = read_table(path) if path.exists() else {}
             for utterance, md5 in data.md5.items():
@@ -91,15 +107,27 @@ class FeatureCache:
         gaps = {u: tuple(layer for layer in layers if u not in done[layer]) for u in utterances}
         return {utterance: gap for utterance, gap in gaps.items() if gap}
 
+    def skip(self, faults: dict[str, str]) -> None:
+        """From now on do without these utterances: utterance -> what is wrong with its audio."""
+        with locked(self.folder / ".lock", "notes what is skipped"):
+            reasons = {utterance: " ".join(fault.split()) for utterance, fault in faults.items()}
+            write_table(self.folder / "skipped", self.skipped() | reasons)
+
+    def skipped(self) -> dict[str, str]:
+        """What ``skip`` was given. Features that came later, of repaired audio, are used all the same."""
+        path = self.folder / "skipped"
+        return read_table(path) if path.exists() else {}
+
     def join(self, data: DataDirectory, layers) -> None:
         """Gather the parts of each layer in one sorted ``feats.scp``.
 
         Raises:
-            AsvtkError: utterances of the data set are missing.
+            AsvtkError: utterances of the data set are missing that are not to be skipped.
         """
+        skipped = self.skipped()
         for layer in layers:
             entries = self.completed(layer)
-            missing = [utterance for utterance in data.utterances if utterance not in entries]
+            missing = [u for u in data.utterances if u not in entries and u not in skipped]
             if missing:
                 raise AsvtkError(
                     f"{self.layer_folder(layer)}: {len(missing)} of {len(data.utterances)} utterances "
@@ -116,7 +144,7 @@ class FeatureCache:
         Raises:
             AsvtkError: there are no features, or not of every utterance; the line says to run stage 2.
         """
-        scps = []
+        scps, skipped = [], self.skipped()
         for layer in layers:
             path = self.layer_folder(layer) / "feats.scp"
             if not path.exists():
@@ -125,7 +153,7 @@ class FeatureCache:
                     "run stage 2 first: ./run.sh --stage 2 --stop-stage 2"
                 )
             entries = read_scp(path)
-            missing = [utterance for utterance in data.utterances if utterance not in entries]
+            missing = [u for u in data.utterances if u not in entries and u not in skipped]
             if missing:
                 raise AsvtkError(
                     f"{path}: {len(missing)} utterances of {data.path} have no features: "
@@ -140,38 +168,59 @@ class CachedFeatures:
 
     Args:
         scps: for each layer, utterance -> (ark, offset).
+
+    Attributes:
+        utterances: those that there are features of.
     """
 
     def __init__(self, scps: list[dict[str, tuple[str, int]]]):
         self._scps = scps
+        self.utterances = set.intersection(*(set(scp) for scp in scps))
         self._reader = MatrixReader()
 
     def __getitem__(self, utterance: str) -> np.ndarray:
         """float32, shape (layers, frames, dimensions)."""
-        return np.stack([self._reader.read(*scp[utterance]) for scp in self._scps])
+        return self._reader.stack(scp[utterance] for scp in self._scps)
 
 
 class FeatureWriter:
-    """Writes the features of one job; a layer's part is opened when its first matrix comes."""
+    """Writes the features of one job; a layer's part is opened when its first matrix comes.
 
-    def __init__(self, cache: FeatureCache):
-        self._cache = cache
+    Args:
+        cache: where they go.
+        storage: how matrices are stored.
+    """
+
+    def __init__(self, cache: FeatureCache, storage: Storage = "FM"):
+        self._cache, self._storage = cache, storage
         self._writers = {}
 
-    def write(self, utterance: str, layer: int, features: np.ndarray) -> None:
-        """Add one matrix, shape (frames, dimensions).
+    def encode(self, utterance: str, layer: int, features: np.ndarray) -> bytes:
+        """The ark entry of one matrix, shape (frames, dimensions). Threads may do this.
 
         Raises:
-            AsvtkError: it is not finite (it is not written), or the disk is full.
+            AsvtkError: it is not finite.
         """
         if not np.isfinite(features).all():
             raise AsvtkError(
                 f"{utterance}, layer {layer}: the features are not finite (nan or inf) and were not "
                 "written; look at the audio, and at the weights and precision of the front-end"
             )
+        return encode_matrix(features, self._storage)
+
+    def write_encoded(self, utterance: str, layer: int, entry: bytes) -> None:
+        """Add what ``encode`` gave.
+
+        Raises:
+            AsvtkError: the disk is full.
+        """
         if layer not in self._writers:
             self._writers[layer] = _open_part(self._cache.layer_folder(layer))
-        self._writers[layer].write(utterance, features)
+        self._writers[layer].write_encoded(utterance, entry)
+
+    def write(self, utterance: str, layer: int, features: np.ndarray) -> None:
+        """Encode one matrix and add it."""
+        self.write_encoded(utterance, layer, self.encode(utterance, layer, features))
 
     def __enter__(self) -> "FeatureWriter":
         return self
@@ -203,11 +252,3 @@ def _count_from(number: int) -> Iterator[int]:
     while True:
         yield number
         number += 1
-
-
-@contextmanager
-def _locked(path: Path):
-    """One process at a time; the system drops the lock of a killed one."""
-    with open(path, "w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

@@ -1,11 +1,14 @@
 """Audio files: 16 kHz, one channel, integer samples."""
 
 import hashlib
+import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from asvtk.io import pyav
 from asvtk.io.errors import AsvtkError
 
 __all__ = ["SAMPLE_RATE", "inspect_audio", "read_audio"]
@@ -13,12 +16,14 @@ __all__ = ["SAMPLE_RATE", "inspect_audio", "read_audio"]
 SAMPLE_RATE = 16_000
 
 _CONVERT = "convert it first: sox IN -r 16000 -c 1 -b 16 OUT.flac"
+_fallbacks = itertools.count()  # files that libsndfile refused and PyAV read
 
 
 def inspect_audio(path) -> tuple[int, str]:
     """Number of samples, and a checksum that tells this audio from any other.
 
-    Both stand in a FLAC file's header, so nothing is decoded; other files are hashed whole.
+    Both stand in a FLAC file's header, so nothing is decoded; other files are hashed whole. Files that
+    libsndfile refuses are decoded whole by PyAV, if it is installed.
 
     Raises:
         AsvtkError: the file is missing, is no audio, is empty, or is not 16 kHz, mono and integer.
@@ -28,12 +33,14 @@ def inspect_audio(path) -> tuple[int, str]:
     path = Path(path)
     try:
         info = soundfile.info(str(path))
-    except soundfile.LibsndfileError as error:
-        raise AsvtkError(_unreadable(path, error)) from None
+        _require_known(info.frames)
+    except (soundfile.LibsndfileError, _UnknownLength) as refusal:
+        audio, rate = _decode_otherwise(path, refusal)
+        _require_rate(path, rate)
+        return len(audio), _checksum(path)
     if info.frames <= 0:
         raise AsvtkError(f"{path}: holds no samples; restore the file or drop its protocol line")
-    if info.samplerate != SAMPLE_RATE:
-        raise AsvtkError(f"{path}: {info.samplerate} Hz, expected {SAMPLE_RATE} Hz; {_CONVERT}")
+    _require_rate(path, info.samplerate)
     if info.channels != 1:
         raise AsvtkError(f"{path}: {info.channels} channels, expected 1; {_CONVERT}")
     if not info.subtype.startswith("PCM"):
@@ -41,12 +48,14 @@ def inspect_audio(path) -> tuple[int, str]:
     return info.frames, _checksum(path)
 
 
-def read_audio(path, num_samples: int | None = None) -> np.ndarray:
-    """Decode an audio file.
+def read_audio(path, num_samples: int | None = None, first: int | None = None) -> np.ndarray:
+    """Decode an audio file: with libsndfile, or with PyAV, if it is installed, what libsndfile refuses.
 
     Args:
         path: the file.
-        num_samples: how many samples its header promised; a shorter file is refused.
+        num_samples: how many samples its header promised; a file of another length is refused.
+        first: decode only so many samples from the head, or all if there are fewer. What comes behind
+            is not looked at, but for the length in the header.
 
     Returns:
         float32 samples in [-1, 1), shape (samples,).
@@ -56,15 +65,68 @@ def read_audio(path, num_samples: int | None = None) -> np.ndarray:
     """
     path = Path(path)
     try:
-        audio, _ = soundfile.read(str(path), dtype="float32")
-    except soundfile.LibsndfileError as error:
-        raise AsvtkError(_unreadable(path, error)) from None
-    if num_samples is not None and len(audio) != num_samples:
-        raise AsvtkError(
-            f"{path}: {len(audio)} samples could be decoded, {num_samples} were expected; the file is "
-            "truncated or was changed since stage 1: restore it, or run stage 1 again with --force"
-        )
+        with soundfile.SoundFile(str(path)) as file:
+            length = file.frames
+            _require_known(length)
+            audio = file.read(length if first is None else min(first, length), dtype="float32")
+    except (soundfile.LibsndfileError, _UnknownLength) as refusal:
+        audio, _ = _decode_otherwise(path, refusal)
+        length = len(audio)
+        audio = audio[:first]
+    # A header may promise more than there is.
+    promises = [(length, num_samples), (len(audio), length if first is None else min(first, length))]
+    for found, promised in promises:
+        if promised is not None and found != promised:
+            raise AsvtkError(
+                f"{path}: {found} samples could be decoded, {promised} were expected; the file is "
+                "truncated or was changed since stage 1: restore it, or run stage 1 again with --force"
+            )
     return audio
+
+
+class _UnknownLength(Exception):
+    """libsndfile opens a FLAC file whose header does not tell its length, but cannot read it."""
+
+    error_string = "its header does not tell how long it is"
+
+
+def _require_known(frames: int) -> None:
+    if frames >= 1 << 62:  # libsndfile says 2**63 - 1
+        raise _UnknownLength
+
+
+def _require_rate(path: Path, rate: int) -> None:
+    if rate != SAMPLE_RATE:
+        raise AsvtkError(f"{path}: {rate} Hz, expected {SAMPLE_RATE} Hz; {_CONVERT}")
+
+
+def _decode_otherwise(path: Path, refusal: soundfile.LibsndfileError | _UnknownLength):
+    """Samples and rate by PyAV of a file that libsndfile refuses.
+
+    Raises:
+        AsvtkError: the file is missing or empty, or is refused by both.
+    """
+    if not path.exists():
+        raise AsvtkError(f"{path}: no such file") from None
+    if path.stat().st_size == 0:
+        raise AsvtkError(f"{path}: the file is empty (0 bytes); restore it from the corpus archive") from None
+    reason = refusal.error_string.rstrip(".")
+    remedy = "restore it from the corpus archive"
+    try:
+        decoded = pyav.decode(path)
+    except pyav.MissingPyav:
+        remedy += ", or 'pip install av', which reads some files that libsndfile refuses"
+    except pyav.Refused as also:
+        reason = f"libsndfile: {reason}; PyAV: {also}"
+    else:
+        if next(_fallbacks) == 0:
+            print(
+                f"asvtk: warning: {path}: libsndfile refuses it ({reason}), PyAV decoded it; other files "
+                "may follow without a word",
+                file=sys.stderr,
+            )
+        return decoded
+    raise AsvtkError(f"{path}: cannot be decoded, truncated or damaged ({reason}); {remedy}") from None
 
 
 def _checksum(path: Path) -> str:
@@ -74,12 +136,3 @@ def _checksum(path: Path) -> str:
         if header[:4] == b"fLaC" and any(header[26:]):  # all zero: the encoder did not compute it
             return header[26:].hex()
         return hashlib.md5(header + stream.read(), usedforsecurity=False).hexdigest()
-
-
-def _unreadable(path: Path, error: soundfile.LibsndfileError) -> str:
-    if not path.exists():
-        return f"{path}: no such file"
-    if path.stat().st_size == 0:
-        return f"{path}: the file is empty (0 bytes); restore it from the corpus archive"
-    reason = error.error_string.rstrip(".")
-    return f"{path}: cannot be decoded, truncated or damaged ({reason}); restore it from the corpus archive"

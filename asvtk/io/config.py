@@ -2,7 +2,8 @@
 
 A configuration is described by dataclasses; the type of a field is what YAML may hold there. A
 section that chooses one of several things (a front-end, a model, a loss) holds its ``name``, and
-the other keys belong to the dataclass registered under that name.
+the other keys belong to the dataclass registered under that name. A class that is written otherwise
+in YAML brings a ``build(content, where)``, and a ``describe()`` that gives back what it was made of.
 """
 
 import dataclasses
@@ -115,7 +116,9 @@ def to_mapping(config) -> dict:
         content["name"] = name
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
+        if hasattr(type(value), "build"):
+            value = value.describe()
+        elif dataclasses.is_dataclass(value):
             value = to_mapping(value)
         content[field.name] = list(value) if isinstance(value, tuple) else value
     return content
@@ -143,13 +146,15 @@ def _convert(hint, value, where: str):
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is object:  # a section that was built already
         return value
+    if hasattr(hint, "build"):
+        return hint.build(value, where)
     if dataclasses.is_dataclass(hint):
         return build(hint, value, where)
     if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
         for alternative in arguments:
             if alternative is type(None):
-                if value is None:
-                    return None
                 continue
             try:
                 return _convert(alternative, value, where)

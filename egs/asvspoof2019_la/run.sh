@@ -20,6 +20,8 @@ seeds=                              # 1:3 trains seeds 1, 2, 3 as TAG_seed1 ...;
 nj=4                                # jobs of stage 2, and readers of stage 1
 ngpu=auto                           # 0: CPU, 1: one GPU a job, auto: 1 where cuda_cmd finds one
 num_threads=1                       # CPU threads of a training or scoring job
+augment_copies=                     # augmented versions of the training set to cache; empty: the config's
+skip_bad=false                      # stage 2 goes on without audio that cannot be decoded
 datadir=data                        # data directories
 dumpdir=dump                        # feature caches, shared by all experiments
 expdir=exp                          # experiments
@@ -36,6 +38,9 @@ help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder,
   --nj N                jobs of stage 2 (default: $nj)
   --ngpu auto|0|1       GPUs of each job of stages 2, 3, 4 (default: $ngpu)
   --num-threads N       CPU threads of a training or scoring job (default: $num_threads)
+  --augment-copies K    augmented versions of the training set to cache (default: the config's; none
+                        without its section augmentation)
+  --skip-bad true       do without audio that cannot be decoded (default: $skip_bad)
   --datadir DIR --dumpdir DIR --expdir DIR          (default: $datadir, $dumpdir, $expdir)
   --force true          do again what is finished (default: $force)
 
@@ -67,6 +72,7 @@ done
 [ "$nj" -ge 1 ] && [ "$num_threads" -ge 1 ] || misuse "--nj and --num-threads must be at least 1"
 [[ $skip_stages =~ ^[0-9\ ]*$ ]] || misuse "--skip-stages '$skip_stages': expected numbers and spaces, such as '0 1'"
 [[ $ngpu =~ ^(auto|0|1)$ ]] || misuse "--ngpu '$ngpu': expected auto, 0 or 1"
+[[ $augment_copies =~ ^[0-9]*$ ]] || misuse "--augment-copies '$augment_copies': expected a whole number"
 [[ $seeds =~ ^([0-9]+(:[0-9]+)?)?$ ]] || misuse "--seeds '$seeds': expected A:B or one number"
 # Launchers hand these to a shell, and replace JOB and SEED in them by numbers.
 for name in corpus config tag datadir dumpdir expdir; do
@@ -112,6 +118,8 @@ for number in $(seq "${seeds%%:*}" "${seeds##*:}" 2>/dev/null || echo SEED); do
     experiments+=("${exp//SEED/$number}")
 done
 if [ "$force" = true ]; then again=(--force); else again=(); fi
+if [ "$skip_bad" = true ]; then skip=(--skip-bad); else skip=(); fi
+[ -z "$augment_copies" ] || override+=" augmentation.copies=$augment_copies"
 
 # A mistake in the configuration shows now and not after hours of features.
 if [ "$stage" -le 3 ]; then
@@ -128,14 +136,17 @@ if stage 1 "data directories -> $datadir"; then
 fi
 
 if stage 2 "features -> $dumpdir"; then
+    asvtk cache size --config "$config" --override $override --dump "$dumpdir" --data "$datadir"/{train,dev,eval} |
+        tail -n 1
     for set in train dev eval; do
         extract=(--config "$config" --override $override --data "$datadir/$set" --dump "$dumpdir" --nj "$nj")
+        [ "$set" != train ] || extract+=(--training)
         answer=$(asvtk extract begin "${extract[@]}" --ngpu "$ngpu" "${again[@]}")
         read -r missing gpus <<<"$answer"
         if [ "$missing" -gt 0 ]; then
             if [ "$gpus" -gt 0 ]; then launcher=$cuda_cmd; else launcher=$train_cmd; fi
             $launcher --gpu "$gpus" JOB=1:"$nj" "$dumpdir/log/extract_$set.JOB.log" \
-                asvtk extract job "${extract[@]}" --job JOB --ngpu "$gpus"
+                asvtk extract job "${extract[@]}" --job JOB --ngpu "$gpus" "${skip[@]}"
         fi
         asvtk extract join "${extract[@]}"
     done

@@ -10,8 +10,8 @@ from tiny_corpus import write_tiny_corpus
 
 from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends.base import Crop, FrontEnd
-from asvtk.frontends.cache import FeatureCache, FeatureWriter, cache_name
-from asvtk.frontends.extraction import extract_missing
+from asvtk.frontends.cache import FeatureCache, FeatureWriter, cache_name, description
+from asvtk.frontends.extraction import Source, extract_missing
 from asvtk.io.ark import ArkWriter
 from asvtk.io.errors import AsvtkError
 
@@ -32,13 +32,16 @@ class Spy(FrontEnd):
     def prepare(self, audio):
         return self.crop(audio)
 
-    def extract(self, batch, layers):
+    def shape(self, samples):
+        return 5, 4
+
+    def start(self, batch, layers):
         if self.fail_after is not None and len(self.asked) >= self.fail_after:
             raise KeyboardInterrupt
         if self.kill_after is not None and len(self.asked) >= self.kill_after:
             os.kill(os.getpid(), signal.SIGKILL)
         self.asked.append((len(batch), layers))
-        return {layer: batch[:, :20].reshape(-1, 5, 4) * layer for layer in layers}
+        return lambda: [{layer: audio[:20].reshape(5, 4) * layer for layer in layers} for audio in batch]
 
 
 @pytest.fixture
@@ -57,9 +60,9 @@ def open_cache(dump, spy, data):
 
 def extract(dump, data, spy, jobs=1):
     cache = open_cache(dump, spy, data)
-    cache.claim(data, spy)
+    cache.claim(data, description(spy))
     for job in range(1, jobs + 1):
-        extract_missing(cache, spy, data, job, jobs)
+        assert extract_missing(Source(data, cache), spy, job, jobs) == {}
     cache.join(data, spy.layers)
     return cache
 
@@ -91,7 +94,7 @@ def test_interrupted_job_goes_on_and_gives_the_same(dump, data, tmp_path):
     spy.fail_after = 2
     cache = open_cache(dump, spy, data)
     with pytest.raises(KeyboardInterrupt):
-        extract_missing(cache, spy, data, 1, 1)
+        extract_missing(Source(data, cache), spy, 1, 1)
     assert len(cache.completed(1)) == 8
     with pytest.raises(AsvtkError, match="4 of 12 utterances have no features: .*; run stage 2 again"):
         cache.join(data, (1,))
@@ -121,7 +124,7 @@ def test_features_of_other_audio_are_refused(dump, data):
     extract(dump, data, Spy(1))
     other = dataclasses.replace(data, md5={**data.md5, data.utterances[0]: "another"})
     with pytest.raises(AsvtkError, match=f"holds features of other audio: {data.utterances[0]} is not"):
-        open_cache(dump, Spy(1), data).claim(other, Spy(1))
+        open_cache(dump, Spy(1), data).claim(other, description(Spy(1)))
 
 
 def test_no_features_says_to_run_stage_2(dump, data):
@@ -148,23 +151,63 @@ def test_all_truncated_audio_is_named_and_the_rest_kept(dump, data, tmp_path):
         path = tmp_path / "LA" / "ASVspoof2019_LA_train" / "flac" / f"{utterance}.flac"
         path.write_bytes(path.read_bytes()[:3000])
     cache, spy = open_cache(dump, Spy(1), data), Spy(1)
-    with pytest.raises(AsvtkError, match=r"(?s)2 audio files cannot be used") as error:
-        extract_missing(cache, spy, data, 1, 1)
-    assert all(f"{utterance}.flac: " in str(error.value) for utterance in harmed)
+    faults = extract_missing(Source(data, cache), spy, 1, 1)
+    assert all(f"{utterance}.flac: " in faults.pop(utterance) for utterance in harmed) and not faults
     assert set(data.utterances) - set(cache.completed(1)) == set(harmed)
 
 
-def test_killed_process_loses_at_most_its_buffer(dump, data, monkeypatch):
+def test_skipped_audio_is_left_out_until_it_is_repaired(dump, data, tmp_path):
+    harmed = data.utterances[2]
+    path = tmp_path / "LA" / "ASVspoof2019_LA_train" / "flac" / f"{harmed}.flac"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:3000])
+    cache = open_cache(dump, Spy(1), data)
+    cache.skip(extract_missing(Source(data, cache), Spy(1), 1, 1))
+    assert f"{harmed}.flac" in cache.skipped()[harmed]
+    cache.join(data, (1,))
+    assert cache.open(data, (1,)).utterances == set(data.utterances) - {harmed}
+    path.write_bytes(whole)
+    assert extract_and_open(dump, data, Spy(1)).utterances == set(data.utterances)
+
+
+def test_augmented_copies_are_of_changed_audio(dump, data):
+    spy, calls = Spy(1), []
+
+    def louder(utterance, samples):
+        calls.append(utterance)
+        return 2 * samples
+
+    cache = FeatureCache(dump, "augmented", "train_copy1")
+    extract_missing(Source(data, cache, louder), spy, 1, 1)
+    cache.join(data, (1,))
+    clean = extract_and_open(dump, data, Spy(1))
+    assert sorted(calls) == data.utterances
+    for utterance in data.utterances:
+        np.testing.assert_array_equal(cache.open(data, (1,))[utterance], 2 * clean[utterance])
+
+
+@pytest.mark.parametrize("storage, error", [("CM2", 1e-4), ("CM", 0.05)])
+def test_storage_is_the_front_ends(dump, data, storage, error):
+    exact = extract_and_open(dump, data, Spy(1))
+    spy = Spy(1)
+    spy.storage = storage
+    spy.describe = lambda: {"front-end": "spy", "storage": storage}
+    stored = extract_and_open(dump, data, spy)
+    for utterance in data.utterances:
+        np.testing.assert_allclose(stored[utterance], exact[utterance], atol=error)
+
+
+def test_killed_process_loses_at_most_what_is_under_way(dump, data, monkeypatch):
     monkeypatch.setattr(ArkWriter.__init__, "__defaults__", (300, 5.0))  # three matrices
     cache = open_cache(dump, Spy(1), data)
     if (child := os.fork()) == 0:
         spy = Spy(1)
-        spy.kill_after = 2
-        extract_missing(cache, spy, data, 1, 1)
+        spy.batch_size, spy.kill_after = 2, 5
+        extract_missing(Source(data, cache), spy, 1, 1)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 9
     done = len(cache.completed(1))
-    assert 0 < done < 12
+    assert 4 <= done < 12
     spy = Spy(1)
     features = extract_and_open(dump, data, spy)
     assert 0 < len(spy.asked) < 3

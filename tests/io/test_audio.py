@@ -1,11 +1,14 @@
 """Audio that front-ends can use, and what is said of audio that they cannot."""
 
 import hashlib
+import itertools
+import sys
 
 import numpy as np
 import pytest
 import soundfile
 
+from asvtk.io import audio, pyav
 from asvtk.io.audio import inspect_audio, read_audio
 from asvtk.io.errors import AsvtkError
 
@@ -15,9 +18,9 @@ AUDIO = 0.1 * np.sin(np.arange(16000) / 10)
 def test_flac_round_trip(tmp_path):
     soundfile.write(tmp_path / "a.flac", AUDIO, 16000, subtype="PCM_16")
     assert inspect_audio(tmp_path / "a.flac")[0] == 16000
-    audio = read_audio(tmp_path / "a.flac", 16000)
-    assert audio.dtype == np.float32 and audio.shape == (16000,)
-    np.testing.assert_allclose(audio, AUDIO, atol=2**-15)
+    found = read_audio(tmp_path / "a.flac", 16000)
+    assert found.dtype == np.float32 and found.shape == (16000,)
+    np.testing.assert_allclose(found, AUDIO, atol=2**-15)
 
 
 @pytest.mark.parametrize(
@@ -63,3 +66,220 @@ def test_checksum_is_that_of_the_samples_and_not_of_the_file(tmp_path):
     assert (tmp_path / "a.flac").read_bytes() != (tmp_path / "b.flac").read_bytes()
     assert a == b == hashlib.md5(samples.tobytes()).hexdigest()
     assert len({a, c, d}) == 3
+
+
+@pytest.mark.parametrize("first", [1, 4095, 4096, 4097, 30000, 40000, 50000])
+@pytest.mark.parametrize("form", ["FLAC", "WAV"])
+def test_head_is_the_beginning_of_the_whole(tmp_path, form, first):
+    soundfile.write(tmp_path / "a", WALK, 16000, format=form, subtype="PCM_16")
+    whole = read_audio(tmp_path / "a", 40000)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a", 40000, first=first), whole[:first])
+
+
+def test_head_of_a_file_of_another_length_is_refused(tmp_path):
+    soundfile.write(tmp_path / "a.flac", WALK, 16000)
+    with pytest.raises(AsvtkError, match=r"a\.flac: 40000 samples could be decoded, 41000 were expected"):
+        read_audio(tmp_path / "a.flac", 41000, first=1000)
+
+
+def test_head_is_decoded_and_what_follows_is_not(tmp_path):
+    content = write_flac(tmp_path / "a.flac")
+    whole = read_audio(tmp_path / "a.flac")
+    (tmp_path / "a.flac").write_bytes(content[: content.index(FRAME + b"\x05")])
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.flac", 40000, first=10000), whole[:10000])
+    with pytest.raises(AsvtkError, match=r"a\.flac"):
+        read_audio(tmp_path / "a.flac", 40000, first=30000)
+
+
+# What libsndfile refuses. WALK is 40,000 samples: ten frames of FLAC, of up to 4096 samples.
+WALK = (np.cumsum(np.random.default_rng(0).normal(size=40000)) * 30).astype(np.int16)
+FRAME = b"\xff\xf8\xc5\x08"  # 4096 samples, 16 kHz, one channel, 16 bits; the number of the frame follows
+STREAMINFO_END = 42
+
+
+def write_flac(path) -> bytes:
+    soundfile.write(path, WALK, 16000, subtype="PCM_16")
+    return path.read_bytes()
+
+
+def header(content: bytes, samples: int = 40000, md5: bool = True) -> bytes:
+    """A FLAC file with another number of samples in its header (0: unknown), or no MD5."""
+    packed = int.from_bytes(content[18:26], "big") >> 36 << 36 | samples
+    return content[:18] + packed.to_bytes(8, "big") + (content[26:42] if md5 else bytes(16)) + content[42:]
+
+
+def with_block(content: bytes, kind: int, block: bytes) -> bytes:
+    """A FLAC file with one more metadata block."""
+    return content[:42] + bytes([kind]) + len(block).to_bytes(3, "big") + block + content[42:]
+
+
+def insert(content: bytes, frame: int, foreign: bytes) -> bytes:
+    place = content.index(FRAME + bytes([frame]))
+    return content[:place] + foreign + content[place:]
+
+
+def without(content: bytes, frame: int) -> bytes:
+    begin, end = (content.index(FRAME + bytes([number])) for number in (frame, frame + 1))
+    return content[:begin] + content[end:]
+
+
+def flip(content: bytes, frame: int) -> bytes:
+    """Turn one bit amid a frame."""
+    place = content.index(FRAME + bytes([frame])) + 1000
+    return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+
+
+WHOLE = {
+    "unknown length": lambda c: header(c, samples=0),
+    "unknown length and MD5, as FFmpeg writes into a pipe": lambda c: header(c, samples=0, md5=False),
+    "damaged seek table": lambda c: with_block(c, 3, b"\xff" * 19),
+    "damaged tags": lambda c: with_block(c, 4, b"\xff" * 8),
+    "damaged picture": lambda c: with_block(c, 6, b"\xff" * 8),
+    "zeros between frames": lambda c: insert(c, 3, bytes(100)),
+    "noise between frames": lambda c: insert(c, 3, np.random.default_rng(1).bytes(500)),
+}
+
+
+@pytest.mark.parametrize("change", WHOLE.values(), ids=WHOLE)
+def test_whole_audio_that_libsndfile_refuses_is_decoded_all_the_same(tmp_path, change):
+    pytest.importorskip("av")
+    path = tmp_path / "a.flac"
+    content = write_flac(path)
+    expected, (_, md5) = read_audio(path), inspect_audio(path)
+    path.write_bytes(change(content))
+    # Or this would test nothing. soundfile makes a MemoryError or ValueError of an unknown length.
+    with pytest.raises((soundfile.LibsndfileError, ValueError, MemoryError)):
+        soundfile.read(path)
+    num_samples, checksum = inspect_audio(path)
+    assert num_samples == 40000 and checksum == (md5 if any(change(content)[26:42]) else checksum)
+    np.testing.assert_array_equal(read_audio(path, 40000), expected)
+    np.testing.assert_array_equal(read_audio(path, 40000, first=7000), expected[:7000])
+    with pytest.raises(AsvtkError, match="40000 samples could be decoded, 39999 were expected"):
+        read_audio(path, 39999, first=7000)
+
+
+HARMED = {
+    "a bit turned": lambda c: flip(c, 3),
+    "a bit turned, no MD5": lambda c: header(flip(c, 3), md5=False),
+    "a bit turned, no length": lambda c: header(flip(c, 3), samples=0),
+    "a bit turned, neither": lambda c: header(flip(c, 3), samples=0, md5=False),
+    "the last frame harmed, neither": lambda c: header(c[:-9] + b"?" + c[-8:], samples=0, md5=False),
+    "a frame lost, no length": lambda c: header(without(c, 3), samples=0),
+    "a frame lost, neither": lambda c: header(without(c, 3), samples=0, md5=False),
+    "cut amid a frame": lambda c: c[: len(c) // 2],
+    "cut between frames": lambda c: c[: c.index(FRAME + b"\x05")],
+    "cut between frames, no length": lambda c: header(c[: c.index(FRAME + b"\x05")], samples=0),
+    "more promised than there is": lambda c: header(c, samples=41000),
+    "no FLAC": lambda c: b"RIFF" + c[4:],
+}
+
+
+@pytest.mark.parametrize("change", HARMED.values(), ids=HARMED)
+def test_audio_of_which_a_part_is_lost_is_refused(tmp_path, change):
+    path = tmp_path / "a.flac"
+    path.write_bytes(change(write_flac(path)))
+    for promised in (40000, None):  # also where nobody knows how long it was
+        with pytest.raises(AsvtkError, match=r"a\.flac: (cannot|\d+ samples could) be decoded") as error:
+            read_audio(path, promised)
+        assert "\n" not in str(error.value)
+
+
+def test_audio_that_ends_early_without_an_error_is_refused(tmp_path, monkeypatch):
+    write_flac(tmp_path / "a.flac")
+    read = soundfile.SoundFile.read
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *args, **named: read(*args, **named)[:-1])
+    for first, found in ((None, 39999), (50000, 39999), (5000, 4999)):
+        with pytest.raises(AsvtkError, match=f"{found} samples could be decoded, {found + 1} were expected"):
+            read_audio(tmp_path / "a.flac", 40000, first)
+
+
+def test_wrong_md5_of_what_libsndfile_refuses_is_noticed(tmp_path):
+    pytest.importorskip("av")
+    path = tmp_path / "a.flac"
+    content = header(write_flac(path), samples=0)
+    path.write_bytes(content[:26] + b"0123456789abcdef" + content[42:])
+    with pytest.raises(AsvtkError, match="the MD5 in the header differs"):
+        read_audio(path, 40000)
+
+
+@pytest.mark.parametrize(
+    "form, subtype", [("FLAC", "PCM_S8"), *itertools.product(("FLAC", "WAV"), ("PCM_16", "PCM_24"))]
+)
+def test_both_decoders_give_the_same_bits(tmp_path, form, subtype):
+    pytest.importorskip("av")
+    full = np.random.default_rng(0).integers(-(2**31), 2**31, 9001, dtype=np.int32)
+    full[:4] = -(2**31), 2**31 - 1, 0, -1
+    soundfile.write(tmp_path / "a", full, 16000, format=form, subtype=subtype)
+    expected, _ = soundfile.read(tmp_path / "a", dtype="float32")
+    found, rate = pyav.decode(tmp_path / "a")
+    assert rate == 16000 and found.dtype == np.float32 and found.min() == -1 and found.max() < 1
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_both_decoders_give_the_same_bits_of_real_speech(shared_data):
+    pytest.importorskip("av")
+    paths = sorted((shared_data / "la_real" / "LA").glob("*/flac/*.flac"))[::24]
+    assert len(paths) > 20
+    for path in paths:
+        np.testing.assert_array_equal(pyav.decode(path)[0], soundfile.read(path, dtype="float32")[0])
+
+
+@pytest.mark.parametrize(
+    "write, message",
+    [
+        (
+            lambda f: soundfile.write(f, np.stack([WALK] * 2, 1), 16000, format="FLAC"),
+            "2 channels, expected 1",
+        ),
+        (
+            lambda f: soundfile.write(f, AUDIO, 16000, format="OGG", subtype="VORBIS"),
+            "vorbis, expected integer",
+        ),
+        (lambda f: f.write_text("no audio at all"), "."),
+    ],
+    ids=["stereo", "lossy", "text"],
+)
+def test_fallback_takes_only_what_front_ends_are_made_for(tmp_path, write, message):
+    pytest.importorskip("av")
+    write(tmp_path / "a")
+    with pytest.raises(pyav.Refused, match=message):
+        pyav.decode(tmp_path / "a")
+
+
+def test_fallback_opens_no_other_file_than_the_one_named(tmp_path):
+    av = pytest.importorskip("av")
+    write_flac(tmp_path / "a.flac")
+    playlist = tmp_path / "b.ffconcat"
+    playlist.write_text("ffconcat version 1.0\nfile a.flac\n")
+    with av.open(str(playlist)) as container:  # FFmpeg itself would
+        assert sum(frame.samples for frame in container.decode(audio=0)) == 40000
+    with pytest.raises(pyav.Refused):
+        pyav.decode(playlist)
+
+
+def test_fallback_takes_no_other_rate(tmp_path):
+    pytest.importorskip("av")
+    path = tmp_path / "a.flac"
+    soundfile.write(path, WALK, 8000)
+    path.write_bytes(header(path.read_bytes(), samples=0))
+    with pytest.raises(AsvtkError, match="8000 Hz, expected 16000 Hz"):
+        inspect_audio(path)
+
+
+def test_fallback_is_told_once(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("av")
+    monkeypatch.setattr(audio, "_fallbacks", itertools.count())
+    for name in ("a.flac", "b.flac"):
+        content = write_flac(tmp_path / name)
+        (tmp_path / name).write_bytes(header(content, samples=0))
+        read_audio(tmp_path / name, 40000)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path}/a.flac: libsndfile refuses it (its header does not tell how long it is)" in line
+
+
+def test_without_pyav_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)  # what import finds when a package is not there
+    path = tmp_path / "a.flac"
+    path.write_bytes(insert(write_flac(path), 3, bytes(100)))
+    with pytest.raises(AsvtkError, match=r"a\.flac: cannot be decoded.*lost sync.*'pip install av'"):
+        read_audio(path, 40000)

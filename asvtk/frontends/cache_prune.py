@@ -1,0 +1,109 @@
+"""Making room in a dump folder: what nobody can use goes, and what is named; never under a running job."""
+
+import contextlib
+import fcntl
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from asvtk.frontends.cache import FeatureCache
+from asvtk.frontends.cache_tools import find_caches, layers_of
+from asvtk.io.ark import read_scp
+from asvtk.io.errors import AsvtkError
+
+__all__ = ["CacheInUse", "find_named", "hold", "remove", "unused_files"]
+
+#: how old, in seconds, a temporary file is before it is nobody's: each is renamed within a moment
+_ABANDONED = 3600
+
+
+class CacheInUse(AsvtkError):
+    """A stage 2 runs on this very cache."""
+
+
+@contextlib.contextmanager
+def hold(cache: FeatureCache) -> Iterator[None]:
+    """Keep stage 2 away from a cache; its jobs hold ``.job.*.lock`` there, its beginning ``.lock``.
+
+    Raises:
+        CacheInUse: one of them is at work.
+    """
+    with contextlib.ExitStack() as stack:
+        for path in {cache.folder / ".lock", *cache.folder.glob(".*.lock")}:
+            stream = stack.enter_context(open(path, "a+"))
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                holder = stream.read().strip() or "another process"
+                raise CacheInUse(f"{cache.folder}: in use by {holder}; try again when it is done") from None
+        yield
+
+
+def unused_files(cache: FeatureCache) -> list[Path]:
+    """Files of a cache that nobody can use, sorted; ask only while it is held.
+
+    These are parts of which every matrix is lost or stands in an earlier part as well, and temporary
+    files of killed processes. Parts of a layer that is not finished are of use: the next run goes on
+    from them.
+    """
+    unused = [
+        path
+        for path in [*cache.root.glob(".*.tmp"), *cache.folder.rglob(".*.tmp")]
+        if _age(path) > _ABANDONED
+    ]
+    for layer in layers_of(cache):
+        folder = cache.layer_folder(layer)
+        used = {Path(ark).name for ark, _ in cache.completed(layer).values()}
+        if (feats := folder / "feats.scp").exists():
+            # Of a cache that was moved, only the names are still right.
+            used |= {Path(ark).name for ark, _ in read_scp(feats).values()}
+        unused += [path for path in folder.glob("part.*") if path.with_suffix(".ark").name not in used]
+    return sorted(unused)
+
+
+def find_named(dump, name: str) -> list[tuple[FeatureCache, Path]]:
+    """What ``NAME[/SET[/layer_NN]]`` stands for: each cache in it, and the folder that would go.
+
+    Raises:
+        AsvtkError: there is no such cache or layer.
+    """
+    parts = name.strip("/").split("/")
+    found = []
+    for cache in find_caches(dump):
+        layers = {cache.layer_folder(layer).name: cache.layer_folder(layer) for layer in layers_of(cache)}
+        if parts in ([cache.root.name], [cache.root.name, cache.folder.name]):
+            found.append((cache, cache.folder))
+        elif parts[:2] == [cache.root.name, cache.folder.name] and len(parts) == 3 and parts[2] in layers:
+            found.append((cache, layers[parts[2]]))
+    if not found:
+        raise AsvtkError(
+            f"{dump}: holds no cache {name!r}; expected NAME, NAME/SET or NAME/SET/layer_NN, "
+            f"as 'asvtk cache ls --dump {dump}' names them"
+        )
+    return found
+
+
+def remove(cache: FeatureCache, path: Path) -> None:
+    """Remove a file or folder from a cache that is held; with its last data set a front-end's folder goes."""
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    for scp in path.rglob("feats.scp"):  # what is half removed must not look whole to training
+        scp.unlink()
+    for child in path.iterdir():
+        shutil.rmtree(child) if child.is_dir() else child.unlink()
+    # NFS keeps the lock files under other names while they are open; the empty folder does no harm.
+    with contextlib.suppress(OSError):
+        path.rmdir()
+    if path == cache.folder and not any(entry.is_dir() for entry in cache.root.iterdir()):
+        shutil.rmtree(cache.root)
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written; 0 when it is gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0
