@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# Kaldi's fix_data_dir.sh, for data directories with labels; --help tells more.
+exec python3 -I "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/datadir/tool.py" fix_data_dir.sh "$@"
