@@ -1,0 +1,90 @@
+"""asvtk score: the two ways in, and scores with published weights."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from asvtk.bin.main import main
+from asvtk.corpora import asvspoof2019_la
+from asvtk.io.datadir import DataDirectory
+from asvtk.io.scores import read_scores
+
+PUBLISHED = ["--system", "aasist", "--weights", "w.pth", "--out", "scores.txt"]
+EXPERIMENT = ["--exp", "exp", "--dump", "dump"]
+
+
+def error_of(capsys, *argv):
+    """The one line that a refused command says."""
+    assert main(["score", *argv]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("asvtk score: error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "options, found",
+    [
+        ([], "found neither"),
+        (EXPERIMENT[:2], "found --exp"),
+        (PUBLISHED[:4], "found --system --weights"),
+        (EXPERIMENT + PUBLISHED[4:], "found --dump --exp --out"),
+        (EXPERIMENT + PUBLISHED, "found --dump --exp --out --system --weights"),
+    ],
+)
+def test_options_are_those_of_one_way_and_all_of_them(options, found, capsys):
+    said = error_of(capsys, "--data", "data/eval", *options)
+    assert "expected either --exp and --dump (an experiment) or --system, --weights and --out" in said
+    assert said.endswith(found)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--data", "dev", "eval", *PUBLISHED], "--out scores.txt: takes the scores of one data directory"),
+        (["--data", "eval", "--force", *PUBLISHED], "--force: goes with --exp"),
+        (["--data", "eval", "--ngpu", "2", *PUBLISHED], "--ngpu 2: expected 0"),
+        (["--data", "eval", *PUBLISHED], "w.pth: no such file"),
+        (["--data", "eval", *EXPERIMENT], "exp/config.yaml: nothing was trained here"),
+    ],
+)
+def test_what_is_impossible_is_told_in_one_line(options, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in error_of(capsys, *options)
+
+
+def test_unknown_system_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["score", "--data", "d", "--system", "rawnet", "--weights", "w", "--out", "o"])
+    assert ended.value.code == 2 and "invalid choice: 'rawnet'" in capsys.readouterr().err
+
+
+def test_published_weights_give_the_authors_scores(shared_data, tmp_path, capsys):
+    corpus = asvspoof2019_la.find_corpus(shared_data / "la_real" / "LA")
+    data = asvspoof2019_la.prepare_split(corpus, "dev", tmp_path / "dev")
+    lengths = sorted((length, utterance) for utterance, length in data.num_samples.items())
+    chosen = sorted(utterance for _, utterance in (lengths[0], lengths[-1]))  # one is repeated, one cut
+    tables = (data.wav, data.speaker, data.label, data.attack, data.num_samples, data.md5)
+    few = DataDirectory(tmp_path / "few", *({u: table[u] for u in chosen} for table in tables))
+    few.write()
+    weights, out = str(shared_data / "aasist" / "AASIST-L.pth"), tmp_path / "folder" / "scores.txt"
+    options = ["--system", "aasist", "--weights", weights, "--data", str(few.path), "--out", str(out)]
+    assert main(["score", *options]) == 0
+    assert capsys.readouterr().out == f"{out}: 2 trials\n"
+    found, expected = read_scores(out), read_scores(shared_data / "aasist" / "scores.AASIST-L.dev.txt")
+    rows = [expected.utterances.tolist().index(utterance) for utterance in chosen]
+    assert found.utterances.tolist() == chosen
+    np.testing.assert_allclose(found.scores, expected.scores[rows], atol=1e-4)
+    assert found.bonafide.tolist() == expected.bonafide[rows].tolist()
+    assert found.attacks.tolist() == expected.attacks[rows].tolist()
+
+
+def test_a_data_directory_whose_audio_is_gone_is_named(shared_data, tmp_path, capsys):
+    audio = tmp_path / "u1.flac"
+    soundfile.write(audio, np.zeros(8000), 16000, subtype="PCM_16")
+    tables = [{"u1": value} for value in (str(audio), "s1", "bonafide", "-", 8000, "0" * 32)]
+    DataDirectory(tmp_path / "gone", *tables).write()
+    audio.unlink()
+    weights = str(shared_data / "aasist" / "AASIST-L.pth")
+    options = ["--system", "aasist", "--weights", weights, "--out", str(tmp_path / "scores.txt")]
+    assert f"{audio}: no such file" in error_of(capsys, "--data", str(tmp_path / "gone"), *options)
+    assert not (tmp_path / "scores.txt").exists()
