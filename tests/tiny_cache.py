@@ -39,6 +39,6 @@ def fill(dump, data, frontend, jobs=1) -> FeatureCache:
     source = source_of(dump, data, frontend)
     source.cache.claim(data, description(frontend))
     for job in range(1, jobs + 1):
-        assert extract_missing(source, frontend, job, jobs) == {}
+        assert extract_missing(source, frontend, job, jobs)[1] == {}
     source.cache.join(data, frontend.layers)
     return source.cache

@@ -7,6 +7,7 @@ asvtk extract join ...     check that all is there, and gather what the jobs wro
 
 import shutil
 import sys
+import time
 
 from asvtk.frontends import build_frontend, load_frontend_config
 from asvtk.frontends.cache import description
@@ -86,9 +87,9 @@ def _begin(sources, frontend, augmentation, args) -> None:
 
 def _compute(sources, frontend, args) -> None:
     for source in sources:
-        folder = source.cache.folder
+        folder, started = source.cache.folder, time.monotonic()
         with locked(folder / f".job.{args.job}.of.{args.nj}.lock", "computes this share"):
-            faults = extract_missing(source, frontend, args.job, args.nj)
+            computed, faults = extract_missing(source, frontend, args.job, args.nj)
         if faults and args.skip_bad:
             source.cache.skip(faults)
         if faults:
@@ -101,4 +102,8 @@ def _compute(sources, frontend, args) -> None:
                     + "\nfeatures of all others are cached; restore these files, or give --skip-bad true"
                 )
             print(report)
-        print(f"{folder}: job {args.job} of {args.nj} is done")
+        seconds = time.monotonic() - started
+        print(
+            f"{folder}: job {args.job} of {args.nj}: features of {computed} utterances computed in "
+            f"{seconds:.1f} s, {computed / seconds:.0f} a second"
+        )

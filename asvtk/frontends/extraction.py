@@ -60,7 +60,9 @@ def find_sources(
     return sources
 
 
-def extract_missing(source: Source, frontend: FrontEnd, job: int, num_jobs: int) -> dict[str, str]:
+def extract_missing(
+    source: Source, frontend: FrontEnd, job: int, num_jobs: int
+) -> tuple[int, dict[str, str]]:
     """Compute what the cache lacks of this job's share of a data set.
 
     Args:
@@ -69,7 +71,8 @@ def extract_missing(source: Source, frontend: FrontEnd, job: int, num_jobs: int)
         job, num_jobs: which share, 1 ... ``num_jobs``.
 
     Returns:
-        utterance -> what is wrong with its audio; of all others the features are cached now.
+        for how many utterances something was computed, and utterance -> what is wrong with its audio;
+        of all others the features are cached now.
 
     Raises:
         AsvtkError: features that are not finite, or a full disk. Everything that was computed stays.
@@ -103,7 +106,7 @@ def extract_missing(source: Source, frontend: FrontEnd, job: int, num_jobs: int)
                 bar.update(saving.popleft().result())
         while saving:
             bar.update(saving.popleft().result())
-    return faults
+    return len(missing) - len(faults), faults
 
 
 def _batches(frontend: FrontEnd, data: DataDirectory) -> list[list[str]]:

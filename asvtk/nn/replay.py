@@ -38,6 +38,7 @@ class Replay:
                 self._module(place)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Only this thread must keep quiet meanwhile: others go on fetching earlier results.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             result = self._module(place)
         return graph, place, result

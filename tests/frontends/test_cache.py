@@ -62,7 +62,8 @@ def extract(dump, data, spy, jobs=1):
     cache = open_cache(dump, spy, data)
     cache.claim(data, description(spy))
     for job in range(1, jobs + 1):
-        assert extract_missing(Source(data, cache), spy, job, jobs) == {}
+        _, faults = extract_missing(Source(data, cache), spy, job, jobs)
+        assert faults == {}
     cache.join(data, spy.layers)
     return cache
 
@@ -151,7 +152,8 @@ def test_all_truncated_audio_is_named_and_the_rest_kept(dump, data, tmp_path):
         path = tmp_path / "LA" / "ASVspoof2019_LA_train" / "flac" / f"{utterance}.flac"
         path.write_bytes(path.read_bytes()[:3000])
     cache, spy = open_cache(dump, Spy(1), data), Spy(1)
-    faults = extract_missing(Source(data, cache), spy, 1, 1)
+    computed, faults = extract_missing(Source(data, cache), spy, 1, 1)
+    assert computed == len(data.utterances) - 2
     assert all(f"{utterance}.flac: " in faults.pop(utterance) for utterance in harmed) and not faults
     assert set(data.utterances) - set(cache.completed(1)) == set(harmed)
 
@@ -162,7 +164,7 @@ def test_skipped_audio_is_left_out_until_it_is_repaired(dump, data, tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[:3000])
     cache = open_cache(dump, Spy(1), data)
-    cache.skip(extract_missing(Source(data, cache), Spy(1), 1, 1))
+    cache.skip(extract_missing(Source(data, cache), Spy(1), 1, 1)[1])
     assert f"{harmed}.flac" in cache.skipped()[harmed]
     cache.join(data, (1,))
     assert cache.open(data, (1,)).utterances == set(data.utterances) - {harmed}

@@ -13,7 +13,7 @@ from asvtk.io.audio import read_audio
 from asvtk.io.config import build
 from asvtk.io.errors import AsvtkError
 from asvtk.models import Inputs, build_detector
-from asvtk.models.aasist import AasistConfig, ResidualBlock
+from asvtk.models.aasist import AasistConfig, ResidualBlock, SingleChannelNorm, _convolve
 from asvtk.models.aasist_weights import AASIST, AASIST_L, load_published
 from asvtk.nn.losses import WeightedCrossEntropyConfig
 from asvtk.training.checkpoint import load_detector, save_detector
@@ -271,3 +271,28 @@ def test_shipped_configurations_are_the_published_systems(name, model):
 def test_impossible_settings_are_refused(content, message):
     with pytest.raises(AsvtkError, match=message):
         build(AasistConfig, content, "c.yaml: model")
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_norm_of_one_channel_is_batch_norm(momentum):
+    torch.manual_seed(0)
+    ours, theirs = SingleChannelNorm(), torch.nn.BatchNorm2d(1)
+    ours.momentum = theirs.momentum = momentum
+    images = [3 * torch.randn(3, 1, 5, 7) + 1 for _ in range(3)]
+    for norm in (ours, theirs):
+        for image in images:
+            image.requires_grad_().grad = None
+            (norm(image) ** 3).sum().backward()
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name].squeeze(), value.squeeze())
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+    torch.testing.assert_close(ours.eval()(images[0]), theirs.eval()(images[0]))
+
+
+@pytest.mark.parametrize("padding", [(1, 1), (0, 1)])
+def test_convolution_of_one_channel_is_conv2d(padding):
+    torch.manual_seed(0)
+    image, weight, bias = torch.randn(2, 1, 6, 9), torch.randn(4, 1, 2, 3), torch.randn(4)
+    torch.testing.assert_close(
+        _convolve(image, weight, bias, padding), torch.conv2d(image, weight, bias, padding=padding)
+    )

@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+"""One epoch of training over a cache of features, with reading them, beside a plain loop.
+
+  tools/bench/training.py DIR [--utterances N --layers N --frames N --batch N] [--device cpu|cuda]
+
+DIR takes a synthetic cache and keeps it for the next call: Kaldi arks of 16 bits (CM2), 31 GB for
+25,380 utterances of 3 layers, 201 frames and 1024 numbers. --distinct 2000 writes so many utterances,
+and all others read theirs. The head is asvtk's moe_mamba with OC-Softmax. Timed, after the first steps
+of an epoch:
+
+  asvtk      Loader, GradientStep and optimiser, as stage 3 uses them
+  compute    the same steps on one batch that stays on the GPU: what reading costs is the difference
+  reading    Loader alone
+  plain      kaldiio in a torch DataLoader with 4 workers, eager steps of the same head
+
+Busy is the share of samples (10 a second) in which nvidia-smi's counter says that a kernel ran, and
+compute / asvtk beside it, which no sampling blurs. Never run as a test.
+"""
+
+import argparse
+import statistics
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from asvtk.frontends.base import Crop
+from asvtk.frontends.cache import CachedFeatures
+from asvtk.io.ark import ArkWriter, read_scp
+from asvtk.io.datadir import BONAFIDE
+from asvtk.models import Inputs, build_detector
+from asvtk.models.moe_mamba import MoeMambaConfig
+from asvtk.nn.losses import OcSoftmaxConfig
+from asvtk.nn.selective_scan import active_backend
+from asvtk.training.data import UtteranceDataset, draw_order
+from asvtk.training.loading import Loader
+from asvtk.training.optimiser import build_optimiser
+from asvtk.training.settings import TrainingConfig
+from asvtk.training.step import GradientStep
+
+D_IN = 1024
+
+
+class FakeData:
+    """What a data set needs to know of a data directory."""
+
+    def __init__(self, utterances: int):
+        self.utterances = [f"U{number:06d}" for number in range(utterances)]
+        self.label = {u: BONAFIDE if n % 10 == 0 else "spoof" for n, u in enumerate(self.utterances)}
+        self.path = Path("synthetic")
+
+
+def write_cache(folder: Path, args) -> list[dict]:
+    """utterance -> (ark, offset) for each layer; what is there already is not written again."""
+    distinct = min(args.distinct or args.utterances, args.utterances)
+    scps = []
+    for layer in range(args.layers):
+        stem = folder / f"{distinct}x{args.frames}" / f"layer_{layer:02d}"
+        scp = stem.with_suffix(".scp")
+        if not scp.exists():
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            stem.with_suffix(".ark").unlink(missing_ok=True)
+            unfinished = stem.with_suffix(".part")
+            unfinished.unlink(missing_ok=True)
+            generator = np.random.default_rng(layer)
+            writer = ArkWriter(stem.with_suffix(".ark"), unfinished)
+            for number in range(distinct):
+                matrix = generator.standard_normal((args.frames, D_IN), dtype=np.float32)
+                writer.write(f"U{number:06d}", matrix, "CM2")
+            writer.close()
+            unfinished.rename(scp)
+        entries = read_scp(scp)
+        scps.append({f"U{n:06d}": entries[f"U{n % distinct:06d}"] for n in range(args.utterances)})
+    return scps
+
+
+def new_head(args):
+    torch.manual_seed(0)
+    return build_detector(MoeMambaConfig(), OcSoftmaxConfig(), args.layers, D_IN).to(args.device).train()
+
+
+class Busy:
+    """Samples the GPU's utilisation while something runs."""
+
+    def __init__(self, device: str):
+        self._on_gpu, self._stop, self.samples = device == "cuda", threading.Event(), []
+
+    def __enter__(self):
+        if self._on_gpu:
+            self._thread = threading.Thread(target=self._sample)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        if self._on_gpu:
+            self._thread.join()
+
+    def _sample(self):
+        while not self._stop.wait(0.1):
+            try:
+                self.samples.append(torch.cuda.utilization())
+            except Exception as error:  # no NVML here: the other measure remains
+                print(f"  (no utilisation: {error})")
+                return
+
+    def __str__(self):
+        return f", GPU busy {statistics.mean(self.samples):.0f} % (NVML)" if self.samples else ""
+
+
+def epoch_seconds(args, batches, step) -> tuple[float, Busy]:
+    """Time of a whole epoch from the steps after the first few, which record and allocate."""
+    count, warm = 0, max(2, min(50, args.steps // 10))
+    busy = Busy(args.device)
+    begun = None
+    with busy:
+        for batch in batches:
+            if count == warm:
+                synchronize(args)
+                busy.samples.clear()
+                begun = time.perf_counter()
+            step(batch)
+            count += 1
+        synchronize(args)
+    return (time.perf_counter() - begun) / (count - warm) * args.steps, busy
+
+
+def synchronize(args):
+    if args.device == "cuda":
+        torch.cuda.synchronize()
+
+
+def our_step(args):
+    settings = TrainingConfig(batch_size=args.batch)
+    head = new_head(args)
+    optimiser = build_optimiser(head, settings)
+    gradients = GradientStep(head, settings.clip, record=args.device == "cuda" and not args.eager)
+
+    def step(batch):
+        gradients([batch], len(batch[1]))
+        optimiser.step()
+
+    return step
+
+
+class PlainDataset(Dataset):
+    """What a short script does: kaldiio, one matrix after another."""
+
+    def __init__(self, scps: list[dict], utterances: list[str], bonafide):
+        self.scps, self.utterances, self.bonafide = scps, utterances, bonafide
+
+    def __len__(self):
+        return len(self.utterances)
+
+    def __getitem__(self, index):
+        import kaldiio
+
+        places = (scp[self.utterances[index]] for scp in self.scps)
+        layers = [kaldiio.load_mat(f"{ark}:{offset}") for ark, offset in places]
+        return torch.from_numpy(np.stack(layers)), self.bonafide[index]
+
+
+def plain_step(args):
+    head = new_head(args)
+    optimiser = torch.optim.AdamW(head.parameters(), lr=1e-4)
+
+    def step(batch):
+        features, bonafide = (x.to(args.device) for x in batch)
+        lengths = torch.full((len(features),), features.shape[2], device=args.device)
+        loss = head(Inputs(features, lengths, None, None), bonafide)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        optimiser.step()
+        loss.item()
+
+    return step
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dir", type=Path, help="folder for the synthetic cache")
+    parser.add_argument("--utterances", type=int, default=25_380)
+    parser.add_argument("--distinct", type=int, default=0, help="features to write; 0: of every utterance")
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--frames", type=int, default=201)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--eager", action="store_true", help="without CUDA graphs")
+    parser.add_argument("--workers", type=int, help="of asvtk's loader (default: as many as stage 3 takes)")
+    args = parser.parse_args()
+    args.steps = args.utterances // args.batch
+    where = torch.cuda.get_device_name() if args.device == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"torch {torch.__version__}, {where}, scan by {active_backend(args.device)}")
+    scps, data = write_cache(args.dir, args), FakeData(args.utterances)
+    dataset = UtteranceDataset(data, [CachedFeatures(scps)], Crop())
+    head = new_head(args)
+    dataset.serve(head.model)
+    order = draw_order(dataset.bonafide, 1, balance=False)[: args.steps * args.batch]
+    batches = [order[i : i + args.batch] for i in range(0, len(order), args.batch)]
+    megabytes = args.batch * args.layers * args.frames * D_IN * 4 / 1e6
+    print(f"{args.steps} steps of {args.batch} utterances, {args.layers} layers: {megabytes:.0f} MB each")
+
+    loader = Loader(dataset, args.device, args.workers)
+    reading, _ = epoch_seconds(args, loader(batches, 1), lambda batch: None)
+    print(f"  reading  {reading:8.1f} s an epoch", flush=True)
+    held = next(iter(loader(batches[:1], 1)))
+    steps = min(args.steps, 300) if args.device == "cuda" else args.steps
+    compute, _ = epoch_seconds(args, (held for _ in range(steps)), our_step(args))
+    print(f"  compute  {compute:8.1f} s", flush=True)
+    ours, busy = epoch_seconds(args, loader(batches, 1), our_step(args))
+    print(f"  asvtk    {ours:8.1f} s, compute / asvtk {100 * compute / ours:.0f} %{busy}", flush=True)
+    bound = "computing" if compute > reading else "reading and copying to the GPU"
+    print(f"           bound by {bound}")
+    plain = DataLoader(
+        PlainDataset(scps, data.utterances, dataset.bonafide),
+        batch_sampler=batches, num_workers=4 if args.device == "cuda" else 0,
+    )  # fmt: skip
+    theirs, busy = epoch_seconds(args, plain, plain_step(args))
+    print(f"  plain    {theirs:8.1f} s{busy}: asvtk is {theirs / ours:.1f} times as fast")
+
+
+if __name__ == "__main__":
+    main()
