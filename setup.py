@@ -36,6 +36,8 @@ setup(
         "mamba": ["mamba-ssm"],
         # Calibration, fusion and plots for the reports.
         "report": ["matplotlib", "scikit-learn"],
+        # Training also writes TensorBoard events where it is installed.
+        "tensorboard": ["tensorboard"],
         # The generated corpus of egs/mini. pyworld 0.3.5 imports pkg_resources.
         "mini": ["espeakng-loader", "pyworld", "setuptools<81"],
         "test": ["hypothesis", "pytest", "ruff"],

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy import fft, signal
+from scipy import fft
 
 from asvtk.augment.parts import add_noise, check_range
 from asvtk.io.audio import SAMPLE_RATE
@@ -73,6 +73,8 @@ def reverberation(config: ReverberationConfig, samples, rng):
     This is Polack's statistical model of a diffuse field (1988); the noise starts after 2.5 ms, up to
     which the sound of a measured room counts as direct. What rings on past the end is cut off.
     """
+    from scipy import signal  # takes a second to import: not for those who augment nothing
+
     return signal.fftconvolve(samples, room(config, rng))[: len(samples)]
 
 
@@ -113,11 +115,11 @@ def mu_law(config: CodecConfig, samples, rng):
 
 def telephone(config: CodecConfig, samples, rng):
     """Narrow-band telephony: 8 kHz, 300 to 3400 Hz, 8-bit mu-law."""
-    line = signal.sosfilt(TELEPHONE_BAND, signal.resample_poly(samples, 1, 2))
+    from scipy import signal
+
+    band = signal.butter(4, (300, 3400), "bandpass", fs=SAMPLE_RATE // 2, output="sos")
+    line = signal.sosfilt(band, signal.resample_poly(samples, 1, 2))
     return signal.resample_poly(mu_law(config, line, rng), 2, 1)[: len(samples)]
-
-
-TELEPHONE_BAND = signal.butter(4, (300, 3400), "bandpass", fs=SAMPLE_RATE // 2, output="sos")
 
 
 def transform(config: CodecConfig, samples, rng):

@@ -11,7 +11,7 @@ import time
 
 from asvtk.frontends import build_frontend, load_frontend_config
 from asvtk.frontends.cache import description
-from asvtk.frontends.cache_tools import bytes_needed, require_space
+from asvtk.frontends.cache_tools import bytes_needed, human_bytes, require_space
 from asvtk.frontends.extraction import extract_missing, find_sources
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
@@ -72,15 +72,15 @@ def _begin(sources, frontend, augmentation, args) -> None:
         changed_by = None if source.change is None else augmentation
         source.cache.claim(source.data, description(frontend, changed_by))
         utterances = source.data.utterances
-        missing = len(source.cache.missing(utterances, frontend.layers))
+        missing, size = len(source.cache.missing(utterances, frontend.layers)), bytes_needed(source, frontend)
         layers = " ".join(map(str, frontend.layers))
         print(
             f"{source.cache.folder}: layers {layers}: {len(utterances) - missing} of {len(utterances)} "
-            f"utterances are cached, {missing} to compute",
+            f"utterances are cached, {missing} to compute ({human_bytes(size)})",
             file=sys.stderr,
         )
         total += missing
-        needed += bytes_needed(source, frontend)
+        needed += size
     require_space(args.dump, needed)
     print(total, args.ngpu if frontend.uses_gpu else 0)  # for the shell
 

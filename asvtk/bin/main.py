@@ -22,7 +22,11 @@ VERBS = {
     "train": ("3", "cached features -> a trained experiment"),
     "score": ("4", "experiment + data directory -> score file"),
     "evaluate": ("5", "score files -> EER, min t-DCF, per-attack tables"),
+    "analyse": ("6", "trained experiment -> experts by attack, layer weights, gates, embeddings"),
+    "ablations": ("", "list of cells -> configurations; their experiments -> a table"),
+    "doctor": ("", "print the whole environment and which fast paths are on"),
     "cache": ("", "list, verify, prune and predict the feature caches"),
+    "exp": ("", "list, show and compare experiments"),
     "calibrate": ("", "dev scores -> calibrated or fused log-likelihood ratios"),
 }
 

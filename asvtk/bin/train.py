@@ -1,18 +1,29 @@
-"""Stage 3: train a head on cached features; the best epoch is chosen on dev.
+"""Stage 3: train a head on cached features; the best evaluation on dev is kept.
 
-Killed, the same command goes on from the last checkpoint; finished, it does nothing.
+Killed, the same command goes on from the last checkpoint; finished, it does nothing. SIGTERM and
+SIGUSR1 finish the step, save, and end with status 75, for schedulers that requeue. Several GPUs:
+torchrun --nproc-per-node N -m asvtk.bin.main train --ngpu N ...
 """
+
+import contextlib
+import sys
+import time
 
 from asvtk.frontends import build_frontend
 from asvtk.frontends.cache import cache_name
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp
+from asvtk.report.curves import draw_curves
+from asvtk.training import parallel
 from asvtk.training.data import open_dataset
 from asvtk.training.device import choose_device
 from asvtk.training.environment import write_environment
 from asvtk.training.experiment import Experiment, load_config
+from asvtk.training.signals import EXIT_STATUS, Stopped
 from asvtk.training.trainer import train
+
+_REDRAW_S = 30.0
 
 
 def add_arguments(parser):
@@ -25,8 +36,11 @@ def add_arguments(parser):
     parser.add_argument(
         "--dev-data", required=True, metavar="DIR", help="data directory to choose the epoch on"
     )
+    parser.add_argument(
+        "--eval-data", metavar="DIR", help="data directory to watch, where training.eval_all_best is true"
+    )
     parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
-    parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU (default 0)")
+    parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU, N: with torchrun (default 0)")
     parser.add_argument("--force", action="store_true", help="throw away what was trained there")
 
 
@@ -35,30 +49,87 @@ def run(args):
     device = choose_device(args.ngpu)
     frontend = build_frontend(config.frontend)
     data = {"train": _read_two_classes(args.train_data), "dev": _read_two_classes(args.dev_data)}
+    if config.training.eval_all_best:
+        if args.eval_data is None:
+            raise AsvtkError("training.eval_all_best is true: name the data directory by --eval-data")
+        data["eval"] = _read_two_classes(args.eval_data)
     inputs = {"features": cache_name(frontend), "layers": list(frontend.layers)}
     sets = {
-        name: open_dataset(of, args.dump, inputs["features"], frontend.layers, config.frontend)
+        name: open_dataset(of, args.dump, config.frontend, **inputs)
         for name, of in data.items()
+        if name != "train"
     }
-    inputs |= {f"{name} data": of.digest() for name, of in data.items()}
+    augmented = {}
+    if config.augmentation is not None:
+        augmented = {"augmented": cache_name(frontend, config.augmentation)}
+    sets["train"] = open_dataset(
+        data["train"], args.dump, config.frontend, **inputs, augmentation=config.augmentation, **augmented
+    )
+    inputs |= augmented | {f"{name} data": data[name].digest() for name in ("train", "dev")}
 
     experiment = Experiment(args.exp)
-    with experiment.lock():
-        if args.force:
-            experiment.clear()
-        experiment.claim(config, inputs)
+    with parallel.joined(device), _alone(experiment):
+        if parallel.is_writer():
+            if args.force:
+                experiment.clear()
+            experiment.claim(config, inputs)
+        parallel.wait()
         if stamp := read_stamp(experiment.done):
-            print(
-                f"{experiment.folder}: trained already, best epoch {stamp['best_epoch']}; "
-                "--force true trains it anew"
+            if parallel.is_writer():
+                print(
+                    f"{experiment.folder}: trained already, best epoch {stamp['best_epoch']}; "
+                    "--force true trains it anew"
+                )
+            return None
+        if parallel.is_writer():
+            write_environment(experiment.folder, device, config.seed)
+        curves = _Curves(experiment)
+        try:
+            progress = train(
+                experiment,
+                config,
+                sets["train"],
+                sets["dev"],
+                device,
+                eval_set=sets.get("eval"),
+                on_record=curves,
             )
-            return
-        write_environment(experiment.folder / "environment.json", device)
-        progress = train(experiment, config, sets["train"], sets["dev"], device)
-    print(
-        f"{experiment.folder}: best epoch {progress['best_epoch']} of {progress['epoch']}, "
-        f"dev EER {100 * progress['best_dev_eer']:.3f} %"
-    )
+        except Stopped as stopped:
+            if parallel.is_writer():
+                print(f"asvtk train: {stopped}", file=sys.stderr, flush=True)
+            parallel.wait()  # torchrun ends all processes with the first that goes
+            return EXIT_STATUS
+        finally:
+            curves.draw()
+    if parallel.is_writer():
+        print(
+            f"{experiment.folder}: best epoch {progress['best_epoch']} of {progress['epoch']}, "
+            f"dev EER {100 * progress['best_dev_eer']:.3f} %"
+        )
+    return None
+
+
+class _Curves:
+    """Redraws ``curves.png`` as records come, now and then: a picture takes as long as a short epoch."""
+
+    def __init__(self, experiment: Experiment):
+        self._path = experiment.folder / "curves.png"
+        self._records, self._drawn = [], 0.0
+
+    def __call__(self, records: list[dict]) -> None:
+        self._records = list(records)
+        if time.monotonic() - self._drawn > _REDRAW_S:
+            self.draw()
+
+    def draw(self) -> None:
+        if self._records:
+            draw_curves(self._records, self._path)
+            self._drawn = time.monotonic()
+
+
+def _alone(experiment: Experiment):
+    """The lock of the experiment; of several processes of one training the first holds it for all."""
+    return experiment.lock() if parallel.is_writer() else contextlib.nullcontext()
 
 
 def _read_two_classes(path) -> DataDirectory:

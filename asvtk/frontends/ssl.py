@@ -54,19 +54,16 @@ class Ssl(FrontEnd):
     uses_gpu = True
 
     def __init__(self, config: SslConfig, device: str = "cpu"):
-        from transformers import AutoConfig
-
         self.crop = config.crop
         self.batch_size, self.storage = config.batch_size, config.storage
         self._precision, self._device = config.precision, device
         self._folder = _find_model(config.model, config.revision)
-        architecture = AutoConfig.from_pretrained(self._folder)
-        if architecture.model_type not in ARCHITECTURES:
+        architecture = _read_architecture(self._folder)
+        if (kind := architecture["model_type"]) not in ARCHITECTURES:
             raise AsvtkError(
-                f"{config.model}: is a {architecture.model_type!r} model; "
-                f"expected one of {', '.join(ARCHITECTURES)}"
+                f"{config.model}: is a {kind!r} model; expected one of {', '.join(ARCHITECTURES)}"
             )
-        depth = architecture.num_hidden_layers
+        depth = architecture["num_hidden_layers"]
         self.layers = tuple(range(depth + 1)) if config.layers == "all" else tuple(sorted(set(config.layers)))
         for layer in self.layers:
             if not 0 <= layer <= depth:
@@ -76,9 +73,9 @@ class Ssl(FrontEnd):
                 )
         self.label = Path(config.model).name
         self._normalise = _wants_normalised_input(self._folder, architecture)
-        self._strides = list(zip(architecture.conv_kernel, architecture.conv_stride, strict=True))
+        self._strides = list(zip(architecture["conv_kernel"], architecture["conv_stride"], strict=True))
         self._shortest = _receptive_field(self._strides)
-        self._width = architecture.hidden_size
+        self._width = architecture["hidden_size"]
         self._encoder = None  # loaded at the first extraction: describing it needs only its files
         self._forward = None
 
@@ -196,7 +193,25 @@ def _weight_files(folder: Path) -> list[Path]:
     raise AsvtkError(f"{folder}: holds no weights (model.safetensors or pytorch_model.bin)")
 
 
-def _wants_normalised_input(folder: Path, architecture) -> bool:
+def _read_architecture(folder: Path) -> dict:
+    """What config.json says; what it leaves to transformers' defaults is asked of transformers."""
+    content = json.loads((folder / "config.json").read_text())
+    wanted = (
+        "model_type",
+        "num_hidden_layers",
+        "hidden_size",
+        "conv_kernel",
+        "conv_stride",
+        "feat_extract_norm",
+    )
+    if content.get("model_type") in ARCHITECTURES and not all(key in content for key in wanted):
+        from transformers import AutoConfig
+
+        content = AutoConfig.from_pretrained(folder).to_dict()
+    return {"model_type": None} | content
+
+
+def _wants_normalised_input(folder: Path, architecture: dict) -> bool:
     """As the model's own preprocessor says; without one, by the kind of its feature encoder.
 
     Models with a layer-normalised encoder (Large, XLS-R) were pre-trained on normalised input.
@@ -204,7 +219,7 @@ def _wants_normalised_input(folder: Path, architecture) -> bool:
     preprocessor = folder / "preprocessor_config.json"
     if preprocessor.is_file():
         return bool(json.loads(preprocessor.read_text()).get("do_normalize", True))
-    return architecture.feat_extract_norm == "layer"
+    return architecture["feat_extract_norm"] == "layer"
 
 
 def _numerical_part(folder: Path) -> dict:

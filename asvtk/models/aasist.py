@@ -191,6 +191,7 @@ class SingleChannelNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
+        x = x.float()  # whatever autocast made of it: statistics of millions of numbers
         variance, mean = torch.var_mean(x, correction=0)
         with torch.no_grad():
             self.num_batches_tracked += 1

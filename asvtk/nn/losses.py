@@ -23,6 +23,11 @@ __all__ = [
 ]
 
 
+def _float32(embedding: Tensor):
+    """Within this context autocast, which may be on in training, leaves products their precision."""
+    return torch.autocast(embedding.device.type, enabled=False)
+
+
 @dataclass(frozen=True)
 class OcSoftmaxConfig:
     name = "oc_softmax"
@@ -52,7 +57,8 @@ class OcSoftmax(nn.Module):
 
     def score(self, embedding: Tensor) -> Tensor:
         """Cosine to the centre: (batch, d_embedding) -> (batch,), float32."""
-        return F.normalize(embedding.float(), dim=-1) @ F.normalize(self.centre.float(), dim=0)
+        with _float32(embedding):
+            return F.normalize(embedding.float(), dim=-1) @ F.normalize(self.centre.float(), dim=0)
 
     def forward(self, embedding: Tensor, bonafide: Tensor) -> Tensor:
         """Mean loss.
@@ -88,17 +94,23 @@ class WeightedCrossEntropy(nn.Module):
         super().__init__()
         self.config = config
         self.classifier = nn.Linear(d_embedding, 2)  # spoof, bona fide
+        # On the device before training begins: a step that copies from the host cannot be recorded.
+        weights = torch.tensor([config.spoof_weight, config.bonafide_weight])
+        self.register_buffer("weights", weights, persistent=False)
+
+    def _logits(self, embedding: Tensor) -> Tensor:
+        with _float32(embedding):
+            return self.classifier(embedding.to(self.classifier.weight.dtype)).float()
 
     def score(self, embedding: Tensor) -> Tensor:
         """(batch, d_embedding) -> (batch,), float32."""
-        spoof, bonafide = self.classifier(embedding).float().unbind(-1)
+        spoof, bonafide = self._logits(embedding).unbind(-1)
         return bonafide - spoof if self.config.score == "difference" else bonafide
 
     def forward(self, embedding: Tensor, bonafide: Tensor) -> Tensor:
         """Weighted mean loss; shapes as in ``OcSoftmax``."""
-        logits = self.classifier(embedding).float()
-        weights = logits.new_tensor([self.config.spoof_weight, self.config.bonafide_weight])
-        return F.cross_entropy(logits, bonafide.long(), weights)
+        logits = self._logits(embedding)
+        return F.cross_entropy(logits, bonafide.long(), self.weights.float())
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,8 @@ class AmSoftmax(nn.Module):
         nn.init.xavier_uniform_(self.centres)
 
     def _cosines(self, embedding: Tensor) -> Tensor:
-        return F.normalize(embedding.float(), dim=-1) @ F.normalize(self.centres.float(), dim=-1).T
+        with _float32(embedding):
+            return F.normalize(embedding.float(), dim=-1) @ F.normalize(self.centres.float(), dim=-1).T
 
     def score(self, embedding: Tensor) -> Tensor:
         """Difference of the two cosines: (batch, d_embedding) -> (batch,), float32."""

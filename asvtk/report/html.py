@@ -1,11 +1,10 @@
 """A report as one HTML page that needs nothing else: no network, no scripts, pictures inside."""
 
-from pathlib import Path
-
 from asvtk.corpora.facts import unofficial
 from asvtk.report.charts import attack_bars, histogram
 from asvtk.report.comparison import Comparison
 from asvtk.report.det import det_chart, marker_key
+from asvtk.report.document import document, footer
 from asvtk.report.html_tables import KINDS, breakdown_table, comparison_tables, named, summary_table
 from asvtk.report.svg import Markup, element, join
 
@@ -56,21 +55,9 @@ def html_page(sets: dict, comparison: Comparison, about: dict, facts: dict) -> s
             element("h2", "How to read the numbers"),
             element("ul", *(element("li", text) for text in _CONVENTIONS), class_="prose"),
         ),
-        _footer(about),
+        footer(about),
     ]
-    style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-    head = join(
-        [
-            Markup(
-                '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            ),
-            Markup('<meta name="color-scheme" content="light dark">'),
-            element("title", f"{title}: evaluation report"),
-            element("style", Markup(style)),
-        ]
-    )
-    page = element("html", element("head", head), element("body", element("main", *body)), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
+    return document(f"{title}: evaluation report", *body)
 
 
 def _warnings(sets: dict, facts: dict) -> Markup:
@@ -234,15 +221,3 @@ def _comparison_section(comparison: Comparison, systems: dict) -> Markup:
         element("details", element("summary", "Sources"), element("ol", *items, class_="prose"), open="")
     )
     return element("section", *parts)
-
-
-def _footer(about: dict) -> Markup:
-    pairs = [
-        part
-        for what, value in about.items()
-        for part in (
-            element("dt", what),
-            element("dd", element("code", value.strip("`")) if what == "command" else value),
-        )
-    ]
-    return element("footer", element("dl", *pairs))

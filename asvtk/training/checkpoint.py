@@ -1,15 +1,14 @@
 """Checkpoints: one safetensors file each, written whole or not at all.
 
-``last`` (with ``previous``, the one before it) holds the detector and the optimiser, and in its
-header the progress of the run; ``best`` holds the detector alone. Progress and weights in one file
-cannot disagree after a kill.
+``last`` (with ``previous``, the one before it) holds all that training changes, and in its header the
+progress of the run; ``best`` and ``epoch_NNN`` hold a detector alone. Progress and weights in one
+file cannot disagree after a kill.
 """
 
 import json
 import os
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -17,14 +16,24 @@ from torch import Tensor, nn
 from asvtk.io.atomic import atomic_path
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["load_detector", "load_training", "save_detector", "save_training"]
+__all__ = [
+    "detector_tensors",
+    "load_detector",
+    "part",
+    "prefixed",
+    "put_detector",
+    "read_tensors",
+    "read_training",
+    "save_detector",
+    "write_tensors",
+]
 
-_DETECTOR, _OPTIMISER = "detector.", "optimiser."
+_DETECTOR = "detector."
 
 
 def save_detector(path, detector: nn.Module, progress: dict) -> None:
     """Write the detector's weights and, in the header, ``progress``."""
-    _save(path, _prefixed(_DETECTOR, detector.state_dict()), progress)
+    write_tensors(path, detector_tensors(detector), progress)
 
 
 def load_detector(path, detector: nn.Module) -> dict:
@@ -33,29 +42,16 @@ def load_detector(path, detector: nn.Module) -> dict:
     Raises:
         AsvtkError: the file is missing or damaged, or of another detector.
     """
-    tensors, progress = _load(path)
-    _put_weights(path, detector, tensors)
+    tensors, progress = read_tensors(path)
+    put_detector(path, detector, tensors)
     return progress
 
 
-def save_training(folder, detector: nn.Module, optimiser: torch.optim.Optimizer, progress: dict) -> None:
-    """Write ``folder/last.safetensors``; what it was before becomes ``previous``."""
-    tensors = _prefixed(_DETECTOR, detector.state_dict())
-    for index, state in optimiser.state_dict()["state"].items():
-        for name, value in state.items():
-            tensors[f"{_OPTIMISER}{index}.{name}"] = value
-    last = Path(folder) / "last.safetensors"
-    with atomic_path(last) as temporary:
-        _write(temporary, tensors, progress)
-        if last.exists():
-            os.replace(last, last.with_name("previous.safetensors"))
-
-
-def load_training(folder, detector: nn.Module, optimiser: torch.optim.Optimizer) -> dict | None:
-    """Go back to the last checkpoint that is sound.
+def read_training(folder) -> tuple[Path, dict[str, Tensor], dict] | None:
+    """The last checkpoint that is sound.
 
     Returns:
-        Its progress; None where training has to begin.
+        Where it is, its tensors and its progress; None where training has to begin.
 
     Raises:
         AsvtkError: there are checkpoints, but none of them can be read.
@@ -66,42 +62,49 @@ def load_training(folder, detector: nn.Module, optimiser: torch.optim.Optimizer)
         if not path.exists():
             continue
         try:
-            tensors, progress = _load(path)
+            found = read_tensors(path)
         except AsvtkError as error:
             faults.append(str(error))
             continue
         for fault in faults:
             print(f"warning: {fault}; going on from {path}")
-        _put_weights(path, detector, tensors)
-        _put_optimiser(optimiser, tensors)
-        return progress
+        return path, *found
     if faults:
         raise AsvtkError("; ".join(faults) + "; give --force to train anew")
     return None
 
 
-def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {prefix + name: tensor for name, tensor in tensors.items()}
+def write_tensors(path, tensors: dict[str, Tensor], progress: dict, replaced=None) -> None:
+    """Write a checkpoint.
 
+    Args:
+        path: its final name.
+        tensors: any that are not shared with each other.
+        progress: anything JSON can hold.
+        replaced: what an older file of that name becomes; None: it is gone.
 
-def _part(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _save(path, tensors: dict[str, Tensor], progress: dict) -> None:
+    Raises:
+        AsvtkError: it cannot be written; an older file is untouched.
+    """
+    path = Path(path)
     with atomic_path(path) as temporary:
-        _write(temporary, tensors, progress)
+        on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        mode = temporary.stat().st_mode
+        try:
+            save_file(on_cpu, temporary, metadata={"progress": json.dumps(progress)})
+        except SafetensorError as error:  # how the library reports a full disk
+            raise OSError(str(error)) from error
+        os.chmod(temporary, mode)  # the library makes private files
+        if replaced is not None and path.exists():
+            os.replace(path, replaced)
 
 
-def _write(path: Path, tensors: dict[str, Tensor], progress: dict) -> None:
-    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(on_cpu, path, metadata={"progress": json.dumps(progress)})
-    except SafetensorError as error:  # how the library reports a full disk
-        raise OSError(str(error)) from error
+def read_tensors(path) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and progress of a checkpoint.
 
-
-def _load(path) -> tuple[dict[str, Tensor], dict]:
+    Raises:
+        AsvtkError: the file is missing or damaged.
+    """
     if not Path(path).exists():
         raise AsvtkError(f"{path}: no such checkpoint; run stage 3 first: ./run.sh --stage 3 --stop-stage 3")
     try:
@@ -112,17 +115,28 @@ def _load(path) -> tuple[dict[str, Tensor], dict]:
         raise AsvtkError(f"{path}: is damaged ({error})") from error
 
 
-def _put_weights(path, detector: nn.Module, tensors: dict[str, Tensor]) -> None:
+def detector_tensors(detector: nn.Module) -> dict[str, Tensor]:
+    """A detector as checkpoints hold it."""
+    return prefixed(_DETECTOR, detector.state_dict())
+
+
+def put_detector(path, detector: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Load the detector among ``tensors``, which came from ``path``.
+
+    Raises:
+        AsvtkError: it is of another kind.
+    """
     try:
-        detector.load_state_dict(_part(_DETECTOR, tensors))
+        detector.load_state_dict(part(_DETECTOR, tensors))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise AsvtkError(f"{path}: holds the weights of another system: {reason}") from None
 
 
-def _put_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state = {}
-    for name, value in _part(_OPTIMISER, tensors).items():
-        index, _, slot = name.partition(".")
-        state.setdefault(int(index), {})[slot] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def part(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

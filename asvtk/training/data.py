@@ -1,21 +1,22 @@
-"""A data set as batches of tensors: cached features, audio, or both."""
+"""A data set as tensors: cached features, audio, or both; and the order of an epoch."""
 
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends.base import Crop
-from asvtk.frontends.cache import CachedFeatures, FeatureCache
+from asvtk.frontends.cache import CachedFeatures, FeatureCache, copy_name
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError
-from asvtk.models import Inputs, System
+from asvtk.io.tables import read_table
+from asvtk.models import System
 
-__all__ = ["UtteranceDataset", "draw_order", "load_batches", "open_dataset"]
+__all__ = ["UtteranceDataset", "draw_order", "open_dataset"]
 
 
 class UtteranceDataset(Dataset):
@@ -24,41 +25,81 @@ class UtteranceDataset(Dataset):
     Features are float32 (layers, frames, d), audio float32 (samples,). It gives both where it can,
     until ``serve`` says what the system uses.
 
+    In training, an epoch (``draw`` with its seed) chooses a version of each utterance, clean or augmented,
+    and where its audio is cropped. Without one everything is clean and cropped at the head, as for dev
+    and eval.
+
     Args:
         data: the data set.
-        features: its cached features, if the front-end has any.
+        versions: its cached features, clean first, then its augmented copies; none if the front-end
+            has none.
         crop: how much of the audio is heard; for systems that use both, what the front-end heard.
-        random_crop: whether epochs (``epoch_seed``) choose where to crop the audio.
+        random_crop: whether epochs choose where to crop.
+        augmentation: of the audio; with cached copies, the one they were made with.
     """
 
     def __init__(
-        self, data: DataDirectory, features: CachedFeatures | None, crop: Crop, random_crop: bool = False
+        self,
+        data: DataDirectory,
+        versions: list[CachedFeatures],
+        crop: Crop,
+        random_crop: bool = False,
+        augmentation: AugmentationConfig | None = None,
     ):
-        self.utterances = data.utterances
+        self.utterances = [
+            utterance for utterance in data.utterances if all(utterance in v.utterances for v in versions)
+        ]
         self.bonafide = torch.tensor([data.label[utterance] == BONAFIDE for utterance in self.utterances])
-        self.epoch_seed: int | None = None  # None: crop from the head, as for dev and eval
-        self._data, self._features = data, features
-        self._crop, self._random_crop = crop, random_crop
-        self._gives_features, self._gives_audio = features is not None, True
+        self._data, self._versions = data, versions
+        self._crop, self._random_crop, self._augmentation = crop, random_crop, augmentation
+        self._gives_features, self._gives_audio = bool(versions), True
 
     def __len__(self) -> int:
         return len(self.utterances)
 
     def __getitem__(self, index: int) -> tuple[Tensor | None, Tensor | None, Tensor]:
-        features = torch.from_numpy(self.features(index)) if self._gives_features else None
-        audio = torch.from_numpy(self._audio(index)) if self._gives_audio else None
+        """The clean utterance."""
+        return self.draw(index, None)
+
+    def draw(self, index: int, epoch_seed: int | None) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        """The utterance as an epoch hears it: a function of the epoch's seed and ``index`` alone."""
+        utterance, version, generator = self.utterances[index], 0, None
+        if epoch_seed is not None:
+            generator = np.random.default_rng((epoch_seed, index))
+            # Audio that is not tied to cached copies is augmented anew: the epoch is the copy's number.
+            version = int(generator.integers(len(self._versions))) if self._versions else epoch_seed
+        features = torch.from_numpy(self._versions[version][utterance]) if self._gives_features else None
+        audio = torch.from_numpy(self._audio(utterance, version, generator)) if self._gives_audio else None
         return features, audio, self.bonafide[index]
 
     @property
     def feature_shape(self) -> tuple[int, int]:
         """Layers, and numbers a frame; (0, 0) without features."""
-        if self._features is None:
+        if not self._versions:
             return 0, 0
         layers, _, d = self.features(0).shape
         return layers, d
 
     def features(self, index: int) -> np.ndarray:
-        return self._features[self.utterances[index]]
+        """Clean features."""
+        return self._versions[0][self.utterances[index]]
+
+    def sample(self, count: int) -> Iterator[Tensor]:
+        """Clean features of up to ``count`` utterances, evenly spread."""
+        chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
+        return (torch.from_numpy(self.features(int(index))) for index in chosen)
+
+    def require_both_classes(self) -> None:
+        """
+        Raises:
+            AsvtkError: there are no bona fide utterances, or no spoofed ones.
+        """
+        bonafide = int(self.bonafide.sum())
+        if not 0 < bonafide < len(self):
+            raise AsvtkError(
+                f"{self._data.path}: {bonafide} bona fide and {len(self) - bonafide} spoofed utterances with "
+                "features; both are needed"
+            )
 
     def serve(self, system: System) -> None:
         """From now on give what ``system`` uses and nothing else.
@@ -66,36 +107,69 @@ class UtteranceDataset(Dataset):
         Raises:
             AsvtkError: it uses features, and the front-end has none.
         """
-        if system.uses_features and self._features is None:
+        if system.uses_features and not self._versions:
             raise AsvtkError(
                 f"model {system.config.name}: needs the features of a front-end, and frontend: waveform has "
                 "none; choose another front-end in the configuration"
             )
         self._gives_features, self._gives_audio = system.uses_features, system.uses_audio
 
-    def _audio(self, index: int) -> np.ndarray:
-        utterance = self.utterances[index]
+    def _audio(self, utterance: str, version: int, generator: np.random.Generator | None) -> np.ndarray:
         audio = read_audio(self._data.wav[utterance], self._data.num_samples[utterance])
-        chooses = self._random_crop and self.epoch_seed is not None
-        return self._crop(audio, np.random.default_rng((self.epoch_seed, index)) if chooses else None)
+        if version and self._augmentation is not None:
+            audio = self._augmentation.apply(version, utterance, audio)
+        return self._crop(audio, generator if self._random_crop else None)
 
 
-def open_dataset(data: DataDirectory, dump, cache: str, layers, frontend_config) -> UtteranceDataset:
+def open_dataset(
+    data: DataDirectory,
+    dump,
+    frontend_config,
+    features: str,
+    layers,
+    augmentation: AugmentationConfig | None = None,
+    augmented: str | None = None,
+) -> UtteranceDataset:
     """A data set with the cached features of a front-end.
 
     Args:
         data: the data set.
         dump: folder of all caches.
-        cache: the front-end's folder in it.
+        frontend_config: configuration of the front-end.
+        features: its folder in ``dump``.
         layers: which layers; none for a front-end without features.
-        frontend_config: its configuration.
+        augmentation: for training.
+        augmented: folder in ``dump`` of the features of augmented copies.
 
     Raises:
-        AsvtkError: they are not there; the line says to run stage 2.
+        AsvtkError: they are not there, and the line says to run stage 2; or they are of other audio.
     """
-    features = FeatureCache(dump, cache, data.name).open(data, layers) if layers else None
+    versions = []
+    if layers:
+        caches = [FeatureCache(dump, features, data.name)]
+        if augmentation is not None:
+            copies = range(1, augmentation.copies + 1)
+            caches += [FeatureCache(dump, augmented, copy_name(data.name, copy)) for copy in copies]
+        for cache in caches:
+            _refuse_other_audio(cache, data)
+        versions = [cache.open(data, layers) for cache in caches]
     random_crop = getattr(frontend_config, "random_crop", False)
-    return UtteranceDataset(data, features, frontend_config.crop, random_crop)
+    dataset = UtteranceDataset(data, versions, frontend_config.crop, random_crop, augmentation)
+    if lost := len(data.utterances) - len(dataset):
+        print(f"warning: {data.path}: {lost} utterances without features are left out; stage 2 skipped them")
+    return dataset
+
+
+def _refuse_other_audio(cache: FeatureCache, data: DataDirectory) -> None:
+    """Utterance ids of different corpora may coincide; their audio does not."""
+    path = cache.folder / "utt2md5"
+    known = read_table(path) if path.exists() else {}
+    for utterance, md5 in data.md5.items():
+        if known.get(utterance, md5) != md5:
+            raise AsvtkError(
+                f"{cache.folder}: holds features of other audio: {utterance} is not the one of {data.path}; "
+                "run stage 2 with another --dumpdir, and train with that"
+            )
 
 
 def draw_order(bonafide: Tensor, epoch_seed: int, balance: bool) -> list[int]:
@@ -120,40 +194,3 @@ def draw_order(bonafide: Tensor, epoch_seed: int, balance: bool) -> list[int]:
         drawn.append(torch.cat(rounds)[:size])
     order = torch.cat(drawn)
     return order[torch.randperm(len(order), generator=generator)].tolist()
-
-
-def load_batches(
-    dataset: UtteranceDataset, order: list[int], batch_size: int, device: str
-) -> Iterator[tuple[Inputs, Tensor]]:
-    """Batches of inputs and labels (batch,), on ``device``.
-
-    Reading runs ahead in worker processes where a GPU would wait for it; on a CPU they would only
-    take the cores away from training.
-    """
-    on_gpu = device != "cpu"
-    loader = DataLoader(
-        dataset,
-        batch_sampler=[order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)],
-        collate_fn=_collate,
-        num_workers=4 if on_gpu else 0,
-        pin_memory=on_gpu,
-    )
-    for inputs, bonafide in loader:
-        yield inputs.to(device), bonafide.to(device, non_blocking=True)
-
-
-def _collate(items) -> tuple[Inputs, Tensor]:
-    features, audio, bonafide = zip(*items, strict=True)
-    inputs = Inputs(None, None, None, None)
-    if features[0] is not None:
-        frames_first = [matrix.transpose(0, 1) for matrix in features]
-        inputs = inputs._replace(
-            features=pad_sequence(frames_first, batch_first=True).transpose(1, 2),
-            lengths=torch.tensor([matrix.shape[1] for matrix in features]),
-        )
-    if audio[0] is not None:
-        inputs = inputs._replace(
-            audio=pad_sequence(audio, batch_first=True),
-            samples=torch.tensor([len(samples) for samples in audio]),
-        )
-    return inputs, torch.stack(bonafide)

@@ -1,59 +1,38 @@
 """An experiment: its configuration, and the files of its folder.
 
 exp/<tag>/config.yaml               fully resolved
+exp/<tag>/inputs.json               fingerprints of data sets and feature caches
 exp/<tag>/environment.json          versions, git revision, command, device
+exp/<tag>/diff.patch                what was changed since that revision, if anything
 exp/<tag>/run.sh                    repeats the stages of this experiment
-exp/<tag>/train.jsonl               one line per epoch
+exp/<tag>/train.jsonl, curves.png   one line per epoch or evaluation, and a picture of them
+exp/<tag>/faults.jsonl              steps that were skipped, and ways back to a good state
 exp/<tag>/checkpoints/{last,previous,best}.safetensors
+exp/<tag>/tensorboard/              events, where TensorBoard is installed
 exp/<tag>/scores/{dev,eval}.txt     utterance attack key score; higher = bona fide
 exp/<tag>/results.json, RESULTS.md
 """
 
 import fcntl
-import math
-import os
-import platform
+import json
 import shutil
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends import FRONTEND_CONFIGS
 from asvtk.io.atomic import write_text
 from asvtk.io.config import apply_overrides, build, build_named, differences, load_yaml, to_mapping
 from asvtk.io.errors import AsvtkError
+from asvtk.io.locks import locked
 from asvtk.io.stamps import read_stamp, write_stamp
 from asvtk.models import MODEL_CONFIGS
 from asvtk.nn.losses import LOSS_CONFIGS
+from asvtk.training.settings import TrainingConfig
 
 __all__ = ["Experiment", "ExperimentConfig", "TrainingConfig", "load_config"]
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a head is trained."""
-
-    epochs: int = 50
-    batch_size: int = 16
-    lr: float = 1e-4  # highest learning rate
-    lr_end: float = 1e-6  # where the cosine ends
-    warmup_epochs: float = 1.0  # linear rise to lr
-    weight_decay: float = 1e-4  # decoupled (AdamW), of matrices only
-    clip: float = 1.0  # largest norm of the gradient; 0: no clipping
-    balance: bool = False  # draw as many bona fide as spoofed utterances
-    normalise_on: int = 1000  # training utterances that the input statistics are taken on; 0: none
-
-    def __post_init__(self):
-        if min(self.epochs, self.batch_size) < 1:
-            raise ValueError("epochs and batch_size must be positive")
-        if not 0 <= self.lr_end <= self.lr < math.inf:
-            raise ValueError("expected 0 <= lr_end <= lr")
-        if min(self.clip, self.weight_decay, self.normalise_on) < 0:
-            raise ValueError("clip, weight_decay and normalise_on must not be negative")
-        if not 0 <= self.warmup_epochs < self.epochs:
-            raise ValueError("expected 0 <= warmup_epochs < epochs")
 
 
 @dataclass(frozen=True)
@@ -63,6 +42,7 @@ class ExperimentConfig:
     frontend: object
     model: object
     loss: object
+    augmentation: AugmentationConfig | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 1
 
@@ -107,8 +87,29 @@ class Experiment:
         return self.folder / "train.jsonl"
 
     @property
+    def faults(self) -> Path:
+        return self.folder / "faults.jsonl"
+
+    @property
     def done(self) -> Path:
         return self.folder / ".train.done"
+
+    def records(self) -> list[dict]:
+        """The lines of ``train.jsonl``."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+
+    def state(self) -> str:
+        """``finished``, ``training`` (a process holds its lock) or ``stopped`` (the same command goes on)."""
+        if self.done.exists():
+            return "finished"
+        try:
+            with open(self.folder / ".lock") as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "training"
+        except FileNotFoundError:
+            pass
+        return "stopped"
 
     def scores(self, dataset: str) -> Path:
         return self.folder / "scores" / f"{dataset}.txt"
@@ -130,24 +131,9 @@ class Experiment:
         """What it was trained on: data sets, and the cache and layers of its features."""
         return read_stamp(self.folder / "inputs.json") or {}
 
-    @contextmanager
     def lock(self):
-        """One process at a time trains here; another one waits.
-
-        It may be one that outlived its killed launcher. The system drops the lock of a killed process.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / ".lock", "a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stream.seek(0)
-                print(f"{self.folder}: waiting for {stream.read().strip()}, which trains here", flush=True)
-                fcntl.flock(stream, fcntl.LOCK_EX)
-            stream.truncate(0)
-            stream.write(f"process {os.getpid()} on {platform.node()}\n")
-            stream.flush()
-            yield
+        """One process at a time trains here; another one waits."""
+        return locked(self.folder / ".lock", "trains here")
 
     def claim(self, config: ExperimentConfig, inputs: dict) -> None:
         """Write configuration and inputs; refuse to mix two experiments in one folder.
@@ -171,7 +157,8 @@ class Experiment:
 
     def clear(self) -> None:
         """Throw away what was trained, scored and reported here; logs and ``run.sh`` stay."""
-        for name in ("checkpoints", "scores"):
+        for name in ("checkpoints", "scores", "analysis", "tensorboard"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        for name in (self.log, self.done, "config.yaml", "inputs.json", "results.json", "RESULTS.md"):
+        made = ("config.yaml", "inputs.json", "diff.patch", "curves.png", "results.json", "RESULTS.md")
+        for name in (self.log, self.faults, self.done, *made):
             (self.folder / name).unlink(missing_ok=True)

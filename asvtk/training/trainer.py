@@ -1,25 +1,34 @@
-"""Stage 3: setup -> data -> detector -> epochs -> finish.
+"""Stage 3: setup -> data -> model -> loop -> finish.
 
-Randomness is a function of (seed, epoch) alone: each epoch seeds itself. A run that was killed and
-goes on from its last checkpoint therefore ends with the very weights of one that was not.
+Randomness is a function of (seed, epoch) alone: each epoch seeds itself, and a checkpoint within one
+holds the state of the generators. A run that was killed and goes on from its last checkpoint therefore
+ends with the very weights of one that was not.
 """
 
-import json
+import contextlib
 import math
-import time
+from collections.abc import Callable
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
-from asvtk.io.atomic import write_text
-from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.stamps import write_stamp
-from asvtk.metrics.eer import compute_eer
 from asvtk.models import build_detector
-from asvtk.training.checkpoint import load_training, save_detector, save_training
-from asvtk.training.data import UtteranceDataset, draw_order, load_batches
-from asvtk.training.experiment import Experiment, ExperimentConfig, TrainingConfig
+from asvtk.training import parallel
+from asvtk.training.averaging import MovingAverage
+from asvtk.training.checkpoint import read_training
+from asvtk.training.data import UtteranceDataset, draw_order
+from asvtk.training.device import compute_deterministically
+from asvtk.training.experiment import Experiment, ExperimentConfig
+from asvtk.training.health import Diverged, FaultLog
+from asvtk.training.journal import Journal
+from asvtk.training.loading import Loader, in_parts
+from asvtk.training.optimiser import build_optimiser, learning_rate, set_rates
+from asvtk.training.saving import CheckpointWriter
+from asvtk.training.selection import Selection
+from asvtk.training.signals import Stopped, StopRequest, stop_request
+from asvtk.training.state import Progress, TrainingState
+from asvtk.training.step import GradientStep
 
 __all__ = ["train"]
 
@@ -30,166 +39,202 @@ def train(
     training_set: UtteranceDataset,
     dev_set: UtteranceDataset,
     device: str,
+    *,
+    eval_set: UtteranceDataset | None = None,
+    on_record: Callable[[list[dict]], None] | None = None,
 ) -> dict:
     """Train to the last epoch, going on from the last checkpoint if there is one.
 
     Args:
-        experiment: folder that takes checkpoints and log.
+        experiment: folder that takes checkpoints and logs.
         config: what to train, and how.
-        training_set, dev_set: features; the epoch with the lowest EER on dev is ``best``.
+        training_set, dev_set: the evaluation with the lowest EER on dev is ``best``.
         device: ``cpu`` or ``cuda``.
+        eval_set: evaluated at each best, to watch; chooses nothing.
+        on_record: called with all records of ``train.jsonl`` after each new one.
 
     Returns:
         The progress: epochs done, and EER and epoch of the best.
 
     Raises:
-        AsvtkError: loss, gradient or scores are not finite, or no checkpoint can be written.
+        Stopped: a scheduler asked for it; progress is saved.
+        AsvtkError: a set is of no use, training diverges again and again, or the disk stays full.
     """
-    settings = config.training
-    torch.manual_seed(config.seed)
-    detector = build_detector(config.model, config.loss, *training_set.feature_shape)
-    training_set.serve(detector.model)
-    dev_set.serve(detector.model)
-    _fit_mvn(detector, training_set, settings.normalise_on)
-    detector.to(device)
-    optimiser = _build_optimiser(detector, settings)
-
-    for leftover in experiment.checkpoints.glob(".*.tmp"):  # of a writer that was killed
-        leftover.unlink()
-    progress = load_training(experiment.checkpoints, detector, optimiser)
-    if progress is None:
-        progress = {"epoch": 0, "best_epoch": 0, "best_dev_eer": math.inf, "best_dev_loss": math.inf}
-    _cut_log(experiment, progress["epoch"])
-    _say_start(config, detector, training_set, dev_set, progress, device)
-
-    for epoch in range(progress["epoch"] + 1, settings.epochs + 1):
-        started = time.monotonic()
-        loss = _train_epoch(detector, optimiser, training_set, config, epoch, device)
-        dev_eer, dev_loss = _evaluate(detector, dev_set, settings.batch_size, device)
-        progress["epoch"] = epoch
-        # Small dev sets know few values of EER: among equals the lower loss is better.
-        if (dev_eer, dev_loss) < (progress["best_dev_eer"], progress["best_dev_loss"]):
-            progress.update(best_epoch=epoch, best_dev_eer=dev_eer, best_dev_loss=dev_loss)
-            save_detector(experiment.checkpoints / "best.safetensors", detector, progress)
-        _log_epoch(experiment, progress, loss, dev_eer, dev_loss, time.monotonic() - started)
-        save_training(experiment.checkpoints, detector, optimiser, progress)
-    write_stamp(experiment.done, progress)
-    return progress
+    run = _Run(experiment, config, training_set, dev_set, device, eval_set, on_record)
+    with stop_request() as request:
+        while not run.is_over():
+            try:
+                run.epoch(request)
+            except Diverged as fault:
+                run.roll_back(str(fault))
+    return run.finish()
 
 
-def _build_optimiser(detector, settings: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW. Biases, gains, the class vector and the scan's own A and D are not pulled to zero."""
-    named = list(detector.named_parameters())
-    decayed = [parameter for name, parameter in named if parameter.ndim > 1 and not name.endswith("A_log")]
-    spared = [parameter for name, parameter in named if parameter.ndim <= 1 or name.endswith("A_log")]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": spared, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.lr)
+class _Run:
+    """One training, from where it is to its end."""
 
-
-def _fit_mvn(detector, training_set: UtteranceDataset, count: int) -> None:
-    """Input statistics from ``count`` training utterances, evenly spread."""
-    if not detector.model.uses_features:
-        return
-    chosen = np.unique(np.linspace(0, len(training_set) - 1, min(count, len(training_set))).astype(int))
-    if len(chosen):
-        detector.model.mvn.fit(torch.from_numpy(training_set.features(int(index))) for index in chosen)
-
-
-def _train_epoch(
-    detector, optimiser, training_set, config: ExperimentConfig, epoch: int, device: str
-) -> float:
-    """One pass; returns the mean loss."""
-    settings = config.training
-    detector.train()
-    epoch_seed = config.seed * 100_003 + epoch
-    torch.manual_seed(epoch_seed)  # dropout
-    training_set.epoch_seed = epoch_seed
-    order = draw_order(training_set.bonafide, epoch_seed, settings.balance)
-    steps = math.ceil(len(order) / settings.batch_size)
-    total = 0.0
-    bar = tqdm(total=steps, desc=f"epoch {epoch}/{settings.epochs}", unit="batch", disable=None, leave=False)
-    batches = load_batches(training_set, order, settings.batch_size, device)
-    for step, (inputs, bonafide) in enumerate(batches):
-        for group in optimiser.param_groups:
-            group["lr"] = _learning_rate(settings, epoch - 1 + step / steps)
-        loss = detector(inputs, bonafide)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(detector.parameters(), settings.clip or math.inf)
-        if not torch.isfinite(loss + norm):
-            begin = step * settings.batch_size
-            utterances = [training_set.utterances[i] for i in order[begin : begin + settings.batch_size]]
-            raise AsvtkError(
-                f"epoch {epoch}, batch {step + 1}: loss {loss.item()}, norm of the gradient {norm.item()}; "
-                f"utterances {' '.join(utterances)}. Lower training.lr; the checkpoint of the epoch before "
-                "is kept"
-            )
-        optimiser.step()
-        total += loss.item() * len(bonafide)
-        bar.update()
-    bar.close()
-    return total / len(order)
-
-
-def _learning_rate(settings: TrainingConfig, epochs_done: float) -> float:
-    """Linear warm-up, then half a cosine; a function of progress alone, so it needs no state."""
-    if epochs_done < settings.warmup_epochs:
-        return settings.lr * max(epochs_done / settings.warmup_epochs, 1e-2)
-    share = (epochs_done - settings.warmup_epochs) / (settings.epochs - settings.warmup_epochs)
-    return settings.lr_end + (settings.lr - settings.lr_end) * (1 + math.cos(math.pi * share)) / 2
-
-
-def _evaluate(detector, dev_set: UtteranceDataset, batch_size: int, device: str) -> tuple[float, float]:
-    """EER (in 0 ... 1) and loss on dev."""
-    detector.eval()
-    scores, losses = [], []
-    with torch.inference_mode():
-        for inputs, bonafide in load_batches(dev_set, list(range(len(dev_set))), batch_size, device):
-            embedding = detector.model(inputs).embedding
-            scores.append(detector.loss.score(embedding).cpu())
-            losses.append(detector.loss(embedding, bonafide).item() * len(bonafide))
-    scores = torch.cat(scores).double().numpy()
-    if not np.isfinite(scores).all():
-        utterances = [dev_set.utterances[i] for i in np.flatnonzero(~np.isfinite(scores))]
-        raise AsvtkError(
-            f"dev scores are not finite for {listing(utterances)}. Lower training.lr; the checkpoint of the "
-            "epoch before is kept"
+    def __init__(self, experiment, config, training_set, dev_set, device, eval_set, on_record):
+        # Setup
+        self.experiment, self.config, self.settings = experiment, config, config.training
+        if self.settings.deterministic:
+            compute_deterministically()
+        torch.manual_seed(config.seed)
+        # Data
+        training_set.require_both_classes()
+        dev_set.require_both_classes()
+        self.sets = {"train": training_set, "dev": dev_set} | (
+            {"eval": eval_set} if eval_set is not None else {}
         )
-    bonafide = dev_set.bonafide.numpy()
-    return compute_eer(scores[bonafide], scores[~bonafide])[0], sum(losses) / len(dev_set)
+        # Model
+        detector = build_detector(config.model, config.loss, *training_set.feature_shape)
+        for dataset in self.sets.values():
+            dataset.serve(detector.model)
+        if detector.model.uses_features and self.settings.normalise_on:
+            detector.model.mvn.fit(training_set.sample(self.settings.normalise_on))
+        self.detector = detector.to(device)
+        self.loaders = {name: Loader(dataset, device) for name, dataset in self.sets.items()}
+        average = MovingAverage(detector, self.settings.ema) if self.settings.ema else None
+        self.state = TrainingState(detector, build_optimiser(detector, self.settings), average)
+        self.step = GradientStep(
+            detector,
+            self.settings.clip,
+            bfloat16=self.settings.precision == "bfloat16",
+            record=device != "cpu" and self.settings.cuda_graph and _has_fixed_crop(config),
+        )
+        # Where the last run ended
+        self.writer = CheckpointWriter(experiment.checkpoints)
+        self.selection = Selection(self.state, self.sets, self.loaders, self.settings, self.writer)
+        self.faults = FaultLog(experiment.faults)
+        self.journal = Journal(experiment, on_record)
+        if found := read_training(experiment.checkpoints):
+            path, *saved = found
+            self.state.restore(*saved, path)
+        self.good = self.state.snapshot()
+        self.journal.cut(self.state.progress)
+        self.journal.say_start(config, detector, self.sets, self.progress, device)
+
+    @property
+    def progress(self):
+        return self.state.progress  # a new object after each roll-back
+
+    def is_over(self) -> bool:
+        impatient = 0 < self.settings.patience <= self.progress.stale
+        return impatient or self.progress.epoch == self.settings.epochs
+
+    def epoch(self, stop: StopRequest) -> None:
+        """From where progress is to the end of the epoch."""
+        progress, settings = self.progress, self.settings
+        number = progress.epoch + 1
+        epoch_seed = self.config.seed * 100_003 + number
+        torch.manual_seed(epoch_seed + 1_000_003 * parallel.rank())  # dropout
+        order = draw_order(self.sets["train"].bonafide, epoch_seed, settings.balance)
+        batches = [order[i : i + settings.batch_size] for i in range(0, len(order), settings.batch_size)]
+        todo = batches[progress.step :]
+        shares = [in_parts(parallel.share(batch), settings.accumulate) for batch in todo]
+        loaded = self.loaders["train"]([part for parts in shares for part in parts], epoch_seed)
+        self.state.restore_random()
+        self.detector.train()
+        bar = tqdm(
+            total=len(batches), initial=progress.step, desc=f"epoch {number}/{settings.epochs}", unit="batch",
+            disable=None if parallel.is_writer() else True, leave=False,
+        )  # fmt: skip
+        with contextlib.closing(bar):
+            for batch, parts in zip(todo, shares, strict=True):
+                done = number - 1 + progress.step / len(batches)
+                rate = progress.rate_scale * learning_rate(settings, done)
+                set_rates(self.state.optimiser, rate)
+                inputs = [next(loaded) for _ in parts]
+                loss, norm, stopped = self.step(inputs, len(batch), stop.signal is not None)
+                progress.step += 1
+                if math.isfinite(loss) and math.isfinite(norm):
+                    self.state.update()
+                    progress.bad_steps = 0
+                    progress.loss_sum += loss * len(batch)
+                    progress.loss_count += len(batch)
+                else:
+                    self._skip(batch, loss, norm)
+                bar.update()
+                self._after_step(len(batches), rate)
+                if stopped:
+                    self._stop(stop)
+
+    def _skip(self, batch: list[int], loss: float, norm: float) -> None:
+        progress = self.progress
+        progress.bad_steps += 1
+        progress.skipped_steps += 1
+        utterances = [self.sets["train"].utterances[index] for index in batch]
+        self.faults.skipped(progress.running_epoch, progress.step, loss, norm, utterances)
+        if progress.bad_steps == self.settings.max_bad_steps:
+            raise Diverged(f"epoch {progress.running_epoch}: {progress.bad_steps} bad batches in a row")
+
+    def _after_step(self, steps: int, rate: float) -> None:
+        """Evaluate, log and save where that is due."""
+        progress, settings = self.progress, self.settings
+        done = progress.epoch * steps + progress.step
+        ended = progress.step == steps
+        judged = done % max(1, round(settings.eval_every * steps)) == 0 or done == settings.epochs * steps
+        if ended:
+            progress.epoch, progress.step = progress.epoch + 1, 0
+        if ended or judged:
+            dev, more = self.selection.judge() if judged else (None, {})
+            self.journal.record(progress, done / steps, rate, dev, more)
+            progress.loss_sum, progress.loss_count = 0.0, 0
+        saved = settings.save_every and progress.step and progress.step % settings.save_every == 0
+        if (ended or judged or saved) and not progress.bad_steps:
+            self._save()
+        self.writer.retry()
+
+    def _save(self) -> None:
+        self.good = self.state.snapshot()
+        self.selection.offer()
+        self.writer.offer("last", *self.good)
+        self.writer.flush()
+
+    def _stop(self, stop: StopRequest) -> None:
+        """Save, unless the last steps were bad: then the last good state is where to go on."""
+        if not self.progress.bad_steps:
+            self._save()
+        saved = Progress(**self.good[1]) if self.writer.flush() else None
+        raise Stopped(
+            f"{self.experiment.folder}: stopped by {stop.signal or 'a signal to another process'}; "
+            + (f"saved {saved}. " if saved else "there was no room to save. ")
+            + "The same command goes on from the last checkpoint"
+        )
+
+    def roll_back(self, reason: str) -> None:
+        """Back to the last good state with half the learning rate; a number of times.
+
+        Raises:
+            AsvtkError: that was once too often; with a diagnosis.
+        """
+        rollbacks, skipped = self.progress.rollbacks, self.progress.skipped_steps
+        if rollbacks == self.settings.max_rollbacks:
+            raise self.faults.diagnosis(reason, rollbacks)
+        self.state.restore(*self.good)
+        self.selection.discard()
+        progress = self.progress
+        progress.rollbacks, progress.skipped_steps = rollbacks + 1, skipped
+        progress.rate_scale /= 2
+        self.good = self.good[0], progress.as_dict()  # another way back goes to a lower rate still
+        self.journal.cut(progress)
+        self.faults.rolled_back(reason, progress)
+
+    def finish(self) -> dict:
+        """Average the best, see that all is on the disk, and say that it is done."""
+        if self.progress.bad_steps:  # in the last batches: there is nothing to go back for any more
+            self._save()
+        self.writer.finish()
+        parallel.wait()
+        if said := self.selection.average():
+            self.journal.say(said)
+        self.writer.finish()
+        if parallel.is_writer():
+            write_stamp(self.experiment.done, self.progress.as_dict())
+            for path in self.experiment.checkpoints.glob("epoch_*.safetensors"):
+                path.unlink()
+        return self.progress.as_dict()
 
 
-def _cut_log(experiment: Experiment, epoch: int) -> None:
-    """Drop what the log says of epochs after the checkpoint: they are going to be repeated."""
-    lines = experiment.log.read_text().splitlines(keepends=True) if experiment.log.exists() else []
-    write_text(experiment.log, "".join(line for line in lines if json.loads(line)["epoch"] <= epoch))
-
-
-def _log_epoch(experiment: Experiment, progress, loss, dev_eer, dev_loss, seconds) -> None:
-    record = {
-        "epoch": progress["epoch"],
-        "loss": loss,
-        "dev_eer_percent": 100 * dev_eer,
-        "dev_loss": dev_loss,
-        "best_epoch": progress["best_epoch"],
-        "seconds": round(seconds, 2),
-    }
-    with open(experiment.log, "a") as stream:
-        stream.write(json.dumps(record) + "\n")
-    mark = "  * best" if progress["best_epoch"] == progress["epoch"] else ""
-    print(
-        f"epoch {progress['epoch']:>3}  loss {loss:.4f}  dev loss {dev_loss:.4f}  "
-        f"dev EER {100 * dev_eer:.3f} %  {seconds:.1f} s{mark}",
-        flush=True,
-    )
-
-
-def _say_start(config, detector, training_set, dev_set, progress, device: str) -> None:
-    parameters = sum(parameter.numel() for parameter in detector.parameters())
-    print(f"{config.model.name}: {parameters:,} parameters on {device}, seed {config.seed}")
-    print(f"training on {len(training_set)} utterances, choosing on {len(dev_set)}")
-    if progress["epoch"]:
-        print(f"going on after epoch {progress['epoch']}")
+def _has_fixed_crop(config: ExperimentConfig) -> bool:
+    """Whether all utterances are equally long, so that full batches have one shape."""
+    return config.frontend.crop.samples is not None and config.frontend.crop.repeat

@@ -3,6 +3,7 @@
 #
 #   0 check the corpus    1 data directories    2 cache features
 #   3 train               4 score dev and eval  5 evaluate and report
+#   6 analyse (only when asked for: --stop-stage 6)
 #
 # Each stage can be stopped, killed and run again on its own: it goes on where it was, and what is
 # finished is not done twice. Other recipes call this file; they bring their own conf/ and local/.
@@ -44,7 +45,8 @@ help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder,
   --datadir DIR --dumpdir DIR --expdir DIR          (default: $datadir, $dumpdir, $expdir)
   --force true          do again what is finished (default: $force)
 
-stages: 0 check the corpus, 1 data directories, 2 cache features, 3 train, 4 score, 5 evaluate and report.
+stages: 0 check the corpus, 1 data directories, 2 cache features, 3 train, 4 score, 5 evaluate and report,
+6 analyse (layer weights, experts by attack, gates; only with --stop-stage 6).
 cmd.sh says where jobs run."
 
 arguments=("$@")
@@ -136,17 +138,17 @@ if stage 1 "data directories -> $datadir"; then
 fi
 
 if stage 2 "features -> $dumpdir"; then
-    asvtk cache size --config "$config" --override $override --dump "$dumpdir" --data "$datadir"/{train,dev,eval} |
-        tail -n 1
     for set in train dev eval; do
         extract=(--config "$config" --override $override --data "$datadir/$set" --dump "$dumpdir" --nj "$nj")
         [ "$set" != train ] || extract+=(--training)
         answer=$(asvtk extract begin "${extract[@]}" --ngpu "$ngpu" "${again[@]}")
         read -r missing gpus <<<"$answer"
         if [ "$missing" -gt 0 ]; then
+            jobs=$((nj < missing ? nj : missing))
+            [ "$jobs" -eq "$nj" ] || log "nj: $jobs for $set, where only $missing utterances lack features"
             if [ "$gpus" -gt 0 ]; then launcher=$cuda_cmd; else launcher=$train_cmd; fi
-            $launcher --gpu "$gpus" JOB=1:"$nj" "$dumpdir/log/extract_$set.JOB.log" \
-                asvtk extract job "${extract[@]}" --job JOB --ngpu "$gpus" "${skip[@]}"
+            $launcher --gpu "$gpus" JOB=1:"$jobs" "$dumpdir/log/extract_$set.JOB.log" \
+                asvtk extract job "${extract[@]}" --nj "$jobs" --job JOB --ngpu "$gpus" "${skip[@]}"
         fi
         asvtk extract join "${extract[@]}"
     done
@@ -167,7 +169,7 @@ if stage 3 "train -> ${experiments[*]}"; then
     log "follow it: tail -f ${exp//SEED/*}/log/train.log"
     $cuda_cmd --gpu "$ngpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/train.log" \
         asvtk train --config "$config" --override $override $seed --exp "$exp" --dump "$dumpdir" \
-        --train-data "$datadir/train" --dev-data "$datadir/dev" --ngpu "$ngpu" "${again[@]}"
+        --train-data "$datadir/train" --dev-data "$datadir/dev" --eval-data "$datadir/eval" --ngpu "$ngpu" "${again[@]}"
 fi
 
 if stage 4 "score dev and eval"; then
@@ -179,6 +181,12 @@ if stage 5 "evaluate -> ${experiments[*]}"; then
     asvtk evaluate --exp "${experiments[@]}" --data-root "$datadir" \
         --summary "$expdir/RESULTS_$tag.md" --report "$expdir/report_$tag"
     log "see $expdir/report_$tag/report.html"
+fi
+
+if stage 6 "analyse -> ${experiments[*]}"; then
+    $decode_cmd --gpu "$ngpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/analyse.log" \
+        asvtk analyse --exp "$exp" --dump "$dumpdir" --data "$datadir/dev" "$datadir/eval" --ngpu "$ngpu" "${again[@]}"
+    log "see ${experiments[0]}/analysis/analysis.html"
 fi
 
 log "Successfully finished. [elapsed=${SECONDS}s]"

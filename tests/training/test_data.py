@@ -3,14 +3,14 @@
 import pytest
 import torch
 from tiny_corpus import write_tiny_corpus
-from torch.utils.data import DataLoader
 
 from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends.base import Crop
 from asvtk.frontends.waveform import WaveformConfig
 from asvtk.io.errors import AsvtkError
 from asvtk.models.moe_mamba import MoeMamba, MoeMambaConfig
-from asvtk.training.data import _collate, draw_order, open_dataset
+from asvtk.training.data import draw_order, open_dataset
+from asvtk.training.loading import Loader, collate
 
 BONAFIDE = torch.tensor([True] * 3 + [False] * 20)
 
@@ -34,7 +34,7 @@ def test_shorter_utterances_are_padded_behind():
         (torch.ones(2, 3, 4), torch.ones(7), torch.tensor(True)),
         (2 * torch.ones(2, 5, 4), torch.ones(9), torch.tensor(False)),
     ]
-    (features, lengths, audio, samples), bonafide = _collate(items)
+    (features, lengths, audio, samples), bonafide = collate(items)
     assert (
         features.shape == (2, 2, 5, 4) and lengths.tolist() == [3, 5] and bonafide.tolist() == [True, False]
     )
@@ -45,29 +45,25 @@ def test_shorter_utterances_are_padded_behind():
 @pytest.fixture
 def audio_set(tmp_path):
     data = prepare_split(write_tiny_corpus(tmp_path), "train", tmp_path / "data")
-    return lambda **settings: open_dataset(data, None, "", (), WaveformConfig(**settings))
+    return lambda **settings: open_dataset(data, None, WaveformConfig(**settings), "", ())
 
 
 def test_random_crops_are_a_function_of_epoch_and_utterance(audio_set):
     dataset = audio_set(crop=Crop(1000))
     heads = [dataset[0][1], dataset[1][1]]
-    dataset.epoch_seed = 1
-    first = [dataset[0][1], dataset[1][1], dataset[0][1]]
-    dataset.epoch_seed = 2
+    first = [dataset.draw(index, 1)[1] for index in (0, 1, 0)]
     assert all(len(crop) == 1000 for crop in [*heads, *first])
     assert torch.equal(first[0], first[2])
-    assert not torch.equal(first[0], heads[0]) and not torch.equal(first[0], dataset[0][1])
+    assert not torch.equal(first[0], heads[0]) and not torch.equal(first[0], dataset.draw(0, 2)[1])
     still = audio_set(crop=Crop(1000), random_crop=False)
-    still.epoch_seed = 1
-    assert torch.equal(still[0][1], heads[0])
+    assert torch.equal(still.draw(0, 1)[1], heads[0])
 
 
 def test_worker_processes_change_nothing(audio_set):
     dataset = audio_set(crop=Crop(1000))
-    dataset.epoch_seed = 7
-    alone = [dataset[index][1] for index in range(6)]
-    loader = DataLoader(dataset, batch_size=3, num_workers=2, collate_fn=_collate)
-    torch.testing.assert_close(torch.cat([inputs.audio for inputs, _ in loader])[:6], torch.stack(alone))
+    alone = [dataset.draw(index, 7)[1] for index in range(6)]
+    batches = Loader(dataset, "cpu", workers=2)([[0, 1, 2], [3, 4, 5]], epoch_seed=7)
+    assert torch.equal(torch.cat([inputs.audio for inputs, _ in batches]), torch.stack(alone))
 
 
 def test_system_that_needs_features_refuses_audio_alone(audio_set):

@@ -104,6 +104,11 @@ def test_second_process_waits_until_the_first_has_ended(tmp_path):
         ("training.clip=-1", "must not be negative"),
         ("loss.alpha=0", "alpha must be positive"),
         ("training.warmup_epochs=50", "0 <= warmup_epochs < epochs"),
+        ("training.eval_every=51", r"eval_every 51.0: expected a number of epochs in \(0, 50\]"),
+        ("training.accumulate=17", "accumulate 17 must not exceed batch_size"),
+        ("training.ema=1", r"ema must lie in \[0, 1\)"),
+        ("training.optimizer=sgd", "training.optimizer: 'sgd' does not fit; expected adamw or adam"),
+        ("training.rates=1e-4", "training.rates: expected prefixes"),
     ],
 )
 def test_config_that_cannot_be_is_refused(config_file, override, message):
@@ -120,6 +125,42 @@ def test_config_without_a_section_is_refused(config_file):
 def test_experiment_that_was_never_trained_says_stage_3(tmp_path):
     with pytest.raises(AsvtkError, match="nothing was trained here; run stage 3 first"):
         Experiment(tmp_path).config()
+
+
+def test_several_gpus_want_torchrun(monkeypatch):
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    with pytest.raises(AsvtkError, match=r"--ngpu 2: .*torchrun --nproc-per-node N"):
+        choose_device(2)
+
+
+def test_what_became_of_a_training(config_file, tmp_path):
+    experiment = Experiment(tmp_path / "exp")
+    experiment.claim(load_config(config_file), INPUTS)
+    assert experiment.state() == "stopped"
+    with experiment.lock():
+        assert experiment.state() == "training"
+    assert experiment.state() == "stopped"
+    experiment.done.write_text("{}")
+    assert experiment.state() == "finished"
+
+
+def test_changed_source_is_recorded(tmp_path, monkeypatch):
+    from asvtk.training import environment
+
+    repository = tmp_path / "repository"
+    (repository / "a" / "b").mkdir(parents=True)
+    (repository / "a" / "b" / "c.py").write_text("x = 1\n")
+    git = ["git", "-C", str(repository), "-c", "user.name=n", "-c", "user.email=e"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "m"]):
+        subprocess.run([*git, *command], check=True)
+    monkeypatch.setattr(environment, "__file__", str(repository / "a" / "b" / "c.py"))
+    environment.write_environment(tmp_path, "cpu", 3)
+    assert not (tmp_path / "diff.patch").exists()
+    (repository / "a" / "b" / "c.py").write_text("x = 2\n")
+    (repository / "new.py").write_text("y = 3\n")
+    environment.write_environment(tmp_path, "cpu", 3)
+    patch = (tmp_path / "diff.patch").read_text()
+    assert "-x = 1" in patch and "+x = 2" in patch and "+y = 3" in patch
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -1,156 +1,298 @@
-"""Training on a tiny corpus: it learns, it resumes bit for bit, it stops when it must."""
+"""Training on a tiny corpus: it learns, every setting does what it says, and it resumes bit for bit."""
 
-import json
+import shutil
+import signal
+import sys
+import types
 
 import pytest
 import torch
-from tiny_corpus import write_tiny_corpus
+from tiny_training import open_sets
 
-from asvtk.corpora.asvspoof2019_la import prepare_split
-from asvtk.frontends import build_frontend
-from asvtk.frontends.cache import FeatureCache, cache_name
-from asvtk.frontends.extraction import extract_missing
 from asvtk.io.errors import AsvtkError
+from asvtk.models import build_detector
 from asvtk.training import trainer
-from asvtk.training.data import open_dataset
-from asvtk.training.experiment import Experiment, load_config
-
-CONFIG = """
-frontend: {name: lfcc, crop: {samples: null}}
-model: {name: moe_mamba, stack: 4, d_model: 16, blocks: 1, d_state: 4, d_expert: 16, d_embedding: 8}
-loss: {name: oc_softmax}
-training: {epochs: 4, batch_size: 4, lr: 3.0e-3}
-"""
+from asvtk.training.checkpoint import load_detector, read_tensors
+from asvtk.training.experiment import load_config
+from asvtk.training.loading import Loader
+from asvtk.training.scoring import score_dataset
+from asvtk.training.signals import Stopped
+from asvtk.training.state import TrainingState
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    la = write_tiny_corpus(folder)
-    (folder / "c.yaml").write_text(CONFIG)
-    config = load_config(folder / "c.yaml")
-    data = {}
-    for split in ("train", "dev"):
-        data[split] = prepare_split(la, split, folder / "data" / split)
-        frontend = build_frontend(config.frontend)
-        cache = FeatureCache(folder / "dump", cache_name(frontend), split)
-        cache.claim(data[split], frontend)
-        extract_missing(cache, frontend, data[split], 1, 1)
-        cache.join(data[split], frontend.layers)
-    return folder, data
+class Killed(BaseException):
+    """Ends a training where the system would: nothing catches it."""
 
 
-@pytest.fixture
-def run(corpus):
-    folder, data = corpus
+def kill_at(patch, update: int) -> None:
+    """Be killed in the step that would be update number ``update``."""
+    original = TrainingState.update
 
-    def train(exp, *overrides):
-        config = load_config(folder / "c.yaml", list(overrides))
-        cache = cache_name(build_frontend(config.frontend))
-        sets = [
-            open_dataset(data[split], folder / "dump", cache, (0,), config.frontend)
-            for split in ("train", "dev")
-        ]
-        return trainer.train(Experiment(exp), config, *sets, "cpu")
+    def counted(self):
+        if self.progress.updates + 1 == update:
+            raise Killed
+        original(self)
 
-    return train
+    patch.setattr(TrainingState, "update", counted)
 
 
-def content(exp, name="last"):
-    return (exp / "checkpoints" / f"{name}.safetensors").read_bytes()
-
-
-def test_tones_and_noise_are_told_apart(run, tmp_path):
+def test_tones_and_noise_are_told_apart(run, tmp_path, records):
     progress = run(tmp_path)
     assert progress["epoch"] == 4 and progress["best_dev_eer"] == 0
-    records = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
-    assert [record["epoch"] for record in records] == [1, 2, 3, 4]
-    assert records[-1]["loss"] < records[0]["loss"]
+    log = records(tmp_path)
+    assert [record["epoch"] for record in log] == [1, 2, 3, 4]
+    assert log[-1]["loss"] < log[0]["loss"]
+    assert len(log[0]["routing"]["blocks.0.experts"]["load"]) == 4
 
 
-def test_same_seed_same_weights_and_other_seed_other_weights(run, tmp_path):
+def test_same_seed_same_weights_and_other_seed_other_weights(run, tmp_path, content):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run(tmp_path / name, f"seed={seed}")
     assert content(tmp_path / "a") == content(tmp_path / "b") != content(tmp_path / "c")
 
 
-@pytest.mark.parametrize("killed_after", [1, 3])
-def test_resumed_run_ends_with_the_same_bits(run, tmp_path, killed_after, monkeypatch):
-    run(tmp_path / "undisturbed")
-    train_epoch = trainer._train_epoch
-
-    def killed(detector, optimiser, training_set, config, epoch, device):
-        loss = train_epoch(detector, optimiser, training_set, config, epoch, device)
-        if epoch > killed_after:
-            raise KeyboardInterrupt
-        return loss
-
-    monkeypatch.setattr(trainer, "_train_epoch", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed")
-    monkeypatch.undo()
-    run(tmp_path / "killed")
+# An epoch has 3 updates: killed in the middle of one, at its first step, and at its last.
+@pytest.mark.parametrize("killed_in", [5, 7, 12])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("training.save_every=1", "training.ema=0.9", "training.average_best=2"),
+        ("training.save_every=2", "training.eval_every=0.34", "training.accumulate=3"),
+    ],
+    ids=["plain", "averages", "often"],
+)
+def test_killed_run_ends_with_the_same_bits(
+    run, corpus, tmp_path, killed_in, settings, monkeypatch, content, records
+):
+    undisturbed = corpus / f"undisturbed {settings}"  # it is the same for all
+    if not undisturbed.exists():
+        run(undisturbed, *settings)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, killed_in)
+        run(tmp_path, *settings)
+    run(tmp_path, *settings)
     for name in ("last", "best"):
-        assert content(tmp_path / "killed", name) == content(tmp_path / "undisturbed", name)
-    assert len((tmp_path / "killed" / "train.jsonl").read_text().splitlines()) == 4
+        assert content(tmp_path, name) == content(undisturbed, name)
+    logs = [records(folder) for folder in (tmp_path, undisturbed)]
+    assert [{**line, "seconds": 0} for line in logs[0]] == [{**line, "seconds": 0} for line in logs[1]]
 
 
-def test_loss_that_is_not_finite_names_the_utterances_and_keeps_the_checkpoint(run, tmp_path, monkeypatch):
-    from asvtk.models.base import Detector
+def test_checkpoints_within_an_epoch_are_where_training_goes_on(run, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, 6)
+        run(tmp_path, "training.save_every=1")
+    run(tmp_path, "training.save_every=1")
+    assert "going on after epoch 1, batch 2 of the next" in capsys.readouterr().out
 
-    forward, calls = Detector.forward, []
 
-    def poisoned(self, *batch):
-        calls.append(None)
-        return forward(self, *batch) * (torch.nan if len(calls) == 5 else 1)
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGUSR1])
+def test_asked_to_stop_it_saves_the_step_and_goes_on_to_the_same_bits(
+    run, tmp_path, asked, monkeypatch, content
+):
+    update = TrainingState.update
 
-    monkeypatch.setattr(Detector, "forward", poisoned)
-    with pytest.raises(AsvtkError, match=r"epoch 2, batch 2: loss nan, .*utterances LA_T_\d+ LA_T_\d+ "):
+    def signalled(self):
+        if self.progress.updates == 4:
+            signal.raise_signal(asked)
+        update(self)
+
+    before = signal.getsignal(asked)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingState, "update", signalled)
+        # The step in which the signal comes is finished, and one more, which hears of it.
+        with pytest.raises(
+            Stopped, match=rf"stopped by {asked.name}; saved after epoch 2\. The same command"
+        ):
+            run(tmp_path / "stopped")
+    assert signal.getsignal(asked) == before
+    assert read_tensors(tmp_path / "stopped" / "checkpoints" / "last.safetensors")[1]["updates"] == 6
+    run(tmp_path / "stopped")
+    run(tmp_path / "undisturbed")
+    for name in ("last", "best"):
+        assert content(tmp_path / "stopped", name) == content(tmp_path / "undisturbed", name)
+
+
+def test_batch_in_parts_gives_the_gradient_of_the_whole(run, tmp_path):
+    # Without the load-balance loss, which is not a mean over utterances.
+    settings = ("model.balance_weight=0", "model.z_weight=0", "model.dropout=0")
+    for parts in (1, 3):
+        run(tmp_path / str(parts), *settings, f"training.accumulate={parts}")
+    one, three = (read_tensors(tmp_path / name / "checkpoints" / "last.safetensors")[0] for name in "13")
+    for name, tensor in one.items():
+        torch.testing.assert_close(three[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_bfloat16_learns_and_keeps_float32_weights(run, tmp_path, records):
+    progress = run(tmp_path, "training.precision=bfloat16")
+    assert progress["best_dev_eer"] == 0 and records(tmp_path)[-1]["loss"] < records(tmp_path)[0]["loss"]
+    tensors, _ = read_tensors(tmp_path / "checkpoints" / "last.safetensors")
+    assert {x.dtype for name, x in tensors.items() if name.startswith("detector.")} == {torch.float32}
+
+
+def test_moving_average_is_what_dev_judges_and_best_keeps(run, tmp_path):
+    run(tmp_path, "training.ema=0.9")
+    last, progress = read_tensors(tmp_path / "checkpoints" / "last.safetensors")
+    best, _ = read_tensors(tmp_path / "checkpoints" / "best.safetensors")
+    assert progress["best_epoch"] == 4  # of this corpus
+    for name in (name for name in last if name.startswith("average.")):
+        assert torch.equal(best["detector." + name.removeprefix("average.")], last[name])
+    assert any(
+        not torch.equal(last["detector." + n.removeprefix("average.")], last[n])
+        for n in last
+        if n.startswith("average.")
+    )
+
+
+def test_average_of_the_best_is_their_mean(run, tmp_path, capsys, monkeypatch):
+    from asvtk.training import selection
+
+    seen = []
+
+    def mean(states):
+        seen.append(states)
+        return mean_weights(states)
+
+    mean_weights = selection.mean_weights
+    monkeypatch.setattr(selection, "mean_weights", mean)
+    run(tmp_path, "training.average_best=3")
+    assert "average of epoch_" in capsys.readouterr().out and len(seen[0]) == 3
+    best, progress = read_tensors(tmp_path / "checkpoints" / "best.safetensors")
+    assert len(progress["average_of"]) == 3  # its EER is 0, like that of every epoch
+    name = "detector.loss.centre"
+    torch.testing.assert_close(best[name], torch.stack([state[name] for state in seen[0]]).mean(0))
+    assert not list((tmp_path / "checkpoints").glob("epoch_*"))
+
+
+def test_average_that_dev_likes_less_is_not_taken(run, tmp_path, monkeypatch, content):
+    from asvtk.training import selection
+
+    run(tmp_path / "plain")
+    monkeypatch.setattr(
+        selection, "mean_weights", lambda states: {name: -x for name, x in states[-1].items()}
+    )
+    run(tmp_path / "averaged", "training.average_best=2")
+    one, two = (
+        read_tensors(tmp_path / name / "checkpoints" / "best.safetensors")[0]
+        for name in ("plain", "averaged")
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_training_stops_when_dev_has_not_improved_for_long(run, tmp_path):
+    # The rate is zero: nothing improves after the first epoch.
+    progress = run(tmp_path, "training.lr=0", "training.lr_end=0", "training.patience=2")
+    assert (progress["epoch"], progress["best_epoch"]) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "every, places",
+    [("1", [(1, None), (2, None), (3, None), (4, None)]), ("2", [(2, None), (4, None)]),
+     ("0.67", [(1, 2), (2, 1), (2, None), (3, 2), (4, 1), (4, None)])],
+)  # fmt: skip
+def test_dev_is_evaluated_where_asked(run, tmp_path, records, every, places):
+    run(tmp_path, f"training.eval_every={every}")
+    log = records(tmp_path)
+    assert [(r["epoch"], r.get("step")) for r in log if "dev_loss" in r] == places
+    assert [r["epoch"] for r in log if "step" not in r] == [1, 2, 3, 4]
+
+
+def test_eval_is_watched_at_each_best_and_changes_nothing(run, tmp_path, corpus, records, content):
+    config = load_config(corpus / "c.yaml")
+    run(tmp_path / "watched", eval_set=open_sets(corpus, config)[1])
+    run(tmp_path / "plain")
+    assert content(tmp_path / "watched") == content(tmp_path / "plain")
+    for record in records(tmp_path / "watched"):
+        is_best = record["best_epoch"] == record["epoch"]
+        assert ("eval_eer_percent" in record) == is_best
+        assert not is_best or record["eval_eer_percent"] == record["dev_eer_percent"]  # it is dev, here
+
+
+def test_deterministic_run_gives_the_same_scores(run, tmp_path, corpus):
+    try:
+        run(tmp_path / "deterministic", "training.deterministic=true")
+    finally:
+        torch.use_deterministic_algorithms(False)
+        trainer_backend_back_to_auto()
+    run(tmp_path / "plain")
+    config = load_config(corpus / "c.yaml")
+    dev = open_sets(corpus, config)[1]
+    scores = []
+    for name in ("deterministic", "plain"):
+        detector = build_detector(config.model, config.loss, *dev.feature_shape)
+        load_detector(tmp_path / name / "checkpoints" / "best.safetensors", detector)
+        scores.append(score_dataset(detector, dev, 4, "cpu"))
+    assert scores[0] == scores[1]
+
+
+def trainer_backend_back_to_auto():
+    from asvtk.nn.selective_scan import select_backend
+
+    select_backend("auto")
+
+
+def test_workers_change_nothing_and_live_on(corpus):
+    dataset = open_sets(corpus, load_config(corpus / "c.yaml"))[0]
+    plain, working, alive = Loader(dataset, "cpu"), Loader(dataset, "cpu", workers=2), []
+    for seed, batches in ((1, [[0, 1, 2], [5, 4]]), (2, [[7], [1, 3]])):
+        for (ours, labels), (theirs, expected) in zip(
+            working(batches, seed), plain(batches, seed), strict=True
+        ):
+            assert torch.equal(ours.features, theirs.features) and torch.equal(labels, expected)
+        alive.append({worker.pid for worker in working._loader._iterator._workers})
+    assert alive[0] == alive[1]
+
+
+def test_tensorboard_gets_what_the_log_gets(run, tmp_path, records, monkeypatch):
+    class SummaryWriter:
+        def __init__(self, folder, purge_step):
+            started.append((folder, purge_step))
+
+        def add_scalar(self, name, value, step):
+            written[name, step] = value
+
+        def flush(self):
+            pass
+
+    started, written = [], {}
+    module = types.SimpleNamespace(SummaryWriter=SummaryWriter)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, 8)
         run(tmp_path)
-    monkeypatch.undo()
-    assert run(tmp_path)["epoch"] == 4
+    run(tmp_path)
+    assert started == [(str(tmp_path / "tensorboard"), step) for step in (1, 3)]
+    for step, record in enumerate(records(tmp_path), 1):
+        assert written["dev_eer_percent", step] == record["dev_eer_percent"]
+        assert (
+            written["routing/blocks.0.experts/expert_2", step]
+            == record["routing"]["blocks.0.experts"]["load"][2]
+        )
 
 
-def test_gradient_that_is_not_finite_never_reaches_a_checkpoint(run, tmp_path):
-    from asvtk.nn.losses import OcSoftmax
+def test_sets_without_both_classes_are_refused(corpus, tmp_path):
+    from asvtk.training.experiment import Experiment
 
-    def poison(grad):
-        calls.append(None)
-        return grad * (torch.inf if len(calls) == 6 else 1)  # the last batch of epoch 2
-
-    calls, initialise = [], OcSoftmax.__init__
-
-    def poisoned(self, *arguments):
-        initialise(self, *arguments)
-        self.centre.register_hook(poison)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OcSoftmax, "__init__", poisoned)
-        with pytest.raises(AsvtkError, match="epoch 2, batch 3: loss .*, norm of the gradient (inf|nan)"):
-            run(tmp_path)
-    assert run(tmp_path)["epoch"] == 4
+    config = load_config(corpus / "c.yaml")
+    training, dev = open_sets(corpus, config)
+    dev.bonafide[:] = False
+    with pytest.raises(AsvtkError, match=r"dev: 0 bona fide and 8 spoofed utterances with features; both"):
+        trainer.train(Experiment(tmp_path), config, training, dev, "cpu")
+    training.utterances, training.bonafide = [], training.bonafide[:0]
+    with pytest.raises(AsvtkError, match=r"train: 0 bona fide and 0 spoofed utterances"):
+        trainer.train(Experiment(tmp_path), config, training, dev, "cpu")
 
 
-def test_matrices_alone_are_decayed(run):
-    from asvtk.models import build_detector
-    from asvtk.models.moe_mamba import MoeMambaConfig
-    from asvtk.nn.losses import OcSoftmaxConfig
-
-    detector = build_detector(MoeMambaConfig(d_model=16, blocks=1), OcSoftmaxConfig(), 1, 4)
-    decayed, spared = trainer._build_optimiser(detector, trainer.TrainingConfig()).param_groups
-    names = {id(parameter): name for name, parameter in detector.named_parameters()}
-    assert len(decayed["params"]) + len(spared["params"]) == len(names)
-    spared = {names[id(parameter)] for parameter in spared["params"]}
-    assert {"loss.centre", "model.blocks.0.mixer.forwards.A_log", "model.blocks.0.mixer.forwards.D"} <= spared
-    assert "model.projection.weight" not in spared
+def test_cache_of_other_audio_is_refused(corpus, tmp_path):
+    shutil.copytree(corpus / "data", tmp_path / "data")
+    (tmp_path / "dump").symlink_to(corpus / "dump")
+    path = tmp_path / "data" / "dev" / "utt2md5"
+    utterance, md5 = path.read_text().splitlines()[3].split()
+    path.write_text(path.read_text().replace(md5, "0" * 32))
+    with pytest.raises(AsvtkError, match=rf"dev: holds features of other audio: {utterance} is not"):
+        open_sets(tmp_path, load_config(corpus / "c.yaml"))
 
 
-def test_learning_rate_rises_then_falls():
-    settings = trainer.TrainingConfig(epochs=10, lr=1.0, lr_end=0.1, warmup_epochs=2)
-    rates = [trainer._learning_rate(settings, epoch) for epoch in (0, 1, 2, 6, 10)]
-    assert rates == pytest.approx([0.01, 0.5, 1.0, 0.55, 0.1])
-
-
-def test_no_features_says_stage_2(run, corpus, tmp_path):
+def test_no_features_says_stage_2(run, tmp_path):
     with pytest.raises(AsvtkError, match="there are no features .* run stage 2 first"):
         run(tmp_path, "frontend.preemphasis=0.5")

@@ -1,0 +1,59 @@
+"""The two ends of local/ablations.sh: a list of cells -> configurations; experiments -> a table.
+
+asvtk ablations configs LIST FOLDER [--cells NAME ...]
+    writes FOLDER/NAME.yaml for each cell and prints 'NAME FRONT-END' lines; cells that agree in the second
+    word share their caches
+asvtk ablations table LIST EXPDIR --seeds A:B [--cells NAME ...] [--note TEXT]
+    writes EXPDIR/RESULTS.md and prints it
+"""
+
+from pathlib import Path
+
+from asvtk.io.errors import AsvtkError
+
+
+def add_arguments(parser):
+    steps = parser.add_subparsers(dest="step", required=True, metavar="configs | table")
+    for name, folder in (
+        ("configs", "where to write the configurations"),
+        ("table", "folder of the experiments"),
+    ):
+        step = steps.add_parser(name, allow_abbrev=False)
+        step.add_argument("list", metavar="LIST", help="YAML list of cells")
+        step.add_argument("folder", metavar="DIR", help=folder)
+        step.add_argument("--cells", nargs="*", metavar="NAME", help="only these (default: all)")
+    step.add_argument("--seeds", required=True, type=_range, metavar="A:B", help="seeds that were trained")
+    step.add_argument("--note", default="", metavar="TEXT", help="a sentence on the conditions")
+
+
+def run(args):
+    from asvtk.report.ablations import ablation_table, read_list, write_config
+
+    cells = _chosen(read_list(args.list), args)
+    if args.step == "configs":
+        for cell in cells:
+            print(cell.name, write_config(cell, args.folder))
+        return
+    from asvtk.io.atomic import write_text
+    from asvtk.report.markdown import environment
+
+    facts = "\n".join(f"- {what}: {value}" for what, value in environment().items())
+    seeds = f"{len(args.seeds)} seeds, mean ± standard deviation" if len(args.seeds) > 1 else "one seed"
+    about = f"{seeds}. Epochs are chosen on dev. An epoch's seconds include the evaluation of dev."
+    about = f"{about} {args.note}".rstrip()
+    page = f"# Ablations\n\n{facts}\n\n{about}\n\n{ablation_table(cells, args.seeds, args.folder)}"
+    write_text(Path(args.folder) / "RESULTS.md", page)
+    print(page)
+
+
+def _chosen(cells: list, args) -> list:
+    wanted = args.cells or [cell.name for cell in cells]
+    if unknown := set(wanted) - {cell.name for cell in cells}:
+        names = ", ".join(cell.name for cell in cells)
+        raise AsvtkError(f"{args.list}: no cell {sorted(unknown)[0]!r}; there are {names}")
+    return [cell for cell in cells if cell.name in wanted]
+
+
+def _range(text: str) -> list[int]:
+    first, _, last = text.partition(":")
+    return list(range(int(first), int(last or first) + 1))

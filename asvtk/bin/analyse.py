@@ -1,0 +1,79 @@
+"""Stage 6: look into a trained experiment: layer weights, experts by attack, gates, embeddings.
+
+  asvtk analyse --exp DIR --dump DIR --data DIR ...
+
+writes EXP/analysis/analysis.html, its pictures as PNG, and all numbers in analysis.json. Systems that lack a
+part lack its picture. An analysis that is up to date is left as it is.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from asvtk.io.datadir import BONAFIDE, DataDirectory
+from asvtk.io.errors import AsvtkError
+from asvtk.io.stamps import file_digest, read_stamp, write_stamp
+from asvtk.io.tables import read_table
+
+
+def add_arguments(parser):
+    parser.add_argument("--exp", required=True, metavar="DIR", help="folder of the experiment")
+    parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
+    parser.add_argument("--data", required=True, nargs="+", metavar="DIR", help="data directories to look at")
+    parser.add_argument("--report", metavar="DIR", help="write there (default: EXP/analysis)")
+    parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU (default 0)")
+    parser.add_argument("--force", action="store_true", help="analyse again what is up to date")
+
+
+def run(args):
+    from asvtk.report.analysis_figures import require_matplotlib
+    from asvtk.training.device import choose_device
+    from asvtk.training.experiment import Experiment
+
+    require_matplotlib()
+    device = choose_device(args.ngpu)
+    experiment = Experiment(args.exp)
+    experiment.config()  # says what is missing where nothing was trained
+    if not experiment.done.exists():
+        raise AsvtkError(f"{args.exp}: training has not finished; run stage 3 again, it goes on where it was")
+    data = [DataDirectory.read(path) for path in args.data]
+    if len({of.name for of in data}) < len(data):
+        raise AsvtkError("--data: two data directories have the same name; analyse them one at a time")
+    folder = Path(args.report or experiment.folder / "analysis")
+    best = experiment.checkpoints / "best.safetensors"
+    basis = {"checkpoint": file_digest(best), "data": {of.name: of.digest() for of in data}}
+    page = folder / "analysis.html"
+    if page.exists() and read_stamp(folder / ".done") == basis and not args.force:
+        print(f"{page}: up to date")
+        return
+    _analyse(experiment, data, args.dump, device, folder)
+    write_stamp(folder / ".done", basis)
+    print(page)
+
+
+def _analyse(experiment, data: list[DataDirectory], dump, device: str, folder: Path) -> None:
+    from asvtk.models import build_detector
+    from asvtk.report.analysis import group_utterances, look_into, sentences
+    from asvtk.report.analysis_page import write_analysis
+    from asvtk.report.analysis_probe import layer_weights, observe
+    from asvtk.training.checkpoint import load_detector
+    from asvtk.training.data import open_dataset
+
+    config, inputs = experiment.config(), experiment.inputs()
+    detector, sets = None, {}
+    for of in data:
+        dataset = open_dataset(of, dump, config.frontend, inputs["features"], inputs["layers"])
+        if detector is None:
+            detector = build_detector(config.model, config.loss, *dataset.feature_shape)
+            load_detector(experiment.checkpoints / "best.safetensors", detector)
+            detector.to(device)
+        seen = observe(detector, dataset, config.training.batch_size, device)
+        attacks = [of.attack[utterance] for utterance in dataset.utterances]
+        bonafide = np.array([of.label[utterance] == BONAFIDE for utterance in dataset.utterances])
+        kinds = of.path / "attack2kind"
+        groups = group_utterances(attacks, bonafide, read_table(kinds) if kinds.exists() else None)
+        sets[of.name] = look_into(seen, groups), seen.embedding, groups
+        for line in sentences(of.name, sets[of.name][0]):
+            print(line)
+    weights = layer_weights(detector.model)
+    write_analysis(folder, experiment.folder.resolve().name, weights, inputs["layers"], sets)

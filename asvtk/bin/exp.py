@@ -1,0 +1,141 @@
+"""Experiments: what there is, what became of them, and in what they differ.
+
+asvtk exp ls [DIR ...]      one line for each experiment (default: those in exp/)
+asvtk exp show DIR          configuration, results, and what it was trained on
+asvtk exp diff DIR DIR      settings that differ, and the results side by side
+"""
+
+from pathlib import Path
+
+import yaml
+
+from asvtk.io.config import differences, load_yaml
+from asvtk.io.errors import AsvtkError
+from asvtk.io.stamps import read_stamp
+from asvtk.training.experiment import Experiment
+
+_HEADER = (
+    "experiment", "model", "front-end", "seed", "epochs", "best dev EER %", "eval EER %", "minutes", "state"
+)  # fmt: skip
+
+
+def add_arguments(parser):
+    parser.add_argument("action", choices=("ls", "show", "diff"), help="what to do")
+    parser.add_argument(
+        "exp", nargs="*", metavar="DIR", help="experiments; for ls also folders of experiments"
+    )
+
+
+def run(args):
+    {"ls": _list, "show": _show, "diff": _diff}[args.action](args.exp)
+
+
+def _list(paths: list[str]) -> None:
+    folders = _experiments(paths or ["exp"])
+    rows = [_HEADER, *(_row(Experiment(folder)) for folder in folders)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _experiments(paths: list[str]) -> list[Path]:
+    found = []
+    for path in map(Path, paths):
+        configs = [*path.glob("config.yaml")] or sorted(path.glob("*/config.yaml"))
+        if not configs:
+            raise AsvtkError(f"{path}: is no experiment, and holds none (no config.yaml, nor */config.yaml)")
+        found += [config.parent for config in configs]
+    return found
+
+
+def _row(experiment: Experiment) -> tuple[str, ...]:
+    config = load_yaml(experiment.folder / "config.yaml")
+    training, results = _summary(experiment), _results(experiment)
+    return (
+        experiment.folder.name,
+        config["model"]["name"],
+        config["frontend"]["name"],
+        str(config["seed"]),
+        f"{training['epochs done']}/{config['training']['epochs']}",
+        _number(training["best dev EER %"]),
+        _number(results.get("eval EER %")),
+        _number(training["minutes"], 1),
+        experiment.state(),
+    )
+
+
+def _summary(experiment: Experiment) -> dict:
+    """How far training came, by its log: it is there also when the process is not."""
+    records = experiment.records()
+    rates = [record["dev_eer_percent"] for record in records if "dev_eer_percent" in record]
+    done = read_stamp(experiment.done) or {}
+    return {
+        "epochs done": max((r["epoch"] - ("step" in r) for r in records), default=0),
+        "best epoch": records[-1]["best_epoch"] if records else None,
+        "best dev EER %": 100 * done["best_dev_eer"] if done else min(rates, default=None),
+        "minutes": sum(record["seconds"] for record in records) / 60,
+        "rollbacks": done.get("rollbacks", 0),
+        "skipped steps": max((record.get("skipped_steps", 0) for record in records), default=0),
+    }
+
+
+def _results(experiment: Experiment) -> dict:
+    """What stage 5 measured, in one level."""
+    names = {"eer_percent": "EER %", "min_tdcf": "min t-DCF"}
+    found = read_stamp(experiment.folder / "results.json") or {}
+    return {
+        f"{dataset} {name}": values[key]
+        for dataset, values in found.items()
+        for key, name in names.items()
+        if values.get(key) is not None
+    }
+
+
+def _show(paths: list[str]) -> None:
+    if len(paths) != 1:
+        raise AsvtkError(f"asvtk exp show: expected one experiment, found {len(paths)}")
+    (folder,) = _require(paths)
+    experiment = Experiment(folder)
+    print(f"# {folder}: {experiment.state()}\n")
+    measured = _summary(experiment) | _results(experiment)
+    sections = {
+        "results": {name: _number(value) for name, value in measured.items()},
+        "config": load_yaml(folder / "config.yaml"),
+        "trained on": experiment.inputs(),
+        "environment": read_stamp(folder / "environment.json") or {},
+    }
+    print(yaml.safe_dump(sections, sort_keys=False, allow_unicode=True), end="")
+    if (folder / "diff.patch").exists():
+        print(f"the source was changed since its revision: {folder / 'diff.patch'}")
+    if experiment.faults.exists():
+        print(f"steps were skipped: {experiment.faults}")
+
+
+def _diff(paths: list[str]) -> None:
+    if len(paths) != 2:
+        raise AsvtkError(f"asvtk exp diff: expected two experiments, found {len(paths)}")
+    folders = _require(paths)
+    configs, inputs, results = [], [], []
+    for experiment in map(Experiment, folders):
+        configs.append(load_yaml(experiment.folder / "config.yaml"))
+        inputs.append(experiment.inputs())
+        results.append(_summary(experiment) | _results(experiment))
+    lines = differences(*configs) + differences(*inputs)
+    print(f"{folders[0]} -> {folders[1]}\n")
+    print("\n".join(f"  {line}" for line in lines) or "  same settings, same data")
+    print()
+    for name in dict.fromkeys([*results[0], *results[1]]):
+        print(f"  {name:<16}" + "".join(f"{_number(result.get(name)):>12}" for result in results))
+
+
+def _require(paths: list[str]) -> list[Path]:
+    for path in map(Path, paths):
+        if not (path / "config.yaml").exists():
+            raise AsvtkError(f"{path}/config.yaml: nothing was trained here; asvtk exp ls lists experiments")
+    return [Path(path) for path in paths]
+
+
+def _number(value, digits: int = 3) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)

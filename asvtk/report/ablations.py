@@ -1,0 +1,183 @@
+"""Ablations: a list of cells, each a configuration and what it changes, and the table of their results.
+
+A list is YAML, one section for each base configuration; its first cell is what the others are compared
+with:
+
+    S3, MoE-Mamba:
+      config: lfcc_moe_mamba.yaml       # in the folder above the list's
+      changes: {training.epochs: 8}     # of all cells; may be left out
+      cells:
+        S3: {}
+        S3_gate: {model.combine: gate}
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median, stdev
+
+import yaml
+from safetensors import safe_open
+
+from asvtk.io.atomic import write_text
+from asvtk.io.config import apply_overrides, load_yaml, to_mapping
+from asvtk.io.errors import AsvtkError
+from asvtk.io.stamps import digest
+from asvtk.models import build_detector
+from asvtk.report.markdown import table
+from asvtk.training.experiment import Experiment, load_config
+
+__all__ = ["Cell", "ablation_table", "read_list", "write_config"]
+
+_KINDS = {"TTS_VC": "hybrid"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the table."""
+
+    name: str  # also the tag of its experiments
+    group: str  # title of its section
+    config: Path
+    common: dict  # dotted key -> value: what all of the section change
+    changes: dict  # what it alone changes, on top of that
+
+
+def read_list(path) -> list[Cell]:
+    """Read a list of cells.
+
+    Raises:
+        AsvtkError: it is not of the form above, or a name is used twice or cannot be a folder's.
+    """
+    path, cells = Path(path), []
+    for title, section in load_yaml(path).items():
+        where = f"{path}: {title}"
+        if not isinstance(section, dict) or set(section) - {"changes"} != {"config", "cells"}:
+            raise AsvtkError(f"{where}: expected the keys config, cells and, if need be, changes")
+        common = section.get("changes", {})
+        for name, changes in section["cells"].items():
+            if not isinstance(changes, dict):
+                raise AsvtkError(f"{where}: {name}: expected {{section.key: value, ...}}, found {changes!r}")
+            # The launchers replace JOB and SEED in tags.
+            if not re.fullmatch(r"[\w.-]+", str(name)) or "JOB" in name or "SEED" in name:
+                raise AsvtkError(f"{where}: {name}: a cell's name is made of letters, digits, _ . and -")
+            cells.append(Cell(name, title, path.parent.parent / section["config"], common, changes))
+    if twice := [cell.name for cell in cells if sum(other.name == cell.name for other in cells) > 1]:
+        raise AsvtkError(f"{path}: two cells are named {twice[0]}")
+    return cells
+
+
+def write_config(cell: Cell, folder) -> str:
+    """Write ``folder/NAME.yaml``, the configuration of a cell, and check it.
+
+    Returns:
+        what tells its front-end and augmentation from others: cells that agree in it share their caches.
+
+    Raises:
+        AsvtkError: there is no such configuration, or the changes do not fit it.
+    """
+    words = [f"{key}={json.dumps(value)}" for key, value in {**cell.common, **cell.changes}.items()]
+    path = Path(folder) / f"{cell.name}.yaml"
+    write_text(path, yaml.safe_dump(apply_overrides(load_yaml(cell.config), words), sort_keys=False))
+    resolved = to_mapping(load_config(path))
+    return digest([resolved["frontend"], resolved["augmentation"]])[:12]
+
+
+def ablation_table(cells: list[Cell], seeds: list[int], folder) -> str:
+    """Markdown: a table of each section.
+
+    Args:
+        cells: of `read_list`.
+        seeds: that were trained.
+        folder: of the experiments, CELL_seedN, and of ``done/CELL`` for each cell that came to its end.
+    """
+    folder, parts = Path(folder), []
+    for group in dict.fromkeys(cell.group for cell in cells):
+        of_group = [cell for cell in cells if cell.group == group]
+        found = [_results(cell, seeds, folder) for cell in of_group]
+        kinds = sorted({kind for of in found for one in of for kind in one["eval"]["per_kind"]})
+        header = ["Cell", "dev EER %", "eval EER %", "vs. first"]
+        header += [f"{_KINDS.get(kind, kind)} EER %" for kind in kinds] + ["parameters", "s/epoch"]
+        rows = [
+            _row(cell, of, found[0], kinds) if of else _empty_row(cell, folder, len(header))
+            for cell, of in zip(of_group, found, strict=True)
+        ]
+        first = of_group[0]
+        common = f" with {_in_words(first.common)}" if first.common else ""
+        parts += [f"## {group}", f"`{first.config.name}`{common}", table(header, rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _results(cell: Cell, seeds: list[int], folder: Path) -> list[dict]:
+    """Objects of results.json, one for each seed, with what the training says; none of a cell that failed."""
+    if not (folder / "done" / cell.name).exists():
+        return []
+    return [_result(Experiment(folder / f"{cell.name}_seed{seed}")) for seed in seeds]
+
+
+def _result(experiment: Experiment) -> dict:
+    results = json.loads((experiment.folder / "results.json").read_text())
+    seconds = {}
+    for line in experiment.log.read_text().splitlines():
+        record = json.loads(line)  # an epoch may have several
+        seconds[record["epoch"]] = seconds.get(record["epoch"], 0) + record["seconds"]
+    return {**results, "parameters": _parameters(experiment), "seconds": list(seconds.values())}
+
+
+def _parameters(experiment: Experiment) -> int:
+    """Number of parameters of a trained detector; its checkpoint also holds what is not trained."""
+    config, statistics = experiment.config(), "detector.model.mvn.mean"
+    with safe_open(experiment.checkpoints / "best.safetensors", framework="pt") as checkpoint:
+        shape = (0, 0)
+        if statistics in checkpoint.keys():  # noqa: SIM118
+            layers, _, d_in = checkpoint.get_slice(statistics).get_shape()
+            shape = layers, d_in
+    detector = build_detector(config.model, config.loss, *shape)
+    return sum(parameter.numel() for parameter in detector.parameters())
+
+
+def _empty_row(cell: Cell, folder: Path, width: int) -> list[str]:
+    log = folder / "log" / f"{cell.name}.log"
+    state = f"failed: {log}" if log.exists() else "not run"
+    return [_title(cell), state, *["–"] * (width - 2)]
+
+
+def _row(cell: Cell, found: list[dict], first: list[dict], kinds: list[str]) -> list[str]:
+    difference = "–"
+    if first and first is not found:
+        difference = f"{mean(map(_eer, found)) - mean(map(_eer, first)):+.2f}"
+    of_kinds = [[of["eval"]["per_kind"].get(kind, {}).get("eer_percent") for of in found] for kind in kinds]
+    return [
+        _title(cell),
+        _mean_sd([of["dev"]["eer_percent"] for of in found]),
+        _mean_sd([_eer(of) for of in found]),
+        difference,
+        *map(_mean_sd, of_kinds),
+        f"{found[0]['parameters']:,}",
+        f"{median(seconds for of in found for seconds in of['seconds']):.1f}",
+    ]
+
+
+def _title(cell: Cell) -> str:
+    return f"{cell.name}: {_in_words(cell.changes)}" if cell.changes else cell.name
+
+
+def _in_words(changes: dict) -> str:
+    return ", ".join(f"{key} = {_plain(value)}" for key, value in changes.items())
+
+
+def _eer(results: dict) -> float:
+    return results["eval"]["eer_percent"]
+
+
+def _plain(value) -> str:
+    if isinstance(value, dict):
+        return " ".join(str(of) if key == "name" else f"{key}={_plain(of)}" for key, of in value.items())
+    return json.dumps(value) if isinstance(value, list | bool) or value is None else str(value)
+
+
+def _mean_sd(values: list) -> str:
+    if None in values:
+        return "–"
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

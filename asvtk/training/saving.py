@@ -1,0 +1,101 @@
+"""Checkpoints on their way to the disk, which may be full: then training goes on, and says what it needs."""
+
+import shutil
+import time
+from pathlib import Path
+
+from torch import Tensor
+
+from asvtk.io.errors import AsvtkError
+from asvtk.training import parallel
+from asvtk.training.checkpoint import write_tensors
+
+__all__ = ["CheckpointWriter"]
+
+_SPARE = 1 << 20  # bytes: of the file system's own, and the small files beside checkpoints
+_RETRY_S = 30.0
+_PATIENCE_S = 3600.0  # at the end of training
+
+
+class CheckpointWriter:
+    """Writes what it is given as soon as there is room for it.
+
+    What belongs together stays together: ``last``, which knows of the others, is written after them.
+
+    Args:
+        folder: of the checkpoints.
+
+    Attributes:
+        folder: the same.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self._pending: dict[str, tuple[dict[str, Tensor], dict]] = {}
+        self._tried = time.monotonic()
+        for leftover in self.folder.glob(".*.tmp") if parallel.is_writer() else ():
+            leftover.unlink()  # of a writer that was killed
+
+    def offer(self, name: str, tensors: dict[str, Tensor], progress: dict) -> None:
+        """Take a checkpoint to write; an older one of that name, not yet written, is dropped.
+
+        Args:
+            tensors: on the CPU, and not changed any more.
+        """
+        if parallel.is_writer():
+            self._pending[name] = tensors, progress
+
+    def flush(self) -> bool:
+        """Write all that is pending; whether that succeeded. If not, says what is missing."""
+        self._tried = time.monotonic()
+        for name in sorted(self._pending, key=lambda name: name == "last"):
+            tensors, progress = self._pending[name]
+            path = self.folder / f"{name}.safetensors"
+            try:
+                self._require_room(path, sum(tensor.nbytes for tensor in tensors.values()) + _SPARE)
+                write_tensors(path, tensors, progress, self._replaced(name))
+            except AsvtkError as error:
+                print(f"warning: {error} Training goes on, and tries again.", flush=True)
+                return False
+            del self._pending[name]
+            if name == "last":
+                self._delete_others({name for *_, name in progress["top"]})
+        return True
+
+    def retry(self) -> None:
+        """``flush``, if something is pending and the last time was a while ago."""
+        if self._pending and time.monotonic() - self._tried > _RETRY_S:
+            self.flush()
+
+    def finish(self) -> None:
+        """Write what is pending, waiting for room as long as that makes sense.
+
+        Raises:
+            AsvtkError: there was none in an hour.
+        """
+        begun = time.monotonic()
+        while not self.flush():
+            if time.monotonic() - begun > _PATIENCE_S:
+                raise AsvtkError(
+                    f"{self.folder}: training is over, but its last checkpoint found no room in "
+                    f"{_PATIENCE_S / 60:.0f} minutes; make room and run the same command again"
+                )
+            time.sleep(min(5.0, _RETRY_S))
+
+    def _require_room(self, path: Path, needed: int) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise AsvtkError(
+                f"{path}: needs {needed / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free; make room for "
+                f"{(needed - free) / 1e6:.1f} MB more."
+            )
+
+    def _replaced(self, name: str) -> Path | None:
+        return self.folder / "previous.safetensors" if name == "last" else None
+
+    def _delete_others(self, top: set[str]) -> None:
+        """Delete what was among the best once."""
+        for path in self.folder.glob("epoch_*.safetensors"):
+            if path.stem not in top:
+                path.unlink()

@@ -1,0 +1,92 @@
+"""The ``training`` section of a configuration."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from asvtk.io.errors import AsvtkError
+
+__all__ = ["Rates", "TrainingConfig"]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates of their own for parts of the detector; in YAML a mapping, prefix -> rate.
+
+    A prefix is the beginning of parameter names, such as ``model.blocks.0``; the longest that fits
+    counts. These rates warm up and fall in proportion to ``lr``.
+    """
+
+    by_prefix: tuple[tuple[str, float], ...] = ()
+
+    @classmethod
+    def build(cls, content, where: str) -> "Rates":
+        if not isinstance(content, dict):
+            raise AsvtkError(f"{where}: expected prefixes of parameter names and rates, found {content!r}")
+        pairs = []
+        for prefix, rate in content.items():
+            try:
+                pairs.append((str(prefix), float(rate)))  # YAML reads 1e-4, without a point, as text
+            except (TypeError, ValueError):
+                raise AsvtkError(f"{where}.{prefix}: {rate!r} does not fit; expected a number") from None
+            if not 0 <= pairs[-1][1] < math.inf:
+                raise AsvtkError(f"{where}.{prefix}: {rate!r} does not fit; expected a rate, 0 or more")
+        return cls(tuple(pairs))
+
+    def describe(self) -> dict:
+        return dict(self.by_prefix)
+
+    def prefix_of(self, name: str) -> str | None:
+        """The longest prefix that a parameter's name begins with."""
+        return max((prefix for prefix, _ in self.by_prefix if name.startswith(prefix)), key=len, default=None)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a head is trained."""
+
+    epochs: int = 50
+    batch_size: int = 16  # utterances of a step, over all GPUs
+    lr: float = 1e-4  # highest learning rate
+    lr_end: float = 1e-6  # where the cosine ends
+    warmup_epochs: float = 1.0  # linear rise to lr
+    weight_decay: float = 1e-4  # of matrices only
+    clip: float = 1.0  # largest norm of the gradient; 0: no clipping
+    balance: bool = False  # draw as many bona fide as spoofed utterances
+    normalise_on: int = 1000  # training utterances that the input statistics are taken on; 0: none
+
+    optimizer: Literal["adamw", "adam"] = "adamw"  # decay of the weights themselves, or by the gradient
+    rates: Rates = Rates()  # prefix of parameter names -> highest learning rate, where not lr
+    accumulate: int = 1  # parts that a batch is computed in, one after another, to need less memory
+    precision: Literal["float32", "bfloat16"] = "float32"  # of products in training; weights: float32
+    ema: float = 0.0  # decay of the moving average of the weights that dev judges and best keeps; 0: none
+    average_best: int = 0  # average the weights of so many best evaluations, if dev likes it; 0: do not
+
+    eval_every: float = 1.0  # epochs from one evaluation on dev to the next
+    eval_all_best: bool = False  # also evaluate eval at each best: to watch, never to choose
+    patience: int = 0  # stop after so many evaluations without a new best; 0: never
+    save_every: int = 0  # steps from one checkpoint to the next within an epoch; 0: at its end only
+
+    max_bad_steps: int = 3  # steps in a row without a finite loss and gradient before rolling back
+    max_rollbacks: int = 3  # each halves the learning rates; after the last one training stops
+    deterministic: bool = False  # also on a GPU the same bits every time; slower
+    cuda_graph: bool = True  # one GPU launch for a full batch instead of hundreds, where crops are fixed
+
+    def __post_init__(self):
+        if min(self.epochs, self.batch_size, self.accumulate, self.max_bad_steps) < 1:
+            raise ValueError("epochs, batch_size, accumulate and max_bad_steps must be positive")
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate {self.accumulate} must not exceed batch_size ({self.batch_size})")
+        if not 0 <= self.lr_end <= self.lr < math.inf:
+            raise ValueError("expected 0 <= lr_end <= lr")
+        not_negative = ("clip", "weight_decay", "normalise_on", "average_best", "patience", "save_every")
+        if min(getattr(self, name) for name in (*not_negative, "max_rollbacks")) < 0:
+            raise ValueError(f"{', '.join(not_negative)} and max_rollbacks must not be negative")
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError("expected 0 <= warmup_epochs < epochs")
+        if not 0 < self.eval_every <= self.epochs:
+            raise ValueError(
+                f"eval_every {self.eval_every}: expected a number of epochs in (0, {self.epochs}]"
+            )
+        if not 0 <= self.ema < 1:
+            raise ValueError("ema must lie in [0, 1)")

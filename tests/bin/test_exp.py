@@ -1,0 +1,96 @@
+"""``asvtk exp``: what became of experiments, and in what they differ."""
+
+import json
+
+import pytest
+import yaml
+
+from asvtk.bin.main import main
+from asvtk.training.experiment import Experiment
+
+CONFIG = {
+    "frontend": {"name": "lfcc"},
+    "model": {"name": "moe_mamba", "experts": 4},
+    "loss": {"name": "oc_softmax"},
+    "training": {"epochs": 3, "lr": 1e-4},
+    "seed": 1,
+}
+
+
+def write(folder, epochs=3, done=True, results=None, **changes):
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG | changes))
+    (folder / "inputs.json").write_text(json.dumps({"train data": "abc"}))
+    rates = [5.0, 2.5, 3.0][:epochs]
+    lines = [
+        {"epoch": n, "loss": 1.0, "dev_eer_percent": rate, "best_epoch": min(n, 2), "seconds": 90}
+        for n, rate in enumerate(rates, 1)
+    ]
+    (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if done:
+        (folder / ".train.done").write_text(json.dumps({"best_dev_eer": 0.025, "best_epoch": 2}))
+    if results:
+        (folder / "results.json").write_text(json.dumps(results))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    results = {"eval": {"eer_percent": 7.25, "min_tdcf": 0.1875}}
+    write(tmp_path / "exp" / "a", results=results)
+    write(tmp_path / "exp" / "b", epochs=1, done=False, seed=2, model={"name": "moe_mamba", "experts": 8})
+    (tmp_path / "exp" / "report").mkdir()  # stage 5's
+    return tmp_path / "exp"
+
+
+def test_one_line_for_each_experiment(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    with Experiment(folder / "b").lock():
+        assert main(["exp", "ls"]) == 0
+    header, a, b = capsys.readouterr().out.splitlines()
+    assert a.split() == ["a", "moe_mamba", "lfcc", "1", "3/3", "2.500", "7.250", "4.5", "finished"]
+    assert b.split() == ["b", "moe_mamba", "lfcc", "2", "1/3", "5.000", "-", "1.5", "training"]
+    assert header.startswith("experiment") and header.index("state") == a.index("finished")
+
+
+def test_process_that_died_is_told_from_one_that_lives(folder, capsys):
+    assert main(["exp", "ls", str(folder / "b")]) == 0
+    assert capsys.readouterr().out.split()[-1] == "stopped"
+
+
+def test_experiment_before_its_first_epoch(folder, capsys):
+    write(folder / "c", epochs=0, done=False)
+    assert main(["exp", "ls", str(folder / "c")]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[4:] == ["0/3", "-", "-", "0.0", "stopped"]
+    assert main(["exp", "show", str(folder / "c")]) == 0
+
+
+def test_all_of_one_experiment(folder, capsys):
+    (folder / "a" / "diff.patch").write_text("+x\n")
+    assert main(["exp", "show", str(folder / "a")]) == 0
+    said = capsys.readouterr().out
+    for words in ("a: finished", "eval min t-DCF: '0.188'", "experts: 4", "train data: abc", "diff.patch"):
+        assert words in said
+
+
+def test_two_experiments_side_by_side(folder, capsys):
+    assert main(["exp", "diff", str(folder / "a"), str(folder / "b")]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["model.experts:", "4", "->", "8"] in lines and ["seed:", "1", "->", "2"] in lines
+    assert not any(line and line[0].startswith("training.") for line in lines)
+    assert ["best", "dev", "EER", "%", "2.500", "5.000"] in lines
+    assert ["eval", "EER", "%", "7.250", "-"] in lines
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["ls", "nowhere"], "nowhere: is no experiment, and holds none"),
+        (["show", "nowhere"], "nowhere/config.yaml: nothing was trained here"),
+        (["show"], "expected one experiment, found 0"),
+        (["diff", "a"], "expected two experiments, found 1"),
+    ],
+)
+def test_what_is_no_experiment_is_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["exp", *arguments]) == 1
+    assert message in capsys.readouterr().err

@@ -1,0 +1,56 @@
+"""A training of a second on the tiny corpus, for tests that look at how it goes."""
+
+from pathlib import Path
+
+from tiny_corpus import write_tiny_corpus
+
+from asvtk.corpora.asvspoof2019_la import prepare_split
+from asvtk.frontends import build_frontend
+from asvtk.frontends.cache import FeatureCache, cache_name, description
+from asvtk.frontends.extraction import Source, extract_missing
+from asvtk.io.datadir import DataDirectory
+from asvtk.training.data import open_dataset
+from asvtk.training.experiment import Experiment, load_config
+from asvtk.training.trainer import train
+
+CONFIG = """
+frontend: {name: lfcc, crop: {samples: null}}
+model:
+  {name: moe_mamba, stack: 4, d_model: 16, blocks: 1, d_state: 4, d_expert: 16, d_embedding: 8, dropout: 0.1}
+loss: {name: oc_softmax}
+training: {epochs: 4, batch_size: 4, lr: 3.0e-3}
+"""
+
+
+def prepare(folder: Path, samples: str = "null") -> None:
+    """Corpus, data directories and features, cropped to ``samples``: ``folder/{data,dump,c.yaml}``."""
+    la = write_tiny_corpus(folder)
+    (folder / "c.yaml").write_text(CONFIG.replace("null", samples))
+    frontend = build_frontend(load_config(folder / "c.yaml").frontend)
+    for split in ("train", "dev"):
+        data = prepare_split(la, split, folder / "data" / split)
+        cache = FeatureCache(folder / "dump", cache_name(frontend), split)
+        cache.claim(data, description(frontend))
+        extract_missing(Source(data, cache), frontend, 1, 1)
+        cache.join(data, frontend.layers)
+
+
+def open_sets(folder: Path, config) -> list:
+    cache = cache_name(build_frontend(config.frontend))
+    data = [DataDirectory.read(folder / "data" / split) for split in ("train", "dev")]
+    return [open_dataset(of, folder / "dump", config.frontend, cache, (0,)) for of in data]
+
+
+def run(folder, exp, *overrides, device: str = "cpu", **options) -> dict:
+    """Train into ``exp`` what is not trained there yet; returns the progress."""
+    config = load_config(Path(folder) / "c.yaml", list(overrides))
+    return train(Experiment(exp), config, *open_sets(Path(folder), config), device, **options)
+
+
+def run_alone(begun, folder, exp, *overrides, device: str = "cpu") -> None:
+    """The same, as the target of a process; tells the pipe ``begun`` when it begins."""
+    import torch
+
+    torch.set_num_threads(1)
+    begun.send(True)
+    run(folder, exp, *overrides, device=device)

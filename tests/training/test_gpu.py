@@ -1,0 +1,99 @@
+"""What is different on a GPU: recorded steps, batches copied ahead, deterministic kernels."""
+
+import signal
+
+import pytest
+import tiny_training
+import torch
+
+from asvtk.models import Inputs, build_detector
+from asvtk.models.moe_mamba import MoeMambaConfig
+from asvtk.nn.losses import OcSoftmaxConfig
+from asvtk.training.checkpoint import read_training
+from asvtk.training.experiment import load_config
+from asvtk.training.loading import Loader
+from asvtk.training.optimiser import build_optimiser, set_rates
+from asvtk.training.settings import TrainingConfig
+from asvtk.training.state import TrainingState
+from asvtk.training.step import GradientStep
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def trained(record: bool, steps: int, recorded_again_after: int | None = None):
+    """Losses of some steps with dropout, and the weights they lead to."""
+    torch.manual_seed(0)
+    model = MoeMambaConfig(d_model=32, blocks=2, d_state=4, d_expert=16, dropout=0.2)
+    detector = build_detector(model, OcSoftmaxConfig(), 1, 6).cuda().train()
+    state = TrainingState(detector, build_optimiser(detector, TrainingConfig()))
+    step = GradientStep(detector, 1.0, record=record)
+    set_rates(state.optimiser, 1e-3)
+    generator, losses = torch.Generator().manual_seed(1), []
+    torch.manual_seed(5)
+    for number in range(steps):
+        if number == recorded_again_after:
+            step = GradientStep(detector, 1.0, record=record)
+        size = 3 if number % 4 == 3 else 8  # such as the rest of an epoch
+        features = torch.randn(size, 1, 40, 6, generator=generator).cuda()
+        lengths = torch.randint(20, 41, (size,), generator=generator).cuda()
+        bonafide = (torch.rand(size, generator=generator) < 0.5).cuda()
+        loss, _, _ = step([(Inputs(features, lengths, None, None), bonafide)], size)
+        state.update()
+        losses.append(loss)
+    return losses, [parameter.detach().clone() for parameter in detector.parameters()]
+
+
+def test_recorded_steps_are_those_of_python():
+    """With the same dropout, too: a recording draws on where the generator stands."""
+    (losses, weights), (expected, plain) = trained(True, 12), trained(False, 12)
+    assert losses == pytest.approx(expected, rel=1e-3)
+    torch.testing.assert_close(weights, plain, rtol=1e-2, atol=1e-3)
+
+
+def test_recording_anew_changes_nothing():
+    (losses, weights), (expected, plain) = trained(True, 12, recorded_again_after=6), trained(True, 12)
+    assert losses == pytest.approx(expected, rel=1e-4)
+    torch.testing.assert_close(weights, plain, rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def cropped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cropped")
+    tiny_training.prepare(folder, samples="6000")
+    return folder
+
+
+def test_batches_are_those_of_the_cpu(cropped):
+    dataset = tiny_training.open_sets(cropped, load_config(cropped / "c.yaml"))[0]
+    batches = [[0, 1, 2], [5, 4, 3], [7]]
+    on_gpu = list(Loader(dataset, "cuda", workers=2)(batches, 3))
+    for (ours, labels), (theirs, expected) in zip(on_gpu, Loader(dataset, "cpu")(batches, 3), strict=True):
+        assert ours.features.is_cuda and torch.equal(ours.features.cpu(), theirs.features)
+        assert torch.equal(labels.cpu(), expected)
+
+
+def test_deterministic_run_ends_with_the_same_bits_after_kills(cropped, tmp_path, processes, content):
+    settings = ("training.deterministic=true", "training.save_every=1", "training.epochs=30")
+
+    def start(exp):
+        begun, tell = processes.Pipe(duplex=False)
+        process = processes.Process(
+            target=tiny_training.run_alone, args=(tell, cropped, exp, *settings), kwargs={"device": "cuda"}
+        )
+        process.start()
+        begun.recv()
+        return process
+
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    start(undisturbed).join()
+    for updates in (7, 40):
+        process = start(killed)
+        while not (found := read_training(killed / "checkpoints")) or found[2]["updates"] < updates:
+            process.join(0.05)
+            assert process.exitcode is None
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    start(killed).join()
+    for name in ("last", "best"):
+        assert content(killed, name) == content(undisturbed, name)
