@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 ENV := $(VENV)/.installed
 
-.PHONY: env mini test lint slurm clean
+.PHONY: env mini test test-slurm lint slurm clean
 
 env: $(ENV)
 
@@ -20,8 +20,11 @@ $(ENV): setup.py constraints.txt
 mini: env  ## the whole recipe on a generated corpus
 	cd egs/mini && ./run.sh
 
-test: env  ## all tests
-	$(VENV)/bin/python -m pytest
+test: env  ## all tests, but for those that bring up a real Slurm
+	$(VENV)/bin/python -m pytest --ignore=tests/recipes/test_slurm_lab.py
+
+test-slurm: env  ## the recipe and its faults on a Slurm of two nodes; skipped where there is none (make slurm)
+	$(VENV)/bin/python -m pytest tests/recipes/test_slurm_lab.py
 
 lint: env
 	$(VENV)/bin/ruff check .

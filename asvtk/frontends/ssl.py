@@ -114,9 +114,12 @@ class Ssl(FrontEnd):
             self._load()
         samples = [len(audio) for audio in batch]
         ragged = len(set(samples)) > 1
-        audio = torch.zeros(len(batch), max(samples), pin_memory=self._device != "cpu")
-        for row, utterance in zip(audio, batch, strict=True):
-            row[: len(utterance)] = torch.from_numpy(utterance)
+        audio = torch.empty(len(batch), max(samples), pin_memory=self._device != "cpu")
+        # Filled by numpy: torch would share out each row's copy over its own threads, which wait for
+        # each other while the readers' threads keep all processors busy.
+        for row, utterance in zip(audio.numpy(), batch, strict=True):
+            row[: len(utterance)] = utterance
+            row[len(utterance) :] = 0
         # On GPUs convolutions would otherwise run in TF32, which is no float32.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             audio = audio.to(self._device, non_blocking=True)
