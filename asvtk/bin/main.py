@@ -20,7 +20,7 @@ VERBS = {
     "config": ("", "check a configuration and print it resolved"),
     "extract": ("2", "data directory -> cached front-end features (Kaldi arks)"),
     "train": ("3", "cached features -> a trained experiment"),
-    "score": ("4", "experiment + data directory -> score file"),
+    "score": ("4", "experiment, or published weights + data directory -> score file"),
     "evaluate": ("5", "score files -> EER, min t-DCF, per-attack tables"),
     "analyse": ("6", "trained experiment -> experts by attack, layer weights, gates, embeddings"),
     "ablations": ("", "list of cells -> configurations; their experiments -> a table"),

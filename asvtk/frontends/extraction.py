@@ -106,6 +106,8 @@ def extract_missing(
                 bar.update(saving.popleft().result())
         while saving:
             bar.update(saving.popleft().result())
+    # What is cached already is only company in its batch: that its audio broke since costs nothing.
+    faults = {utterance: fault for utterance, fault in faults.items() if utterance in missing}
     return len(missing) - len(faults), faults
 
 

@@ -172,6 +172,15 @@ def test_skipped_audio_is_left_out_until_it_is_repaired(dump, data, tmp_path):
     assert extract_and_open(dump, data, Spy(1)).utterances == set(data.utterances)
 
 
+def test_audio_that_broke_after_it_was_cached_is_no_fault(dump, data, tmp_path):
+    cache = extract(dump, data, Spy(1))
+    (scp,) = cache.layer_folder(1).glob("part.*.scp")
+    scp.write_text("".join(scp.read_text().splitlines(keepends=True)[:-1]))  # the last one is lost
+    path = tmp_path / "LA" / "ASVspoof2019_LA_train" / "flac" / f"{data.utterances[-2]}.flac"
+    path.write_bytes(path.read_bytes()[:3000])  # in the same batch
+    assert extract_missing(Source(data, cache), Spy(1), 1, 1) == (1, {})
+
+
 def test_augmented_copies_are_of_changed_audio(dump, data):
     spy, calls = Spy(1), []
 

@@ -29,7 +29,7 @@ def test_shipped_config_builds_a_detector_that_scores(path):
     config = load_config(path)
     if config.frontend.name == "lfcc":
         assert build_frontend(config.frontend).layers == (0,)
-    layers = 0 if config.frontend.name == "waveform" else len(getattr(config.frontend, "layers", [0]))
+    layers = {"waveform": 0, "lfcc": 1}.get(config.frontend.name, 3)
     detector = build_detector(config.model, config.loss, layers, d_in=60).eval()
     inputs = Inputs(
         features=torch.randn(2, layers, 25, 60),
