@@ -9,9 +9,10 @@ import contextlib
 import sys
 import time
 
+from asvtk.augment.copy_synthesis import is_resynthesis
 from asvtk.frontends import build_frontend
 from asvtk.frontends.cache import cache_name
-from asvtk.io.datadir import DataDirectory
+from asvtk.io.datadir import NO_ATTACK, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp
 from asvtk.report.curves import draw_curves
@@ -32,7 +33,9 @@ def add_arguments(parser):
         "--override", nargs="*", default=[], metavar="KEY=VALUE", help="change the configuration"
     )
     parser.add_argument("--exp", required=True, metavar="DIR", help="folder of the experiment")
-    parser.add_argument("--train-data", required=True, metavar="DIR", help="data directory to train on")
+    parser.add_argument(
+        "--train-data", required=True, nargs="+", metavar="DIR", help="data directories to train on, as one"
+    )
     parser.add_argument(
         "--dev-data", required=True, metavar="DIR", help="data directory to choose the epoch on"
     )
@@ -48,24 +51,22 @@ def run(args):
     config = load_config(args.config, args.override)
     device = choose_device(args.ngpu)
     frontend = build_frontend(config.frontend)
-    data = {"train": _read_two_classes(args.train_data), "dev": _read_two_classes(args.dev_data)}
+    training_sets = _read_training_sets(args.train_data, config)
+    data = {"dev": _read_two_classes(args.dev_data)}
     if config.training.eval_all_best:
         if args.eval_data is None:
             raise AsvtkError("training.eval_all_best is true: name the data directory by --eval-data")
         data["eval"] = _read_two_classes(args.eval_data)
     inputs = {"features": cache_name(frontend), "layers": list(frontend.layers)}
-    sets = {
-        name: open_dataset(of, args.dump, config.frontend, **inputs)
-        for name, of in data.items()
-        if name != "train"
-    }
+    sets = {name: open_dataset(of, args.dump, config.frontend, **inputs) for name, of in data.items()}
     augmented = {}
     if config.augmentation is not None:
         augmented = {"augmented": cache_name(frontend, config.augmentation)}
     sets["train"] = open_dataset(
-        data["train"], args.dump, config.frontend, **inputs, augmentation=config.augmentation, **augmented
+        training_sets, args.dump, config.frontend, **inputs, augmentation=config.augmentation, **augmented
     )
-    inputs |= augmented | {f"{name} data": data[name].digest() for name in ("train", "dev")}
+    inputs |= augmented
+    inputs |= {"train data": DataDirectory.union(training_sets).digest(), "dev data": data["dev"].digest()}
 
     experiment = Experiment(args.exp)
     with parallel.joined(device), _alone(experiment):
@@ -134,7 +135,33 @@ def _alone(experiment: Experiment):
 
 def _read_two_classes(path) -> DataDirectory:
     data = DataDirectory.read(path)
-    bonafide, spoof = data.count_classes()
-    if not (bonafide and spoof):
-        raise AsvtkError(f"{path}: {bonafide} bona fide and {spoof} spoofed utterances; both are needed")
+    if any(map(is_resynthesis, data.attack.values())):
+        raise AsvtkError(f"{path}: holds spoofs that 'asvtk resynth' made; they are for training only")
+    _require_both([data])
     return data
+
+
+def _read_training_sets(paths: list[str], config) -> list[DataDirectory]:
+    sets = [DataDirectory.read(path) for path in paths]
+    _require_both(sets)
+    spoofs = {
+        is_resynthesis(attack) for data in sets for attack in data.attack.values() if attack != NO_ATTACK
+    }
+    names = " ".join(paths)
+    if config.resynthesis is None and True in spoofs:
+        raise AsvtkError(f"{names}: hold resynthesised spoofs; say in a section 'resynthesis' what they are")
+    if config.resynthesis is not None and True not in spoofs:
+        raise AsvtkError(
+            f"{names}: hold none of the spoofs that the section 'resynthesis' asks for; make them by "
+            "'asvtk resynth make', and name their data directory too"
+        )
+    if config.resynthesis is not None and config.resynthesis.share is not None and False not in spoofs:
+        raise AsvtkError(f"{names}: all spoofs are resynthesised; resynthesis.share must be null")
+    return sets
+
+
+def _require_both(sets: list[DataDirectory]) -> None:
+    bonafide, spoof = map(sum, zip(*(data.count_classes() for data in sets), strict=True))
+    if not (bonafide and spoof):
+        paths = " ".join(str(data.path) for data in sets)
+        raise AsvtkError(f"{paths}: {bonafide} bona fide and {spoof} spoofed utterances; both are needed")

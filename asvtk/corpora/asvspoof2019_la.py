@@ -73,6 +73,7 @@ def prepare_split(corpus: Path, split: str, out, jobs: int = 4, force: bool = Fa
     asv_scores = corpus / "ASVspoof2019_LA_asv_scores" / f"ASVspoof2019.LA.asv.{split}.gi.trl.scores.txt"
     legend = _find_legend(corpus)
     inputs = {
+        "split": split,
         "protocol": str(protocol),
         "protocol_sha256": file_digest(protocol),
         "audio": str(audio),

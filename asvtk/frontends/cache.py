@@ -178,6 +178,12 @@ class CachedFeatures:
         self.utterances = set.intersection(*(set(scp) for scp in scps))
         self._reader = MatrixReader()
 
+    @classmethod
+    def union(cls, parts: list["CachedFeatures"]) -> "CachedFeatures":
+        """Features of the same layers of several data sets, as of one."""
+        layers = zip(*(part._scps for part in parts), strict=True)
+        return cls([{u: place for scp in scps for u, place in scp.items()} for scps in layers])
+
     def __getitem__(self, utterance: str) -> np.ndarray:
         """float32, shape (layers, frames, dimensions)."""
         return self._reader.stack(scp[utterance] for scp in self._scps)

@@ -9,9 +9,10 @@ import numpy as np
 import soundfile
 
 from asvtk.io import pyav
+from asvtk.io.atomic import atomic_path
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["SAMPLE_RATE", "inspect_audio", "read_audio"]
+__all__ = ["SAMPLE_RATE", "inspect_audio", "read_audio", "write_audio"]
 
 SAMPLE_RATE = 16_000
 
@@ -82,6 +83,31 @@ def read_audio(path, num_samples: int | None = None, first: int | None = None) -
                 "truncated or was changed since stage 1: restore it, or run stage 1 again with --force"
             )
     return audio
+
+
+def write_audio(path, samples: np.ndarray) -> None:
+    """Write a FLAC file of 16 bit at 16 kHz, in one step.
+
+    What ``read_audio`` gave of a file of 16 bit is written back sample by sample: integers are made
+    here, as libsndfile scales by 32767 on the way out and by 32768 on the way in.
+
+    Args:
+        path: its final name.
+        samples: float, full scale at 1, shape (samples,).
+
+    Raises:
+        AsvtkError: samples that are not finite or lie beyond full scale: clipping is a trace that tells
+            made audio from recordings. Or the file cannot be written.
+    """
+    peak = np.abs(samples).max(initial=0)
+    if not peak <= 1:
+        raise AsvtkError(f"{path}: samples reach {peak:.3g}, beyond full scale (1); scale them down first")
+    integers = np.minimum(np.rint(samples * 32768), 32767).astype(np.int16)
+    with atomic_path(path) as temporary:
+        try:
+            soundfile.write(str(temporary), integers, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+        except soundfile.LibsndfileError as error:  # how the library reports a full disk
+            raise OSError(error.error_string) from error
 
 
 class _UnknownLength(Exception):

@@ -7,6 +7,7 @@ for bona fide), ``utt2num_samples`` and ``utt2md5`` (which audio this is). Besid
 ``attack2kind`` (TTS, VC ...) and ``asv_scores``, the scores of the ASV system that the t-DCF needs.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,28 @@ class DataDirectory:
     def digest(self) -> str:
         """Tells this data set from any other: utterances, labels, attacks, audio."""
         return digest([self.label, self.attack, self.md5])
+
+    @classmethod
+    def union(cls, parts: list["DataDirectory"]) -> "DataDirectory":
+        """Several as one, which goes by the path of the first.
+
+        Raises:
+            AsvtkError: an utterance is in two of them.
+        """
+        owner = {}
+        for part in parts:
+            for utterance in part.utterances:
+                if utterance in owner:
+                    raise AsvtkError(
+                        f"{part.path}: {utterance} is also in {owner[utterance]}; sets that are used "
+                        "together must not share utterance ids"
+                    )
+                owner[utterance] = part.path
+        tables = {}
+        for name in (field.name for field in dataclasses.fields(cls) if field.name != "path"):
+            values = {u: value for part in parts for u, value in getattr(part, name).items()}
+            tables[name] = {utterance: values[utterance] for utterance in sorted(values)}
+        return cls(path=parts[0].path, **tables)
 
     @property
     def asv_scores(self) -> Path:

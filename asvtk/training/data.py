@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from asvtk.augment.config import AugmentationConfig
+from asvtk.augment.copy_synthesis import is_resynthesis
 from asvtk.frontends.base import Crop
 from asvtk.frontends.cache import CachedFeatures, FeatureCache, copy_name
 from asvtk.io.audio import read_audio
@@ -50,6 +51,7 @@ class UtteranceDataset(Dataset):
             utterance for utterance in data.utterances if all(utterance in v.utterances for v in versions)
         ]
         self.bonafide = torch.tensor([data.label[utterance] == BONAFIDE for utterance in self.utterances])
+        self.resynthesised = torch.tensor([is_resynthesis(data.attack[u]) for u in self.utterances])
         self._data, self._versions = data, versions
         self._crop, self._random_crop, self._augmentation = crop, random_crop, augmentation
         self._gives_features, self._gives_audio = bool(versions), True
@@ -122,7 +124,7 @@ class UtteranceDataset(Dataset):
 
 
 def open_dataset(
-    data: DataDirectory,
+    data: DataDirectory | list[DataDirectory],
     dump,
     frontend_config,
     features: str,
@@ -133,7 +135,7 @@ def open_dataset(
     """A data set with the cached features of a front-end.
 
     Args:
-        data: the data set.
+        data: the data set, or several that make one.
         dump: folder of all caches.
         frontend_config: configuration of the front-end.
         features: its folder in ``dump``.
@@ -144,20 +146,27 @@ def open_dataset(
     Raises:
         AsvtkError: they are not there, and the line says to run stage 2; or they are of other audio.
     """
-    versions = []
+    parts = data if isinstance(data, list) else [data]
+    data, versions = DataDirectory.union(parts), []
     if layers:
-        caches = [FeatureCache(dump, features, data.name)]
+        names = [(features, 0)]
         if augmentation is not None:
-            copies = range(1, augmentation.copies + 1)
-            caches += [FeatureCache(dump, augmented, copy_name(data.name, copy)) for copy in copies]
-        for cache in caches:
-            _refuse_other_audio(cache, data)
-        versions = [cache.open(data, layers) for cache in caches]
+            names += [(augmented, copy) for copy in range(1, augmentation.copies + 1)]
+        versions = [
+            CachedFeatures.union([_open_cache(dump, name, copy, part, layers) for part in parts])
+            for name, copy in names
+        ]
     random_crop = getattr(frontend_config, "random_crop", False)
     dataset = UtteranceDataset(data, versions, frontend_config.crop, random_crop, augmentation)
     if lost := len(data.utterances) - len(dataset):
         print(f"warning: {data.path}: {lost} utterances without features are left out; stage 2 skipped them")
     return dataset
+
+
+def _open_cache(dump, name: str, copy: int, data: DataDirectory, layers) -> CachedFeatures:
+    cache = FeatureCache(dump, name, copy_name(data.name, copy))
+    _refuse_other_audio(cache, data)
+    return cache.open(data, layers)
 
 
 def _refuse_other_audio(cache: FeatureCache, data: DataDirectory) -> None:
@@ -172,25 +181,45 @@ def _refuse_other_audio(cache: FeatureCache, data: DataDirectory) -> None:
             )
 
 
-def draw_order(bonafide: Tensor, epoch_seed: int, balance: bool) -> list[int]:
+def draw_order(
+    bonafide: Tensor,
+    epoch_seed: int,
+    balance: bool,
+    resynthesised: Tensor | None = None,
+    share: float | None = None,
+) -> list[int]:
     """The order of an epoch, a function of its seed alone, so that a resumed run draws the same.
 
     Args:
         bonafide: True for bona fide utterances, shape (utterances,).
         epoch_seed: seed of the epoch.
         balance: draw the rarer class again and again until both are equally frequent.
+        resynthesised: True for spoofs made of bona fide ones, shape (utterances,).
+        share: of the spoofs of an epoch that are resynthesised; None: as many as there are. An epoch
+            then has each of the other spoofs once, or as often as the balance asks for, and so many of
+            the resynthesised ones, drawn anew.
     """
     generator = torch.Generator().manual_seed(epoch_seed)
-    if not balance:
+    if share is None and not balance:
         return torch.randperm(len(bonafide), generator=generator).tolist()
-    classes = [bonafide.nonzero().squeeze(1), (~bonafide).nonzero().squeeze(1)]
-    size = max(map(len, classes))
-    drawn = []
-    for members in classes:
-        rounds = [
-            members[torch.randperm(len(members), generator=generator)]
-            for _ in range(-(-size // len(members)))
-        ]
-        drawn.append(torch.cat(rounds)[:size])
+    groups = [bonafide.nonzero().squeeze(1), (~bonafide).nonzero().squeeze(1)]
+    sizes = [len(group) for group in groups]
+    if share is not None:
+        groups[1:] = [group.nonzero().squeeze(1) for group in (~bonafide & ~resynthesised, resynthesised)]
+        sizes[1] = round(len(groups[1]) / (1 - share))
+    if balance:
+        sizes = [max(sizes)] * 2
+    if share is not None:
+        made = round(share * sizes[1])
+        sizes[1:] = [sizes[1] - made, made]
+    drawn = [_draw(group, size, generator) for group, size in zip(groups, sizes, strict=True)]
     order = torch.cat(drawn)
     return order[torch.randperm(len(order), generator=generator)].tolist()
+
+
+def _draw(members: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """So many of ``members``, each equally often or once more: (members,) -> (size,)."""
+    rounds = [
+        members[torch.randperm(len(members), generator=generator)] for _ in range(-(-size // len(members)))
+    ]
+    return torch.cat(rounds)[:size]

@@ -22,6 +22,7 @@ from pathlib import Path
 import yaml
 
 from asvtk.augment.config import AugmentationConfig
+from asvtk.augment.copy_synthesis import ResynthesisConfig
 from asvtk.frontends import FRONTEND_CONFIGS
 from asvtk.io.atomic import write_text
 from asvtk.io.config import apply_overrides, build, build_named, differences, load_yaml, to_mapping
@@ -43,6 +44,7 @@ class ExperimentConfig:
     model: object
     loss: object
     augmentation: AugmentationConfig | None = None
+    resynthesis: ResynthesisConfig | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 1
 

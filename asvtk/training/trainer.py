@@ -127,7 +127,7 @@ class _Run:
         number = progress.epoch + 1
         epoch_seed = self.config.seed * 100_003 + number
         torch.manual_seed(epoch_seed + 1_000_003 * parallel.rank())  # dropout
-        order = draw_order(self.sets["train"].bonafide, epoch_seed, settings.balance)
+        order = self._order(epoch_seed)
         batches = [order[i : i + settings.batch_size] for i in range(0, len(order), settings.batch_size)]
         todo = batches[progress.step :]
         shares = [in_parts(parallel.share(batch), settings.accumulate) for batch in todo]
@@ -157,6 +157,13 @@ class _Run:
                 self._after_step(len(batches), rate)
                 if stopped:
                     self._stop(stop)
+
+    def _order(self, epoch_seed: int) -> list[int]:
+        training_set, resynthesis = self.sets["train"], self.config.resynthesis
+        share = None if resynthesis is None else resynthesis.share
+        return draw_order(
+            training_set.bonafide, epoch_seed, self.settings.balance, training_set.resynthesised, share
+        )
 
     def _skip(self, batch: list[int], loss: float, norm: float) -> None:
         progress = self.progress

@@ -126,6 +126,7 @@ if [ "$skip_bad" = true ]; then skip=(--skip-bad); else skip=(); fi
 # A mistake in the configuration shows now and not after hours of features.
 if [ "$stage" -le 3 ]; then
     asvtk config "$config" --override $override >/dev/null
+    training_sets=(train $(asvtk resynth name --config "$config" --override $override --data "$datadir/train"))
 fi
 
 if stage 0 "corpus $corpus"; then
@@ -135,12 +136,15 @@ fi
 if stage 1 "data directories -> $datadir"; then
     asvtk prepare "$corpus" "$datadir" --nj "$nj" "${again[@]}"
     asvtk validate --no-wav "$datadir"/{train,dev,eval}
+    if [ ${#training_sets[@]} -gt 1 ]; then
+        asvtk resynth make --config "$config" --override $override --data "$datadir/train" --nj "$nj" "${again[@]}"
+    fi
 fi
 
 if stage 2 "features -> $dumpdir"; then
-    for set in train dev eval; do
+    for set in "${training_sets[@]}" dev eval; do
         extract=(--config "$config" --override $override --data "$datadir/$set" --dump "$dumpdir" --nj "$nj")
-        [ "$set" != train ] || extract+=(--training)
+        [[ $set != train* ]] || extract+=(--training)
         answer=$(asvtk extract begin "${extract[@]}" --ngpu "$ngpu" "${again[@]}")
         read -r missing gpus <<<"$answer"
         if [ "$missing" -gt 0 ]; then
@@ -169,7 +173,7 @@ if stage 3 "train -> ${experiments[*]}"; then
     log "follow it: tail -f ${exp//SEED/*}/log/train.log"
     $cuda_cmd --gpu "$ngpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/train.log" \
         asvtk train --config "$config" --override $override $seed --exp "$exp" --dump "$dumpdir" \
-        --train-data "$datadir/train" --dev-data "$datadir/dev" --eval-data "$datadir/eval" --ngpu "$ngpu" "${again[@]}"
+        --train-data "${training_sets[@]/#/$datadir/}" --dev-data "$datadir/dev" --eval-data "$datadir/eval" --ngpu "$ngpu" "${again[@]}"
 fi
 
 if stage 4 "score dev and eval"; then

@@ -29,6 +29,33 @@ def test_balanced_order_draws_both_classes_equally_and_everyone():
     assert counts.min() >= 1 and counts[:3].max() - counts[:3].min() <= 1
 
 
+RESYNTHESISED = torch.tensor([False] * 8 + [True] * 15)  # of 3 bona fide, 5 spoofs of the corpus's own
+
+
+@pytest.mark.parametrize(("balance", "counts"), [(False, (3, 5, 5)), (True, (10, 5, 5))])
+def test_share_of_resynthesised_spoofs(balance, counts):
+    drawn = [torch.tensor(draw_order(BONAFIDE, e, balance, RESYNTHESISED, 0.5)) for e in (1, 2)]
+    for order in drawn:
+        own = ~BONAFIDE[order] & ~RESYNTHESISED[order]
+        assert (BONAFIDE[order].sum(), own.sum(), RESYNTHESISED[order].sum()) == counts
+        assert order.bincount(minlength=23)[:8].min() >= 1
+    chosen = [set(order[RESYNTHESISED[order]].tolist()) for order in drawn]
+    assert len(chosen[0]) == 5 and chosen[0] != chosen[1]
+    many = draw_order(BONAFIDE, 1, balance, RESYNTHESISED, 0.9)  # more than there are
+    assert RESYNTHESISED[many].sum() == 45 and len(set(many)) == 23
+
+
+def test_several_data_directories_are_one_set(tmp_path, audio_set):
+    data = prepare_split(write_tiny_corpus(tmp_path / "b"), "dev", tmp_path / "b" / "data")
+    both = open_dataset([audio_set.data, data], None, WaveformConfig(), "", ())
+    assert both.utterances == sorted(audio_set.data.utterances + data.utterances)
+    index = both.utterances.index(data.utterances[1])
+    alone = open_dataset(data, None, WaveformConfig(), "", ())
+    assert torch.equal(both[index][1], alone[1][1]) and both.bonafide.sum() == 10
+    with pytest.raises(AsvtkError, match="is also in"):
+        open_dataset([data, data], None, WaveformConfig(), "", ())
+
+
 def test_shorter_utterances_are_padded_behind():
     items = [
         (torch.ones(2, 3, 4), torch.ones(7), torch.tensor(True)),
@@ -45,7 +72,12 @@ def test_shorter_utterances_are_padded_behind():
 @pytest.fixture
 def audio_set(tmp_path):
     data = prepare_split(write_tiny_corpus(tmp_path), "train", tmp_path / "data")
-    return lambda **settings: open_dataset(data, None, WaveformConfig(**settings), "", ())
+
+    def open_with(**settings):
+        return open_dataset(data, None, WaveformConfig(**settings), "", ())
+
+    open_with.data = data
+    return open_with
 
 
 def test_random_crops_are_a_function_of_epoch_and_utterance(audio_set):

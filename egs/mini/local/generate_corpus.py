@@ -16,13 +16,9 @@ import sys
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the jobs share the cores already
 
+import functools
 import json
-import multiprocessing
 import shutil
-import threading
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,11 +26,11 @@ import numpy as np
 import soundfile
 from espeak import speak
 from scipy import signal
-from tqdm import tqdm
 
 from asvtk.augment.resynthesis import RESYNTHESES, resynthesise
 from asvtk.io.atomic import write_text
 from asvtk.io.errors import AsvtkError
+from asvtk.io.processes import in_processes
 
 #: raise it when a change of this file or of the vocoders changes the corpus
 GENERATOR = 1
@@ -274,33 +270,13 @@ def generate(folder: Path, seed: int, counts: dict[str, int], jobs: int) -> None
             folder / "ASVspoof2019_LA_cm_protocols" / f"ASVspoof2019.LA.cm.{split.suffix}.txt",
             "".join(utterance.protocol_line for utterance in utterances),
         )
-    with ProcessPoolExecutor(jobs, initializer=end_with_parent) as pool:
-        made = pool.map(make, [folder] * len(everything), everything, chunksize=4)
-        try:
-            for _ in tqdm(made, total=len(everything), unit="utt", disable=not sys.stderr.isatty()):
-                pass
-        except BrokenProcessPool as error:
-            raise AsvtkError(
-                f"{folder}: a job was killed (out of memory?); run it again with fewer"
-            ) from error
-        except soundfile.LibsndfileError as error:
-            raise AsvtkError(
-                f"{folder}: cannot write audio ({error}); free space and run it again"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+    try:
+        for _ in in_processes(functools.partial(make, folder), everything, jobs, str(folder)):
+            pass
+    except soundfile.LibsndfileError as error:
+        raise AsvtkError(f"{folder}: cannot write audio ({error}); free space and run it again") from error
     write_text(stamp, settings)
     print(f"{folder}: {len(everything)} utterances")
-
-
-def end_with_parent() -> None:
-    """In a job: a generation killed outright must not leave jobs that write into the next one's folder."""
-
-    def watch():
-        wait([multiprocessing.parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def attack_table() -> str:

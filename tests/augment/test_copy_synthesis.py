@@ -1,0 +1,142 @@
+"""Training spoofs from bona fide speech: what is made, that it is the same every time, and of what never."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_corpus import write_tiny_corpus
+
+from asvtk.augment.copy_synthesis import ResynthesisConfig, is_resynthesis, resynthesise_set
+from asvtk.augment.resynthesis import RESYNTHESES
+from asvtk.bin.main import main
+from asvtk.corpora.asvspoof2019_la import prepare_split
+from asvtk.io.audio import read_audio
+from asvtk.io.config import build
+from asvtk.io.datadir import DataDirectory, find_problems
+from asvtk.io.errors import AsvtkError
+from asvtk.io.tables import read_table
+
+METHODS = ("world_conversion", "random_phase")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    la = write_tiny_corpus(folder)
+    return {split: prepare_split(la, split, folder / "data" / split) for split in ("train", "dev")}
+
+
+@pytest.fixture(scope="module")
+def made(corpus):
+    config = ResynthesisConfig(METHODS, copies=2)
+    return resynthesise_set(corpus["train"], config, corpus["train"].path.with_name("made"), jobs=2)
+
+
+def test_each_bona_fide_utterance_gets_a_spoof_by_each_method_and_copy(corpus, made):
+    data, faults = made
+    bonafide = [u for u in corpus["train"].utterances if corpus["train"].label[u] == "bonafide"]
+    assert not faults and not find_problems(data.path)
+    assert data.count_classes() == (0, 4 * len(bonafide))
+    assert {f"{bonafide[0]}-random_phase", f"{bonafide[0]}-random_phase-2"} < set(data.utterances)
+    assert set(data.attack.values()) == {f"resynth-{method}" for method in METHODS}
+    assert all(map(is_resynthesis, data.attack.values()))
+    assert not any(map(is_resynthesis, corpus["train"].attack.values()))
+    assert read_table(data.path / "attack2kind")["resynth-world_conversion"] == "VC"
+    first = data.utterances[0]
+    line = (data.path / "protocol.txt").read_text().splitlines()[0]
+    assert line == f"{data.speaker[first]} {first} - {data.attack[first]} spoof"
+
+
+def test_a_clip_is_as_long_and_loud_as_its_source_and_of_16_bit(corpus, made):
+    for utterance in made[0].utterances:
+        source = utterance.split("-")[0]
+        samples, original = read_audio(made[0].wav[utterance]), read_audio(corpus["train"].wav[source])
+        assert len(samples) == len(original) and np.abs(samples).max() < 1
+        assert np.std(samples) == pytest.approx(np.std(original), rel=0.01)
+        assert not np.array_equal(samples, original)
+        assert soundfile.info(made[0].wav[utterance]).subtype == "PCM_16"
+
+
+def test_the_same_bytes_whatever_the_number_of_processes_and_after_a_kill(corpus, made, tmp_path):
+    data = made[0]
+    again = tmp_path / "again"
+    shutil.copytree(data.path, again)  # as if killed: half of the clips, nothing beside them
+    for path in [*sorted((again / "flac").iterdir())[::2], *again.glob("[!.]*"), again / ".done"]:
+        if path.is_file():
+            path.unlink()
+    kept = next((again / "flac").iterdir())
+    before = kept.stat().st_mtime_ns
+    repeated, _ = resynthesise_set(corpus["train"], ResynthesisConfig(METHODS, copies=2), again, jobs=1)
+    assert repeated.digest() == data.digest() and kept.stat().st_mtime_ns == before
+    few, _ = resynthesise_set(
+        corpus["train"], ResynthesisConfig(METHODS[:1], seed=2), tmp_path / "few", jobs=1
+    )
+    assert not set(few.md5.values()) & set(data.md5.values())
+
+
+def test_what_cannot_be_resynthesised_is_named_and_the_rest_is_made(corpus, tmp_path):
+    silent, missing = [u for u, label in corpus["train"].label.items() if label == "bonafide"][:2]
+    soundfile.write(tmp_path / "silence.flac", np.zeros(corpus["train"].num_samples[silent]), 16000)
+    wav = corpus["train"].wav | {silent: str(tmp_path / "silence.flac"), missing: str(tmp_path / "none.flac")}
+    source = dataclasses.replace(corpus["train"], wav=wav)
+    data, faults = resynthesise_set(source, ResynthesisConfig(("zero_phase",)), tmp_path / "made", jobs=1)
+    assert len(data.utterances) == 4 and len(faults) == 2
+    assert "is silent" in faults[f"{silent}-zero_phase"]
+    assert "no such file" in read_table(data.path / "failed")[f"{missing}-zero_phase"]
+    # Once repaired, the same call makes what was missing.
+    whole, faults = resynthesise_set(source, ResynthesisConfig(("zero_phase",)), data.path, jobs=1)
+    assert len(whole.utterances) == 4 and len(faults) == 2
+
+
+@pytest.mark.parametrize("name", ["dev", "eval", "la_eval-2"])
+def test_sets_that_are_judged_on_are_refused_by_name_or_stamp(corpus, tmp_path, name):
+    named = dataclasses.replace(corpus["train"], path=tmp_path / name)
+    stamped = tmp_path / "innocent"
+    shutil.copytree(corpus["dev"].path, stamped)
+    for data in (named, DataDirectory.read(stamped)):
+        with pytest.raises(AsvtkError, match="is a (dev|eval) set"):
+            resynthesise_set(data, ResynthesisConfig(METHODS), tmp_path / "out")
+
+
+def test_another_folder_is_not_overwritten(corpus, made):
+    config = ResynthesisConfig(METHODS[:1])
+    with pytest.raises(AsvtkError, match="holds something else"):
+        resynthesise_set(corpus["train"], config, corpus["dev"].path, force=True)
+    with pytest.raises(AsvtkError, match="or give --force"):
+        resynthesise_set(corpus["train"], config, made[0].path)
+
+
+def test_the_section():
+    assert ResynthesisConfig().names == tuple(RESYNTHESES)
+    assert build(ResynthesisConfig, {"methods": "all"}, "c").set_name("train") == ResynthesisConfig(
+        share=0.5
+    ).set_name("train")
+    assert ResynthesisConfig(seed=2).set_name("train") != ResynthesisConfig().set_name("train")
+    for wrong, message in [
+        ({"methods": ["wrold"]}, "wrold"),
+        ({"methods": []}, "none"),
+        ({"methods": ["world", "world"]}, "twice"),
+        ({"share": 1.0}, "between 0 and 1"),
+        ({"copies": 0}, "at least 1"),
+    ]:
+        with pytest.raises(AsvtkError, match=message):
+            build(ResynthesisConfig, wrong, "c.yaml: resynthesis")
+
+
+def test_the_verb(corpus, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("resynthesis: {methods: [zero_phase]}\n")
+    (tmp_path / "none.yaml").write_text("seed: 1\n")
+    data = tmp_path / "train"
+    shutil.copytree(corpus["train"].path, data)
+
+    def resynth(action, config):
+        return main(["resynth", action, "--config", str(tmp_path / config), "--data", str(data), "--nj", "1"])
+
+    assert resynth("name", "none.yaml") == 0 and capsys.readouterr().out == ""
+    assert resynth("make", "none.yaml") == 1 and "resynthesis" in capsys.readouterr().err
+    assert resynth("name", "c.yaml") == 0
+    out = tmp_path / capsys.readouterr().out.strip()
+    assert resynth("make", "c.yaml") == 0 and "6 spoofs by 1 methods" in capsys.readouterr().out
+    assert len(DataDirectory.read(out).utterances) == 6
