@@ -25,6 +25,8 @@ VERBS = {
     "evaluate": ("5", "score files -> EER, min t-DCF, per-attack tables"),
     "analyse": ("6", "trained experiment -> experts by attack, layer weights, gates, embeddings"),
     "ablations": ("", "list of cells -> configurations; their experiments -> a table"),
+    "pack": ("7", "finished experiment -> one file: weights, model card, threshold"),
+    "unpack": ("", "check such a file and open it"),
     "doctor": ("", "print the whole environment and which fast paths are on"),
     "cache": ("", "list, verify, prune and predict the feature caches"),
     "exp": ("", "list, show and compare experiments"),

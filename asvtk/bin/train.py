@@ -83,7 +83,12 @@ def run(args):
                 )
             return None
         if parallel.is_writer():
-            write_environment(experiment.folder, device, config.seed)
+            write_environment(
+                experiment.folder,
+                device,
+                config.seed,
+                {of.name: of for of in [*training_sets, *data.values()]},
+            )
         curves = _Curves(experiment)
         try:
             progress = train(

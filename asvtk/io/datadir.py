@@ -7,8 +7,7 @@ for bona fide), ``utt2num_samples`` and ``utt2md5`` (which audio this is). Besid
 ``attack2kind`` (TTS, VC ...) and ``asv_scores``, the scores of the ASV system that the t-DCF needs.
 """
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from asvtk.io.errors import AsvtkError
@@ -55,6 +54,12 @@ class DataDirectory:
         """Tells this data set from any other: utterances, labels, attacks, audio."""
         return digest([self.label, self.attack, self.md5])
 
+    def subset(self, utterances) -> "DataDirectory":
+        """Some of the utterances, in order; it goes by the same path."""
+        chosen = sorted(utterances)
+        tables = {name: getattr(self, name) for name in _TABLES}
+        return DataDirectory(self.path, **{name: {u: of[u] for u in chosen} for name, of in tables.items()})
+
     @classmethod
     def union(cls, parts: list["DataDirectory"]) -> "DataDirectory":
         """Several as one, which goes by the path of the first.
@@ -72,7 +77,7 @@ class DataDirectory:
                     )
                 owner[utterance] = part.path
         tables = {}
-        for name in (field.name for field in dataclasses.fields(cls) if field.name != "path"):
+        for name in _TABLES:
             values = {u: value for part in parts for u, value in getattr(part, name).items()}
             tables[name] = {utterance: values[utterance] for utterance in sorted(values)}
         return cls(path=parts[0].path, **tables)
@@ -123,6 +128,9 @@ class DataDirectory:
             num_samples=_integers(path / "utt2num_samples", tables["utt2num_samples"]),
             md5=tables["utt2md5"],
         )
+
+
+_TABLES = [field.name for field in fields(DataDirectory) if field.name != "path"]
 
 
 def _integers(path: Path, table: dict[str, str]) -> dict[str, int]:

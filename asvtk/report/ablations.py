@@ -28,7 +28,7 @@ from asvtk.models import build_detector
 from asvtk.report.markdown import table
 from asvtk.training.experiment import Experiment, load_config
 
-__all__ = ["Cell", "ablation_table", "read_list", "write_config"]
+__all__ = ["Cell", "ablation_table", "count_parameters", "read_list", "write_config"]
 
 _KINDS = {"TTS_VC": "hybrid"}
 
@@ -122,10 +122,10 @@ def _result(experiment: Experiment) -> dict:
     for line in experiment.log.read_text().splitlines():
         record = json.loads(line)  # an epoch may have several
         seconds[record["epoch"]] = seconds.get(record["epoch"], 0) + record["seconds"]
-    return {**results, "parameters": _parameters(experiment), "seconds": list(seconds.values())}
+    return {**results, "parameters": count_parameters(experiment), "seconds": list(seconds.values())}
 
 
-def _parameters(experiment: Experiment) -> int:
+def count_parameters(experiment: Experiment) -> int:
     """Number of parameters of a trained detector; its checkpoint also holds what is not trained."""
     config, statistics = experiment.config(), "detector.model.mvn.mean"
     with safe_open(experiment.checkpoints / "best.safetensors", framework="pt") as checkpoint:

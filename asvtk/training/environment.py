@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from asvtk.io.atomic import write_text
+from asvtk.io.datadir import LABELS, DataDirectory
 from asvtk.io.environment import command_line, git_revision, package_versions
 from asvtk.training import parallel
 from asvtk.version import __version__
@@ -19,8 +20,8 @@ __all__ = ["write_environment"]
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "soundfile", "safetensors", "mamba-ssm")
 
 
-def write_environment(folder, device: str, seed: int) -> None:
-    """Record versions, git revision, command and processor in ``folder/environment.json``.
+def write_environment(folder, device: str, seed: int, data: dict[str, DataDirectory]) -> None:
+    """Record versions, git revision, command, processor and data sets in ``folder/environment.json``.
 
     Where the source differs from its revision, ``folder/diff.patch`` says how.
     """
@@ -31,6 +32,7 @@ def write_environment(folder, device: str, seed: int) -> None:
         "git_revision": git_revision(),
         "command": command_line(),
         "seed": seed,
+        "data": {name: dict(zip(LABELS, of.count_classes(), strict=True)) for name, of in data.items()},
         "python": platform.python_version(),
         "packages": package_versions(PACKAGES),
         "device": torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine(),

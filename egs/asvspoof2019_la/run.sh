@@ -3,7 +3,7 @@
 #
 #   0 check the corpus    1 data directories    2 cache features
 #   3 train               4 score dev and eval  5 evaluate and report
-#   6 analyse (only when asked for: --stop-stage 6)
+#   6 analyse             7 pack (both only when asked for: --stop-stage 6 or 7)
 #
 # Each stage can be stopped, killed and run again on its own: it goes on where it was, and what is
 # finished is not done twice. Other recipes call this file; they bring their own conf/ and local/.
@@ -46,7 +46,8 @@ help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder,
   --force true          do again what is finished (default: $force)
 
 stages: 0 check the corpus, 1 data directories, 2 cache features, 3 train, 4 score, 5 evaluate and report,
-6 analyse (layer weights, experts by attack, gates; only with --stop-stage 6).
+6 analyse (layer weights, experts by attack, gates), 7 pack model, card and threshold into one file; these two
+only with --stop-stage 6 or 7.
 cmd.sh says where jobs run."
 
 arguments=("$@")
@@ -191,6 +192,10 @@ if stage 6 "analyse -> ${experiments[*]}"; then
     $decode_cmd --gpu "$ngpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/analyse.log" \
         asvtk analyse --exp "$exp" --dump "$dumpdir" --data "$datadir/dev" "$datadir/eval" --ngpu "$ngpu" "${again[@]}"
     log "see ${experiments[0]}/analysis/analysis.html"
+fi
+
+if stage 7 "pack -> ${experiments[*]}"; then
+    for folder in "${experiments[@]}"; do asvtk pack --exp "$folder"; done
 fi
 
 log "Successfully finished. [elapsed=${SECONDS}s]"

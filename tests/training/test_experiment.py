@@ -154,11 +154,11 @@ def test_changed_source_is_recorded(tmp_path, monkeypatch):
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "m"]):
         subprocess.run([*git, *command], check=True)
     monkeypatch.setattr(environment, "__file__", str(repository / "a" / "b" / "c.py"))
-    environment.write_environment(tmp_path, "cpu", 3)
+    environment.write_environment(tmp_path, "cpu", 3, {})
     assert not (tmp_path / "diff.patch").exists()
     (repository / "a" / "b" / "c.py").write_text("x = 2\n")
     (repository / "new.py").write_text("y = 3\n")
-    environment.write_environment(tmp_path, "cpu", 3)
+    environment.write_environment(tmp_path, "cpu", 3, {})
     patch = (tmp_path / "diff.patch").read_text()
     assert "-x = 1" in patch and "+x = 2" in patch and "+y = 3" in patch
 

@@ -1,0 +1,25 @@
+"""Stage 7: a finished experiment -> one file that others can score with.
+
+It holds configuration, weights, model card, results and the threshold at the EER of dev; nothing in it is
+executed when it is read. 'asvtk score --model FILE --audio FOLDER' uses it, 'asvtk unpack' opens it.
+"""
+
+from asvtk.report.card import model_card
+from asvtk.training.experiment import Experiment
+from asvtk.training.package import pack, threshold_on_dev
+
+
+def add_arguments(parser):
+    parser.add_argument("--exp", required=True, metavar="DIR", help="folder of the experiment")
+    parser.add_argument(
+        "--out", metavar="FILE", help="file to write or replace (default: DIR/NAME.asvtk.tar)"
+    )
+    parser.add_argument("--licence", metavar="TEXT", help="of the weights, for the model card")
+
+
+def run(args):
+    experiment = Experiment(args.exp)
+    experiment.config()  # something was trained here
+    out = args.out or experiment.folder / f"{experiment.folder.resolve().name}.asvtk.tar"
+    pack(experiment, out, model_card(experiment, threshold_on_dev(experiment), args.licence))
+    print(f"{out}: packed")

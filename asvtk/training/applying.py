@@ -1,0 +1,117 @@
+"""A packed system on new audio: features are computed on the way, and kept no longer than needed."""
+
+import dataclasses
+import math
+import tempfile
+from typing import NamedTuple
+
+from asvtk.frontends import FrontEnd, build_frontend
+from asvtk.frontends.cache import cache_name, description
+from asvtk.frontends.cache_tools import bytes_needed, require_space
+from asvtk.frontends.extraction import extract_missing, find_sources
+from asvtk.io.audio import read_audio
+from asvtk.io.config import differences
+from asvtk.io.datadir import DataDirectory
+from asvtk.io.errors import AsvtkError
+from asvtk.models import build_detector
+from asvtk.training.checkpoint import load_detector
+from asvtk.training.data import open_dataset
+from asvtk.training.experiment import ExperimentConfig
+from asvtk.training.package import Package
+from asvtk.training.scoring import score_dataset
+
+__all__ = ["Scored", "score_data"]
+
+#: utterances whose features lie on the disk at a time, at least
+_AT_A_TIME = 256
+
+
+class Scored(NamedTuple):
+    scores: dict[str, float]  # utterance -> score, higher = bona fide
+    faults: dict[str, str]  # utterance -> what is wrong with its audio
+
+
+def score_data(package: Package, data: DataDirectory, device: str, ssl_model=None) -> Scored:
+    """Score a data set with a package: what stages 2 and 4 do, without a feature cache to keep.
+
+    Batches are those of the stages, so that scores are, too: to the last bit on a CPU. (Where an SSL
+    front-end hears whole utterances their company, and with it rounding, may differ.)
+
+    Args:
+        package: an open one.
+        data: what to score.
+        device: ``cpu`` or ``cuda``.
+        ssl_model: directory of the front-end's model, where it is not where it was in training.
+
+    Raises:
+        AsvtkError: the front-end is not the one of the training, or the disk is full.
+    """
+    config, frontend = _front_end(package, device, ssl_model)
+    detector, found = None, Scored({}, {})
+    for part in _parts(data, math.lcm(frontend.batch_size, config.training.batch_size)):
+        with tempfile.TemporaryDirectory(prefix="asvtk_features_") as dump:
+            faults = _extract(part, dump, frontend) if frontend.layers else _unreadable(part)
+            found.faults.update(faults)
+            part = part.subset(u for u in part.utterances if u not in faults)
+            if not part.utterances:
+                continue
+            dataset = open_dataset(part, dump, config.frontend, cache_name(frontend), frontend.layers)
+            if detector is None:
+                detector = build_detector(config.model, config.loss, *dataset.feature_shape)
+                load_detector(package.weights, detector)
+                detector.to(device)
+            scores = score_dataset(detector, dataset, config.training.batch_size, device)
+            found.scores.update(zip(dataset.utterances, scores, strict=True))
+    return found
+
+
+def _front_end(package: Package, device: str, ssl_model) -> tuple[ExperimentConfig, FrontEnd]:
+    config = package.config()
+    if ssl_model is not None:
+        if not hasattr(config.frontend, "model"):
+            raise AsvtkError(f"--ssl-model: the front-end {config.frontend.name} has no model")
+        config = dataclasses.replace(
+            config, frontend=dataclasses.replace(config.frontend, model=str(ssl_model))
+        )
+    try:
+        frontend = build_frontend(config.frontend, device)
+    except AsvtkError as error:
+        if ssl_model is None and hasattr(config.frontend, "model"):
+            raise AsvtkError(f"{error}; --ssl-model DIR says where the front-end's model is here") from None
+        raise
+    # A model's directory may have any name.
+    ours, theirs = ({**of, "model": ""} for of in (frontend.describe(), package.about["front-end"]))
+    if changes := differences(theirs, ours):
+        raise AsvtkError(
+            f"{package.about['name']}: the front-end here is not the one it was trained with:\n  "
+            + "\n  ".join(changes)
+        )
+    return config, frontend
+
+
+def _parts(data: DataDirectory, multiple: int):
+    """The data set in pieces of whole batches."""
+    size = multiple * math.ceil(_AT_A_TIME / multiple)
+    for begin in range(0, len(data.utterances), size):
+        yield data.subset(data.utterances[begin : begin + size])
+
+
+def _extract(data: DataDirectory, dump: str, frontend: FrontEnd) -> dict[str, str]:
+    (source,) = find_sources(data, dump, frontend)
+    source.cache.claim(data, description(frontend))
+    require_space(dump, bytes_needed(source, frontend))
+    _, faults = extract_missing(source, frontend, 1, 1)
+    source.cache.skip(faults)
+    source.cache.join(data, frontend.layers)
+    return faults
+
+
+def _unreadable(data: DataDirectory) -> dict[str, str]:
+    """Training's loader ends at the first broken file; here the others are scored all the same."""
+    faults = {}
+    for utterance in data.utterances:
+        try:
+            read_audio(data.wav[utterance], data.num_samples[utterance])
+        except AsvtkError as fault:
+            faults[utterance] = str(fault)
+    return faults

@@ -1,0 +1,203 @@
+"""Packing, unpacking, and scoring with what was packed."""
+
+import io
+import json
+import shutil
+import tarfile
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_training import prepare
+
+from asvtk.bin.main import main
+from asvtk.io.datadir import DataDirectory
+from asvtk.io.errors import AsvtkError
+from asvtk.training.package import opened, unpack
+
+
+def asvtk(*words) -> int:
+    return main([str(word) for word in words])
+
+
+def make_experiment(folder, *overrides):
+    """Stages 2 to 5 for dev alone, by the verbs."""
+    data, dump, exp, config = (folder / name for name in ("data", "dump", "exp", "c.yaml"))
+    options = ["--config", config, "--override", *overrides, "--dump", dump]
+    for split in ("train", "dev"):
+        for action in ("begin", "job", "join"):
+            assert asvtk("extract", action, *options, "--data", data / split) == 0
+    sets = ["--train-data", data / "train", "--dev-data", data / "dev"]
+    assert asvtk("train", *options, "--exp", exp, *sets) == 0
+    assert asvtk("score", "--exp", exp, "--dump", dump, "--data", data / "dev") == 0
+    assert asvtk("evaluate", "--exp", exp, "--data-root", data) == 0
+    return exp
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lfcc")
+    prepare(folder, "6000")
+    return make_experiment(folder, "training.epochs=2", "frontend.name=lfcc")
+
+
+@pytest.fixture(scope="module")
+def package(experiment):
+    assert asvtk("pack", "--exp", experiment, "--licence", "CC0") == 0
+    return experiment / "exp.asvtk.tar"
+
+
+def test_scores_of_a_package_are_those_of_stage_4(experiment, package, tmp_path):
+    dev = experiment.parent / "data" / "dev"
+    expected = (experiment / "scores" / "dev.txt").read_text()
+    assert asvtk("unpack", package, tmp_path / "model") == 0
+    for model in (package, tmp_path / "model"):
+        assert asvtk("score", "--model", model, "--data", dev, "--out", tmp_path / "s.txt") == 0
+        assert (tmp_path / "s.txt").read_text() == expected
+    # A folder of the same audio: the same scores, and decisions by the threshold.
+    folder = next(iter(DataDirectory.read(dev).wav.values())).rpartition("/")[0]
+    assert asvtk("score", "--model", package, "--audio", folder, "--out", tmp_path / "s.tsv") == 0
+    lines = [line.split("\t") for line in (tmp_path / "s.tsv").read_text().splitlines()]
+    assert lines[0] == ["file", "score", "decision"]
+    trials = [line.split() for line in expected.splitlines()]
+    assert [(line[0].split("/")[-1], line[1]) for line in lines[1:]] == [
+        (f"{t[0]}.flac", t[3]) for t in trials
+    ]
+    with opened(package) as read:
+        decisions = ["bonafide" if float(t[3]) > read.threshold else "spoof" for t in trials]
+    assert [line[2] for line in lines[1:]] == decisions and len(set(decisions)) == 2
+
+
+@pytest.mark.parametrize("kind", ["waveform", "ssl"])
+def test_other_front_ends_give_the_scores_of_stage_4_too(kind, tmp_path, capsys):
+    prepare(tmp_path, "6000")
+    if kind == "ssl":
+        from tiny_models import save_model
+
+        save_model(tmp_path / "wavlm")
+        changes = [
+            f"frontend={{name: ssl, model: {tmp_path}/wavlm, layers: all, storage: CM2, batch_size: 3,"
+        ]
+        changes[0] += " precision: float32, crop: {samples: 6000}}"
+    else:
+        changes = ["frontend={name: waveform, crop: {samples: 6000}}"]
+        changes += [
+            "model={name: dual_stream, streams: audio, filters: 8, hop: 40, channels: [4, 4, 4, 4, 4, 4],"
+        ]
+        changes[1] += " audio_stack: 2, d_model: 16, blocks: 1, d_state: 4, d_expert: 16, d_embedding: 8}"
+    exp = make_experiment(tmp_path, "training.epochs=2", *changes)
+    assert asvtk("pack", "--exp", exp) == 0
+    model = [
+        "--model",
+        exp / "exp.asvtk.tar",
+        "--data",
+        tmp_path / "data" / "dev",
+        "--out",
+        tmp_path / "s.txt",
+    ]
+    if kind == "ssl":
+        shutil.move(tmp_path / "wavlm", tmp_path / "elsewhere")
+        assert asvtk("score", *model) == 1 and "--ssl-model DIR" in capsys.readouterr().err
+        save_model(tmp_path / "other", hidden_size=48)
+        assert asvtk("score", *model, "--ssl-model", tmp_path / "other") == 1
+        assert "is not the one it was trained with" in capsys.readouterr().err
+        model += ["--ssl-model", tmp_path / "elsewhere"]
+    assert asvtk("score", *model) == 0
+    assert (tmp_path / "s.txt").read_text() == (exp / "scores" / "dev.txt").read_text()
+
+
+def test_audio_of_any_kind_is_scored_and_what_is_broken_is_named(package, tmp_path, capsys):
+    audio, rng = tmp_path / "in coming", np.random.default_rng(0)
+    audio.mkdir()
+    soundfile.write(audio / "stereo.wav", 0.1 * rng.normal(size=(44100, 2)), 44100, subtype="FLOAT")
+    soundfile.write(audio / "loud.wav", np.sign(rng.normal(size=8000)), 8000)
+    soundfile.write(audio / "plain.flac", 0.1 * rng.normal(size=9000), 16000)
+    (audio / "broken.wav").write_bytes(b"RIFF")
+    (audio / "notes.txt").write_text("no audio")
+    assert asvtk("score", "--model", package, "--audio", audio, "--out", tmp_path / "s.tsv") == 1
+    said = capsys.readouterr().err
+    assert "1 files have no score" in said and "broken.wav: cannot be decoded" in said
+    assert said.count("resampled from") == 1 and "other files were converted too" in said
+    rows = (tmp_path / "s.tsv").read_text().splitlines()[1:]
+    assert [row.split("\t")[0].split("/")[-1] for row in rows] == ["loud.wav", "plain.flac", "stereo.wav"]
+    assert asvtk("score", "--model", package, "--audio", audio / "plain.flac") == 0
+    scores = [float(line.split("\t")[1]) for line in (capsys.readouterr().out.splitlines()[1], rows[1])]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)  # in other company
+    assert asvtk("score", "--model", package, "--audio", audio / "notes") == 1
+    assert asvtk("score", "--model", package) == 1 and "either --audio or --data" in capsys.readouterr().err
+
+
+def test_the_card_and_the_bytes(experiment, package, tmp_path):
+    with opened(package) as read:
+        card = (read.folder / "card.md").read_text()
+        assert "CC0" in card and "11,984" in card and "asvtk score --model exp.asvtk.tar" in card
+        rows = [line.replace(" ", "") for line in card.splitlines()]
+        assert "|train|6|6|" in rows and "|dev|4|4|" in rows
+        assert "host" not in json.loads((read.folder / "environment.json").read_text())
+    assert asvtk("pack", "--exp", experiment, "--licence", "CC0", "--out", tmp_path / "again.tar") == 0
+    assert (tmp_path / "again.tar").read_bytes() == package.read_bytes()
+
+
+def rebuilt(package, out, change):
+    """The package with members changed: ``change(name, TarInfo, bytes)`` gives both anew, or None."""
+    with tarfile.open(package) as old, tarfile.open(out, "w") as new:
+        for member in old:
+            content = old.extractfile(member).read()
+            member, content = change(member, content)
+            member.size = len(content)
+            new.addfile(member, io.BytesIO(content))
+    return out
+
+
+def renamed(member, content):
+    member.name = "../../evil" if member.name == "card.md" else member.name
+    return member, content
+
+
+def damaged(member, content):
+    return member, content.replace(b"#", b"!") if member.name == "card.md" else content
+
+
+def linked(member, content):
+    if member.name == "card.md":
+        member.type, member.linkname, content = tarfile.SYMTYPE, "/etc/passwd", b""
+    return member, content
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [(renamed, "holds '../../evil'"), (damaged, "card.md is damaged"), (linked, "is no plain file")],
+)
+def test_hostile_and_damaged_packages_are_refused_and_leave_nothing(package, tmp_path, change, message):
+    bad = rebuilt(package, tmp_path / "bad.tar", change)
+    with pytest.raises(AsvtkError, match=message):
+        unpack(bad, tmp_path / "x" / "y")
+    assert not (tmp_path / "x" / "y").exists() and not list(tmp_path.rglob("evil*"))
+
+
+def test_no_package(package, tmp_path):
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes(package.read_bytes()[:-30000])
+    (tmp_path / "text").write_text("hello")
+    for file, message in [(cut, "damaged"), (tmp_path / "text", "no package"), (tmp_path / "-", "no such")]:
+        with pytest.raises(AsvtkError, match=message):
+            unpack(file, tmp_path / "z")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(AsvtkError, match="is there already"):
+        unpack(package, tmp_path / "full")
+    with pytest.raises(AsvtkError, match="no package"), opened(tmp_path / "full"):
+        pass
+
+
+def test_scores_of_another_checkpoint_are_not_packed(experiment, tmp_path, capsys):
+    copy = tmp_path / "exp"
+    shutil.copytree(experiment, copy)
+    results = json.loads((copy / "results.json").read_text())
+    results["dev"]["eer_percent"] += 1
+    (copy / "results.json").write_text(json.dumps(results))
+    assert asvtk("pack", "--exp", copy) == 1 and "run stage 5 again" in capsys.readouterr().err
+    shutil.copy(copy / "checkpoints" / "last.safetensors", copy / "checkpoints" / "best.safetensors")
+    assert asvtk("pack", "--exp", copy) == 1 and "run stages 4 and 5 again" in capsys.readouterr().err
+    (copy / ".train.done").unlink()
+    assert asvtk("pack", "--exp", copy) == 1 and "run stage 3" in capsys.readouterr().err
