@@ -25,10 +25,12 @@ from asvtk.io.stamps import digest
 __all__ = ["ResynthesisConfig", "is_resynthesis", "resynthesise_set"]
 
 #: raise it when a change of the vocoders changes what they make
-GENERATION = 1
+GENERATION = 2
 _ATTACK = "resynth-"
 #: how far the level of a clip may be from its source's, in dB
 _TOLERANCE_DB = 0.1
+#: samples that may touch the top near full scale, where those of the source do not
+_TOUCHES = 4
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,8 @@ def resynthesise_set(
 def _make_spoof(method: str, seed: int, utterance: str, copy: int, samples: np.ndarray) -> np.ndarray:
     """
     Raises:
-        AsvtkError: the clip is silent, comes out as it went in, or not as long and loud: it would teach
-            something else than what a vocoder does.
+        AsvtkError: the clip is silent, comes out as it went in, not as long and loud, or with peaks cut
+            off: it would teach something else than what a vocoder does.
     """
     if not samples.any():
         raise AsvtkError("is silent: there is nothing to resynthesise")
@@ -140,4 +142,13 @@ def _make_spoof(method: str, seed: int, utterance: str, copy: int, samples: np.n
     change = 10 * abs(np.log10(max(levels[0], 1e-30) / levels[1]))
     if change > _TOLERANCE_DB:
         raise AsvtkError(f"{method} changed its level by {change:.2f} dB")
+    if _touches(made) > max(_TOUCHES, _touches(samples)):
+        raise AsvtkError(f"{method} makes it so peaky that its peaks had to be cut off")
     return made
+
+
+def _touches(samples: np.ndarray) -> int:
+    """How many samples lie at the clip's peak, if that is about full scale: many where peaks were cut."""
+    size = np.abs(samples)
+    peak = size.max()
+    return int(np.sum(size >= 0.999 * peak)) if peak >= 0.98 else 0

@@ -27,6 +27,8 @@ VERBS = {
     "ablations": ("", "list of cells -> configurations; their experiments -> a table"),
     "pack": ("7", "finished experiment -> one file: weights, model card, threshold"),
     "unpack": ("", "check such a file and open it"),
+    "perturb": ("", "data directory -> a copy without level, silence or bandwidth as cues"),
+    "robustness": ("", "scores of such copies -> a table"),
     "doctor": ("", "print the whole environment and which fast paths are on"),
     "cache": ("", "list, verify, prune and predict the feature caches"),
     "exp": ("", "list, show and compare experiments"),

@@ -24,7 +24,7 @@ from asvtk.io.datadir import BONAFIDE, NO_ATTACK, SPOOF, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.processes import in_processes
 from asvtk.io.stamps import read_stamp, write_stamp
-from asvtk.io.tables import write_table
+from asvtk.io.tables import read_table, write_table
 
 __all__ = ["Clip", "derive", "evaluation_split"]
 
@@ -82,7 +82,7 @@ def derive(
     if force and ours:
         shutil.rmtree(out)
     elif read_stamp(out / ".done") == inputs:
-        return DataDirectory.read(out), {}
+        return DataDirectory.read(out), read_table(out / "failed") if (out / "failed").exists() else {}
     elif out.exists() and ours != inputs:
         raise AsvtkError(
             f"{out}: holds something else than what is to be made of {source.path} now; name another folder"
@@ -96,8 +96,8 @@ def derive(
     ]
     made, faults = {}, {}
     for item, outcome in zip(items, in_processes(_make, items, jobs, out.name), strict=True):
-        (faults if isinstance(outcome, str) else made)[item[0]] = outcome
-    failed = {clip.utterance: " ".join(fault.split()) for clip, fault in faults.items()}
+        (faults if isinstance(outcome, _Fault) else made)[item[0]] = outcome
+    failed = {clip.utterance: " ".join(fault.reason.split()) for clip, fault in faults.items()}
     if not made:
         raise AsvtkError(
             f"{out}: none of {len(clips)} clips could be made; {next(iter(failed.values()), '')}"
@@ -119,6 +119,7 @@ def derive(
         write_table(out / "failed", failed)
     else:
         (out / "failed").unlink(missing_ok=True)
+    if all(fault.is_final for fault in faults.values()):
         write_stamp(out / ".done", inputs)
     return data, failed
 
@@ -127,17 +128,26 @@ def _label(clip: Clip) -> str:
     return BONAFIDE if clip.attack == NO_ATTACK else SPOOF
 
 
-def _make(item: tuple[Clip, str, int, Path]) -> tuple[int, str] | str:
+class _Fault(NamedTuple):
+    reason: str
+    is_final: bool  # another run would meet it again; files, though, may be restored
+
+
+def _make(item: tuple[Clip, str, int, Path]) -> tuple[int, str] | _Fault:
     """Number of samples and checksum of a clip that is there now, or what is wrong with it."""
     clip, wav, num_samples, path = item
     if path.exists():
         return inspect_audio(path)
     try:
-        samples = clip.change(read_audio(wav, num_samples))
+        samples = read_audio(wav, num_samples)
     except AsvtkError as fault:
-        return f"{clip.source}: {fault}"
+        return _Fault(str(fault), is_final=False)
+    try:
+        samples = clip.change(samples)
+    except AsvtkError as fault:
+        return _Fault(f"{clip.source}: {fault}", is_final=True)
     except (ArithmeticError, ValueError, IndexError, np.linalg.LinAlgError) as fault:
         # What a method makes of one odd recording must not cost all the others.
-        return f"{clip.source}: {type(fault).__name__}: {fault}"
+        return _Fault(f"{clip.source}: {type(fault).__name__}: {fault}", is_final=True)
     write_audio(path, samples)
     return inspect_audio(path)

@@ -12,7 +12,7 @@ from asvtk.augment.copy_synthesis import ResynthesisConfig, is_resynthesis, resy
 from asvtk.augment.resynthesis import RESYNTHESES
 from asvtk.bin.main import main
 from asvtk.corpora.asvspoof2019_la import prepare_split
-from asvtk.io.audio import read_audio
+from asvtk.io.audio import read_audio, write_audio
 from asvtk.io.config import build
 from asvtk.io.datadir import DataDirectory, find_problems
 from asvtk.io.errors import AsvtkError
@@ -59,6 +59,22 @@ def test_a_clip_is_as_long_and_loud_as_its_source_and_of_16_bit(corpus, made):
         assert soundfile.info(made[0].wav[utterance]).subtype == "PCM_16"
 
 
+def test_peaks_that_had_to_be_cut_make_no_spoof(corpus, tmp_path):
+    utterance = next(u for u, label in corpus["train"].label.items() if label == "bonafide")
+    time = np.arange(8000) / 16000
+    loud = np.sin(2 * np.pi * 150 * time) * (1 + np.sin(2 * np.pi * 3 * time)) / 2
+    write_audio(tmp_path / "loud.flac", loud / np.abs(loud).max())
+    wav, counts = {utterance: str(tmp_path / "loud.flac")}, {utterance: 8000}
+    source = dataclasses.replace(corpus["train"].subset([utterance]), wav=wav, num_samples=counts)
+    data, faults = resynthesise_set(source, ResynthesisConfig(), tmp_path / "made", jobs=1)
+    assert len(data.utterances) + len(faults) == len(RESYNTHESES) and data.utterances and faults
+    assert all("peaks had to be cut off" in fault for fault in faults.values())
+    for path in data.wav.values():
+        assert np.sum(np.abs(read_audio(path)) >= 0.9995) <= 4
+    assert resynthesise_set(source, ResynthesisConfig(), data.path, jobs=1)[1] == faults  # and is done
+    assert (data.path / ".done").exists()
+
+
 def test_the_same_bytes_whatever_the_number_of_processes_and_after_a_kill(corpus, made, tmp_path):
     data = made[0]
     again = tmp_path / "again"
@@ -85,9 +101,10 @@ def test_what_cannot_be_resynthesised_is_named_and_the_rest_is_made(corpus, tmp_
     assert len(data.utterances) == 4 and len(faults) == 2
     assert "is silent" in faults[f"{silent}-zero_phase"]
     assert "no such file" in read_table(data.path / "failed")[f"{missing}-zero_phase"]
-    # Once repaired, the same call makes what was missing.
+    # Once restored, the same call makes what was missing.
+    shutil.copy(corpus["train"].wav[missing], tmp_path / "none.flac")
     whole, faults = resynthesise_set(source, ResynthesisConfig(("zero_phase",)), data.path, jobs=1)
-    assert len(whole.utterances) == 4 and len(faults) == 2
+    assert len(whole.utterances) == 5 and list(faults) == [f"{silent}-zero_phase"]
 
 
 @pytest.mark.parametrize("name", ["dev", "eval", "la_eval-2"])
