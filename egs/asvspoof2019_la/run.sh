@@ -127,7 +127,8 @@ if [ "$skip_bad" = true ]; then skip=(--skip-bad); else skip=(); fi
 # A mistake in the configuration shows now and not after hours of features.
 if [ "$stage" -le 3 ]; then
     asvtk config "$config" --override $override >/dev/null
-    training_sets=(train $(asvtk resynth name --config "$config" --override $override --data "$datadir/train"))
+    resynthesised=$(asvtk resynth name --config "$config" --override $override --data "$datadir/train")
+    training_sets=(train $resynthesised)
 fi
 
 if stage 0 "corpus $corpus"; then
@@ -137,7 +138,7 @@ fi
 if stage 1 "data directories -> $datadir"; then
     asvtk prepare "$corpus" "$datadir" --nj "$nj" "${again[@]}"
     asvtk validate --no-wav "$datadir"/{train,dev,eval}
-    if [ ${#training_sets[@]} -gt 1 ]; then
+    if [ -n "$resynthesised" ]; then
         asvtk resynth make --config "$config" --override $override --data "$datadir/train" --nj "$nj" "${again[@]}"
     fi
 fi

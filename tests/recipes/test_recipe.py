@@ -285,3 +285,22 @@ def test_help_lists_every_option():
 def test_run_elsewhere_says_where(tmp_path):
     answer = subprocess.run([RECIPE / "run.sh"], cwd=tmp_path, capture_output=True, text=True)
     assert answer.returncode == 2 and "cd egs/asvspoof2019_la" in answer.stderr
+
+
+def test_resynthesised_spoofs_a_packed_model_and_its_robustness(recipe):
+    """By the configuration alone."""
+    changes = f"{SMALL} resynthesis.methods=[zero_phase,world] resynthesis.share=0.5 training.epochs=2"
+    answer = recipe.run(override=changes, stop_stage=7, skip_stages=6)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    (made,) = (recipe.folder / "data").glob("train_resynth-*")
+    assert len(list((made / "flac").iterdir())) == 12 and f"{made}: 12 spoofs by 2 methods" in answer.stdout
+    exp = recipe.folder / "exp" / "tiny"
+    assert "training on 24 utterances" in (exp / "log" / "train.log").read_text()
+    words = ["local/robustness.sh", "--tag", "tiny", "--changes", "trim"]
+    for name in ("datadir", "expdir"):
+        words += [f"--{name}", recipe.folders[name]]
+    answer = subprocess.run(words, cwd=RECIPE, capture_output=True, text=True, timeout=300)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    table = (recipe.folder / "exp" / "ROBUSTNESS_tiny.md").read_text()
+    assert "| eval_trim " in table
+    assert (exp / "tiny.asvtk.tar").exists()

@@ -1,0 +1,45 @@
+"""asvtk train: which data directories go together, and with which configuration."""
+
+import dataclasses
+
+import pytest
+from tiny_training import prepare
+
+from asvtk.bin.main import main
+from asvtk.io.datadir import DataDirectory
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    prepare(folder)
+    train = DataDirectory.read(folder / "data" / "train")
+    spoofs = {f"{u}-world": u for u, label in train.label.items() if label == "bonafide"}
+    tables = {
+        field.name: {new: getattr(train, field.name)[old] for new, old in spoofs.items()}
+        for field in dataclasses.fields(train)
+        if field.name != "path"
+    }
+    tables |= {"label": dict.fromkeys(spoofs, "spoof"), "attack": dict.fromkeys(spoofs, "resynth-world")}
+    DataDirectory(folder / "data" / "made", **tables).write()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "train, dev, overrides, message",
+    [
+        ("train made", "dev", "", "say in a section 'resynthesis' what they are"),
+        ("train", "dev", "resynthesis.methods=[world]", "hold none of the spoofs"),
+        ("train made", "made", "resynthesis.methods=[world]", "they are for training only"),
+        ("train train", "dev", "", "is also in"),
+        ("made", "dev", "resynthesis.methods=[world]", "0 bona fide and 6 spoofed utterances"),
+        ("train made", "dev", "resynthesis.methods=[wold]", "wold"),
+        ("train made", "dev", "resynthesis.methods=[world]", "made/layer_00/feats.scp: there are no features"),
+    ],
+)
+def test_sets_that_do_not_belong_together(folder, capsys, train, dev, overrides, message):
+    sets = [str(folder / "data" / name) for name in train.split()]
+    words = ["--exp", str(folder / "exp"), "--dump", str(folder / "dump"), "--override", *overrides.split()]
+    words += ["--train-data", *sets, "--dev-data", str(folder / "data" / dev)]
+    assert main(["train", "--config", str(folder / "c.yaml"), *words]) == 1
+    assert message in capsys.readouterr().err.replace(f"{folder}/data/", "")
