@@ -72,7 +72,7 @@ def write_config(cell: Cell, folder) -> str:
     """Write ``folder/NAME.yaml``, the configuration of a cell, and check it.
 
     Returns:
-        what tells its front-end and augmentation from others: cells that agree in it share their caches.
+        what tells its features from others': cells that agree in it share their caches.
 
     Raises:
         AsvtkError: there is no such configuration, or the changes do not fit it.
@@ -81,7 +81,7 @@ def write_config(cell: Cell, folder) -> str:
     path = Path(folder) / f"{cell.name}.yaml"
     write_text(path, yaml.safe_dump(apply_overrides(load_yaml(cell.config), words), sort_keys=False))
     resolved = to_mapping(load_config(path))
-    return digest([resolved["frontend"], resolved["augmentation"]])[:12]
+    return digest([resolved["frontend"], resolved["augmentation"], resolved["resynthesis"]])[:12]
 
 
 def ablation_table(cells: list[Cell], seeds: list[int], folder) -> str:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from asvtk.io import audio, pyav
-from asvtk.io.audio import inspect_audio, read_audio
+from asvtk.io.audio import inspect_audio, read_audio, write_audio
 from asvtk.io.errors import AsvtkError
 
 AUDIO = 0.1 * np.sin(np.arange(16000) / 10)
@@ -283,3 +283,19 @@ def test_without_pyav_it_is_named(tmp_path, monkeypatch):
     path.write_bytes(insert(write_flac(path), 3, bytes(100)))
     with pytest.raises(AsvtkError, match=r"a\.flac: cannot be decoded.*lost sync.*'pip install av'"):
         read_audio(path, 40000)
+
+
+def test_what_is_written_is_read_back_sample_by_sample(tmp_path):
+    whole = (
+        np.concatenate([[-32768, 32767, 0], np.random.default_rng(0).integers(-32768, 32768, 999)]) / 32768
+    )
+    write_audio(tmp_path / "new" / "a.flac", whole)
+    assert np.array_equal(read_audio(tmp_path / "new" / "a.flac"), whole.astype(np.float32))
+    assert inspect_audio(tmp_path / "new" / "a.flac")[0] == 1002
+
+
+def test_what_would_be_clipped_or_is_not_finite_is_not_written(tmp_path):
+    for samples in ([0.5, 1.01], [0.0, np.nan], [-np.inf]):
+        with pytest.raises(AsvtkError, match="beyond full scale"):
+            write_audio(tmp_path / "a.flac", np.array(samples))
+    assert not list(tmp_path.iterdir())

@@ -120,3 +120,12 @@ def test_reading_what_is_not_there_says_stage_1(tmp_path):
 @pytest.mark.skipif(shutil.which("sort") is None, reason="needs sort")
 def test_order_is_that_of_sort_in_the_c_locale(data):
     subprocess.run(["sort", "-c", data.path / "wav.scp"], env={"LC_ALL": "C"}, check=True)
+
+
+def test_subset_and_union(data):
+    first, others = data.subset(["LA_T_2"]), data.subset(["LA_T_3", "LA_T_1"])
+    assert others.utterances == ["LA_T_1", "LA_T_3"] and others.count_classes() == (1, 1)
+    both = DataDirectory.union([first, others])
+    assert both == data and both.digest() == data.digest() and list(both.md5) == data.utterances
+    with pytest.raises(AsvtkError, match="LA_T_2 is also in"):
+        DataDirectory.union([data, first])

@@ -91,7 +91,7 @@ while read -r cell frontend; do
         if grep -q "model: $untrained\$" "$expdir/conf/$cell.yaml" && [ ! -e "$untrained/config.json" ]; then
             python3 local/untrained_ssl.py "$untrained"
         fi
-        if recipe --config "$expdir/conf/$cell.yaml" --stage 2 --stop-stage 2 --force false \
+        if recipe --config "$expdir/conf/$cell.yaml" --stage 1 --stop-stage 2 --force false \
             &>"$expdir/log/$cell.log"; then
             features[$frontend]=ready
         else
