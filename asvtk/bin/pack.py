@@ -20,6 +20,6 @@ def add_arguments(parser):
 def run(args):
     experiment = Experiment(args.exp)
     experiment.config()  # something was trained here
-    out = args.out or experiment.folder / f"{experiment.folder.resolve().name}.asvtk.tar"
+    out = args.out or experiment.package
     pack(experiment, out, model_card(experiment, threshold_on_dev(experiment), args.licence))
     print(f"{out}: packed")

@@ -1,37 +1,30 @@
-"""Stage 4: score data sets with the best checkpoint of an experiment, a packed model, or published weights.
+"""Stage 4: score data sets with the best checkpoint of an experiment, or with published weights.
 
   asvtk score --exp DIR --dump DIR --data DIR ...
       writes EXP/scores/NAME.txt for each; a score file that is up to date is left as it is
   asvtk score --system aasist --weights AASIST.pth --data DIR --out FILE
       needs no experiment; AASIST-L.pth is told by its shapes
   asvtk score --model NAME.asvtk.tar --audio FOLDER_OR_FILE ... [--out scores.tsv]
-      audio of any kind: a table of file, score, and bonafide or spoof by the threshold chosen on dev
-  asvtk score --model NAME.asvtk.tar --data DIR --out FILE
+      audio of any kind, by what 'asvtk pack' made: a table of file, score, and bonafide or spoof by the
+      threshold chosen on dev; with --data DIR --out FILE instead, the scores of a data directory
 
 Scores of data directories have the official form, 'utterance attack key score'; higher = bona fide.
 """
 
-import csv
-import io
-import tempfile
-
 import torch
 
-from asvtk.corpora.folder import find_audio, import_audio
+from asvtk.bin.score_packed import add_packed_arguments, score_packed
 from asvtk.frontends.base import Crop
-from asvtk.io.atomic import write_text
-from asvtk.io.datadir import BONAFIDE, SPOOF, DataDirectory
+from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import write_scores
 from asvtk.io.stamps import file_digest, read_stamp, write_stamp
 from asvtk.models import build_detector
 from asvtk.models.aasist_weights import load_published
-from asvtk.training.applying import score_data
 from asvtk.training.checkpoint import load_detector
 from asvtk.training.data import UtteranceDataset, open_dataset
 from asvtk.training.device import choose_device
 from asvtk.training.experiment import Experiment
-from asvtk.training.package import opened
 from asvtk.training.scoring import score_dataset
 
 #: systems with published weights -> what reads them
@@ -44,6 +37,7 @@ _PUBLISHED_OPTIONS = ("system", "weights", "out")
 
 def add_arguments(parser):
     parser.add_argument("--data", nargs="+", metavar="DIR", help="data directories to score")
+    parser.add_argument("--out", metavar="FILE", help="score file to write or replace; not with --exp")
     parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU (default 0)")
     trained = parser.add_argument_group("with an experiment")
     trained.add_argument("--exp", metavar="DIR", help="folder of the experiment")
@@ -52,29 +46,27 @@ def add_arguments(parser):
     published = parser.add_argument_group("with published weights")
     published.add_argument("--system", choices=PUBLISHED, help="whose weights they are")
     published.add_argument("--weights", metavar="FILE", help="the weights, as their authors publish them")
-    packed = parser.add_argument_group("with a packed model")
-    packed.add_argument(
-        "--model", metavar="FILE", help="what 'asvtk pack' made, or a folder that it was unpacked to"
-    )
-    packed.add_argument("--audio", nargs="+", metavar="PATH", help="audio files, and folders of them")
-    packed.add_argument(
-        "--ssl-model", metavar="DIR", help="directory of the front-end's model, if it has one"
-    )
-    packed.add_argument("--nj", type=int, default=4, help="threads that read --audio (default 4)")
-    parser.add_argument("--out", metavar="FILE", help="score file to write or replace; not with --exp")
+    add_packed_arguments(parser.add_argument_group("with a packed model"))
 
 
 def run(args):
-    if args.model is not None:
-        return _score_with_package(args)
-    from_experiment = _check_options(args)
+    from_experiment = args.model is None and _check_options(args)
     device = choose_device(args.ngpu)
     # Scores are compared across machines: a GPU's convolutions would round to 10 bits otherwise.
     torch.backends.cudnn.allow_tf32 = False
-    if from_experiment:
+    if args.model is not None:
+        _refuse_others(args)
+        score_packed(args, device)
+    elif from_experiment:
         _score_with_experiment(args, device)
     else:
         _score_with_published(args, device)
+
+
+def _refuse_others(args) -> None:
+    for name in ("exp", "dump", "system", "weights", "force"):
+        if getattr(args, name):
+            raise AsvtkError(f"--{name} does not go with --model")
 
 
 def _check_options(args) -> bool:
@@ -124,51 +116,6 @@ def _score_with_published(args, device: str) -> None:
     data = DataDirectory.read(args.data[0])
     dataset = UtteranceDataset(data, [], Crop())
     _score(detector, data, dataset, PUBLISHED_BATCH, device, args.out)
-
-
-def _score_with_package(args) -> int:
-    others = ("exp", "dump", "system", "weights")
-    if any(getattr(args, name) is not None for name in others) or args.force:
-        raise AsvtkError("--model goes with none of --exp, --dump, --system, --weights and --force")
-    if (args.data is None) == (args.audio is None):
-        raise AsvtkError("--model: say what to score, by either --audio or --data")
-    device = choose_device(args.ngpu)
-    torch.backends.cudnn.allow_tf32 = False
-    with opened(args.model) as package, tempfile.TemporaryDirectory(prefix="asvtk_audio_") as work:
-        if args.audio is not None:
-            files = find_audio(args.audio)
-            names = {f"{number:07d}": str(file) for number, file in enumerate(files)}
-            data, faults = import_audio(files, work, args.nj)
-        elif len(args.data) == 1 and args.out is not None:
-            data, names, faults = DataDirectory.read(args.data[0]), {}, {}
-        else:
-            raise AsvtkError("--model: takes one data directory, and --out FILE for its scores")
-        scores, more = score_data(package, data, device, args.ssl_model)
-        faults |= more
-        if args.audio is None:
-            tables = ([table[u] for u in scores] for table in (data.attack, data.label))
-            write_scores(args.out, scores, *tables, list(scores.values()))
-        else:
-            _write_decisions(args.out, {names[u]: score for u, score in scores.items()}, package.threshold)
-    if args.out is not None:
-        print(f"{args.out}: {len(scores)} scores, threshold {package.threshold:.6g}")
-    if faults:
-        lines = "\n  ".join(faults[utterance] for utterance in sorted(faults))
-        raise AsvtkError(f"{len(faults)} files have no score, all others have:\n  {lines}")
-    return 0
-
-
-def _write_decisions(out, scores: dict[str, float], threshold: float) -> None:
-    """A table of file, score and decision; to standard output where there is no ``out``."""
-    text = io.StringIO()
-    rows = csv.writer(text, delimiter="\t", lineterminator="\n")  # quotes what a file name may hold
-    rows.writerow(["file", "score", "decision"])
-    for name, score in scores.items():
-        rows.writerow([name, repr(score), BONAFIDE if score > threshold else SPOOF])
-    if out is None:
-        print(text.getvalue(), end="")
-    else:
-        write_text(out, text.getvalue())
 
 
 def _score(detector, data: DataDirectory, dataset, batch_size: int, device: str, out) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,7 +50,7 @@ def find_audio(paths) -> list[Path]:
     return list(found)
 
 
-def import_audio(files: list[Path], work, jobs: int = 4) -> tuple[DataDirectory, dict[str, str]]:
+def import_audio(files: list[Path], work) -> tuple[dict[str, Path], DataDirectory, dict[str, str]]:
     """The files as the utterances 0000000, 0000001 ... of a data directory, which is not written.
 
     16 kHz, mono and integer files are used where they are. Others are averaged over their channels,
@@ -57,11 +58,11 @@ def import_audio(files: list[Path], work, jobs: int = 4) -> tuple[DataDirectory,
     scale, and written to ``work`` with 16 bits; standard error says so once.
 
     Returns:
-        the data directory (all are called bona fide: nobody knows), and utterance -> why a file cannot be
-        used and is not in it.
+        utterance -> file; the data directory (all are called bona fide: nobody knows); and utterance -> why
+        its file cannot be used and is not in there.
     """
     named = {f"{number:07d}": file for number, file in enumerate(files)}
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         outcomes = list(
             tqdm(
                 pool.map(functools.partial(_import, Path(work)), named, named.values()),
@@ -85,7 +86,7 @@ def import_audio(files: list[Path], work, jobs: int = 4) -> tuple[DataDirectory,
         num_samples={u: audio.num_samples for u, audio in good.items()},
         md5={u: audio.md5 for u, audio in good.items()},
     )
-    return data, faults
+    return named, data, faults
 
 
 def _import(work: Path, utterance: str, file: Path) -> _Imported | str:
@@ -98,7 +99,7 @@ def _import(work: Path, utterance: str, file: Path) -> _Imported | str:
         samples, rate = soundfile.read(str(file), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError, ValueError, MemoryError):
         return refusal
-    if len(samples) != info.frames:
+    if len(samples) < info.frames and info.format != "MP3":  # whose header may only guess
         return f"{file}: {len(samples)} of {info.frames} samples could be decoded; the file is truncated"
     samples = samples.mean(axis=1)
     if not len(samples) or not np.isfinite(samples).all():

@@ -11,6 +11,8 @@ exp/<tag>/checkpoints/{last,previous,best}.safetensors
 exp/<tag>/tensorboard/              events, where TensorBoard is installed
 exp/<tag>/scores/{dev,eval}.txt     utterance attack key score; higher = bona fide
 exp/<tag>/results.json, RESULTS.md
+exp/<tag>/<tag>.asvtk.tar           all that others need to score with it
+exp/<tag>/robustness/               scores of changed copies of eval
 """
 
 import fcntl
@@ -96,6 +98,11 @@ class Experiment:
     def done(self) -> Path:
         return self.folder / ".train.done"
 
+    @property
+    def package(self) -> Path:
+        """Where stage 7 puts what others need."""
+        return self.folder / f"{self.folder.absolute().name}.asvtk.tar"
+
     def records(self) -> list[dict]:
         """The lines of ``train.jsonl``."""
         return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
@@ -159,8 +166,8 @@ class Experiment:
 
     def clear(self) -> None:
         """Throw away what was trained, scored and reported here; logs and ``run.sh`` stay."""
-        for name in ("checkpoints", "scores", "analysis", "tensorboard"):
+        for name in ("checkpoints", "scores", "analysis", "robustness", "tensorboard"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         made = ("config.yaml", "inputs.json", "diff.patch", "curves.png", "results.json", "RESULTS.md")
-        for name in (self.log, self.faults, self.done, *made):
-            (self.folder / name).unlink(missing_ok=True)
+        for path in (self.log, self.faults, self.done, self.package, *map(self.folder.joinpath, made)):
+            path.unlink(missing_ok=True)

@@ -167,3 +167,14 @@ def test_changed_source_is_recorded(tmp_path, monkeypatch):
 def test_gpu_that_is_not_there_is_no_reason_to_use_the_cpu():
     with pytest.raises(AsvtkError, match="sees no GPU here; give --ngpu 0"):
         choose_device(1)
+
+
+def test_clear_also_where_the_folder_is_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment = Experiment("exp/a")
+    for path in (experiment.log, experiment.done, experiment.package, experiment.scores("dev")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (experiment.folder / "log").mkdir()
+    experiment.clear()
+    assert [path.name for path in experiment.folder.iterdir()] == ["log"]
