@@ -3,26 +3,29 @@
 Every bona fide utterance of a training set gets a partner that says the same words, is as long and as
 loud, and differs by what a vocoder does to it; so neither words, speaker, length nor level tells the
 two apart. After Wang & Yamagishi, "Spoofed training data for speech spoofing countermeasure can be
-efficiently created using neural vocoders", ICASSP 2023, with the classic vocoders of
-:mod:`asvtk.augment.resynthesis`.
+efficiently created using neural vocoders", ICASSP 2023, with the vocoders of
+:mod:`asvtk.augment.resynthesis`: classic ones, and neural ones that are trained on the set itself first.
 """
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from asvtk.augment.resynthesis import RESYNTHESES, resynthesise
+from asvtk.augment.neural.config import VocoderConfig
+from asvtk.augment.resynthesis import NEURAL, RESYNTHESES
 from asvtk.augment.waveform import utterance_generator
 from asvtk.corpora.derived import Clip, derive, evaluation_split
 from asvtk.io.audio import SAMPLE_RATE
+from asvtk.io.config import to_mapping
 from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.stamps import digest
 
-__all__ = ["ResynthesisConfig", "is_resynthesis", "resynthesise_set"]
+__all__ = ["ResynthesisConfig", "bona_fide", "is_resynthesis", "resynthesise_set"]
 
 #: raise it when a change of the vocoders changes what they make
 GENERATION = 2
@@ -37,27 +40,32 @@ _TOUCHES = 4
 class ResynthesisConfig:
     """Which spoofs are made of the bona fide training utterances, and how often training draws them."""
 
-    methods: Literal["all"] | tuple[str, ...] = "all"
+    methods: Literal["all"] | tuple[str, ...] = "all"  # all: the classic ones, which need no training
     copies: int = 1  # of each utterance by each method; they differ where a method is random
     share: float | None = None  # of the spoofs of an epoch; null: each is drawn as often as any other
     seed: int = 1
+    vocoders: VocoderConfig = field(default_factory=VocoderConfig)  # training of neural ones
 
     def __post_init__(self):
         if self.copies < 1:
             raise ValueError("copies must be at least 1; leave the section out for no resynthesis")
         if self.share is not None and not 0 < self.share < 1:
             raise ValueError("share must lie between 0 and 1, or be null")
-        unknown = [name for name in self.names if name not in RESYNTHESES]
+        known = [*RESYNTHESES, *NEURAL]
+        unknown = [name for name in self.names if name not in known]
         if unknown or not self.names:
-            raise ValueError(
-                f"methods: {listing(unknown) or 'none'}; there are {listing(RESYNTHESES, limit=99)}"
-            )
+            raise ValueError(f"methods: {listing(unknown) or 'none'}; there are {listing(known, limit=99)}")
         if len(set(self.names)) < len(self.names):
             raise ValueError("methods: one stands there twice")
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(RESYNTHESES) if self.methods == "all" else self.methods
+
+    @property
+    def generators(self) -> tuple[str, ...]:
+        """The neural vocoders that the methods need."""
+        return tuple(sorted({NEURAL[name].generator for name in self.names if name in NEURAL}))
 
     def describe(self) -> dict:
         """All that the clips depend on besides their source."""
@@ -66,7 +74,12 @@ class ResynthesisConfig:
             "copies": self.copies,
             "seed": self.seed,
             "generation": GENERATION,
-        }
+        } | ({"vocoders": to_mapping(self.vocoders)} if self.generators else {})
+
+    def weights(self, source: DataDirectory, generator: str) -> Path:
+        """Where the weights of a neural vocoder trained on ``source`` are, or will be."""
+        basis = digest(to_mapping(self.vocoders) | {"source": source.digest(), "generation": GENERATION})
+        return source.path.with_name(f"{source.name}_vocoders-{basis[:12]}") / f"{generator}.safetensors"
 
     def set_name(self, training_set: str) -> str:
         """What the data directory of the spoofs is called."""
@@ -94,8 +107,34 @@ def resynthesise_set(
         force: make it even if it is there.
 
     Raises:
-        AsvtkError: the set is no training set or has no bona fide speech, pyworld is missing, or see
-            ``derive``.
+        AsvtkError: the set is no training set or has no bona fide speech, a package or the
+            weights of a neural vocoder are missing, or see ``derive``.
+    """
+    originals = bona_fide(source)
+    functions = {method: _function(method, source, config) for method in config.names}
+    rng = np.random.default_rng(0)
+    for function in functions.values():  # what is missing shows now, and once
+        function(0.1 * rng.standard_normal(1600), SAMPLE_RATE, rng)
+    clips = [
+        Clip(
+            utterance=f"{utterance}-{method}" + (f"-{copy}" if copy > 1 else ""),
+            source=utterance,
+            attack=_ATTACK + method,
+            change=functools.partial(_make_spoof, functions[method], method, config.seed, utterance, copy),
+        )
+        for utterance in originals
+        for method in config.names
+        for copy in range(1, config.copies + 1)
+    ]
+    kinds = {_ATTACK + method: (RESYNTHESES | NEURAL)[method].kind for method in config.names}
+    return derive(source, Path(out), clips, config.describe(), kinds, jobs, force)
+
+
+def bona_fide(source: DataDirectory) -> list[str]:
+    """The utterances of a training set that spoofs are made of.
+
+    Raises:
+        AsvtkError: it is no training set, or has none.
     """
     if split := evaluation_split(source):
         raise AsvtkError(
@@ -105,25 +144,18 @@ def resynthesise_set(
     originals = [utterance for utterance in source.utterances if source.label[utterance] == BONAFIDE]
     if not originals:
         raise AsvtkError(f"{source.path}: holds no bona fide speech to resynthesise")
-    rng = np.random.default_rng(0)
-    for method in config.names:  # a missing package shows now, and once
-        resynthesise(method, 0.1 * rng.standard_normal(1600), SAMPLE_RATE, rng)
-    clips = [
-        Clip(
-            utterance=f"{utterance}-{method}" + (f"-{copy}" if copy > 1 else ""),
-            source=utterance,
-            attack=_ATTACK + method,
-            change=functools.partial(_make_spoof, method, config.seed, utterance, copy),
-        )
-        for utterance in originals
-        for method in config.names
-        for copy in range(1, config.copies + 1)
-    ]
-    kinds = {_ATTACK + method: RESYNTHESES[method].kind for method in config.names}
-    return derive(source, Path(out), clips, config.describe(), kinds, jobs, force)
+    return originals
 
 
-def _make_spoof(method: str, seed: int, utterance: str, copy: int, samples: np.ndarray) -> np.ndarray:
+def _function(method: str, source: DataDirectory, config: ResynthesisConfig) -> Callable:
+    if method in RESYNTHESES:
+        return RESYNTHESES[method].function
+    return NEURAL[method].function(str(config.weights(source, NEURAL[method].generator)))
+
+
+def _make_spoof(
+    function: Callable, method: str, seed: int, utterance: str, copy: int, samples: np.ndarray
+) -> np.ndarray:
     """
     Raises:
         AsvtkError: the clip is silent, comes out as it went in, not as long and loud, or with peaks cut
@@ -131,9 +163,7 @@ def _make_spoof(method: str, seed: int, utterance: str, copy: int, samples: np.n
     """
     if not samples.any():
         raise AsvtkError("is silent: there is nothing to resynthesise")
-    made = resynthesise(
-        method, samples, SAMPLE_RATE, utterance_generator(seed, f"{utterance} {method}", copy)
-    )
+    made = function(samples, SAMPLE_RATE, utterance_generator(seed, f"{utterance} {method}", copy))
     if len(made) != len(samples):
         raise AsvtkError(f"{method} made {len(made)} samples of {len(samples)}")
     if np.abs(made - samples).max() < 1 / 32768:

@@ -17,13 +17,15 @@ peak, whichever is higher; silence stays silence. It raises :class:`AsvtkError` 
 that is not one channel of finite floats, and, for the WORLD methods, when pyworld is missing.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 from asvtk.augment.vocoders import source_filter, spectral, world
+from asvtk.augment.vocoders.neural import neural
 from asvtk.io.errors import AsvtkError, listing
 
-__all__ = ["RESYNTHESES", "Resynthesis", "resynthesise"]
+__all__ = ["NEURAL", "RESYNTHESES", "NeuralResynthesis", "Resynthesis", "resynthesise"]
 
 
 class Resynthesis(NamedTuple):
@@ -53,6 +55,35 @@ RESYNTHESES: dict[str, Resynthesis] = {
     ),
     "lpc_conversion": Resynthesis(
         "VC", "linear prediction residual, warped formants", source_filter.lpc_conversion
+    ),
+}
+
+
+class NeuralResynthesis(NamedTuple):
+    """A method that needs the weights of the vocoder ``generator``.
+
+    It is given spectra that are averaged over ``smooth`` frames.
+    """
+
+    kind: str
+    description: str
+    generator: str
+    smooth: int
+
+    def function(self, weights: str) -> Callable:
+        """The method, with the weights in a file."""
+        return functools.partial(neural, generator=self.generator, weights=weights, smooth=self.smooth)
+
+
+#: name -> method; all by vocoders that were trained on the corpus itself (``asvtk.augment.neural``)
+NEURAL: dict[str, NeuralResynthesis] = {
+    "neural_spectral": NeuralResynthesis("vocoder", "neural, magnitudes and phases", "spectral", 1),
+    "neural_spectral_smooth": NeuralResynthesis(
+        "vocoder", "neural, magnitudes and phases, of smooth mel spectra", "spectral", 3
+    ),
+    "neural_upsampling": NeuralResynthesis("vocoder", "neural, transposed convolutions", "upsampling", 1),
+    "neural_upsampling_smooth": NeuralResynthesis(
+        "vocoder", "neural, transposed convolutions, of smooth mel spectra", "upsampling", 3
     ),
 }
 

@@ -1,7 +1,9 @@
-"""Part of stage 1: further training spoofs, made of the bona fide training speech by classic vocoders.
+"""Part of stage 1: further training spoofs, made of the bona fide training speech by vocoders.
 
-asvtk resynth name ...     print the name of the data directory that the configuration asks for, or nothing
-asvtk resynth make ...     make it beside DATA; killed, it goes on where it was
+asvtk resynth name ...        print the name of the data directory that the configuration asks for, or nothing
+asvtk resynth untrained ...   print the neural vocoders that it asks for and that are not trained yet
+asvtk resynth train ...       train them on the bona fide speech of DATA, a few minutes each on a GPU
+asvtk resynth make ...        make the data directory beside DATA; killed, it goes on where it was
 
 The section of the configuration: resynthesis: {methods: all, copies: 1, share: 0.5, seed: 1}
 """
@@ -10,9 +12,11 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the jobs share the cores already
 
+import time
 from pathlib import Path
 
-from asvtk.augment.copy_synthesis import ResynthesisConfig, resynthesise_set
+from asvtk.augment.copy_synthesis import ResynthesisConfig, bona_fide, resynthesise_set
+from asvtk.io.audio import read_audio
 from asvtk.io.config import apply_overrides, build, load_yaml
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
@@ -21,13 +25,14 @@ _SHOWN = 10
 
 
 def add_arguments(parser):
-    parser.add_argument("action", choices=("name", "make"))
+    parser.add_argument("action", choices=("name", "untrained", "train", "make"))
     parser.add_argument("--config", required=True, help="experiment configuration (YAML)")
     parser.add_argument(
         "--override", nargs="*", default=[], metavar="KEY=VALUE", help="change the configuration"
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="the training set, such as data/train")
     parser.add_argument("--nj", type=int, default=4, help="processes (default 4)")
+    parser.add_argument("--ngpu", type=int, default=0, help="train: 0: CPU, 1: GPU (default 0)")
     parser.add_argument("--force", action="store_true", help="make again what is there")
 
 
@@ -40,12 +45,45 @@ def run(args):
         if config is not None:
             print(config.set_name(path.name))
         return
+    if args.action == "untrained":
+        print(*(_untrained(config, path, args.force) if config is not None and config.generators else ()))
+        return
     if config is None:
         raise AsvtkError(
             f"{args.config}: has no section 'resynthesis', such as 'resynthesis: {{methods: all}}'"
         )
+    if args.action == "train":
+        _train(config, path, args.ngpu, args.force)
+    else:
+        _make(config, path, args.nj, args.force)
+
+
+def _untrained(config: ResynthesisConfig, path: Path, again: bool) -> list[str]:
+    source = DataDirectory.read(path)
+    return [name for name in config.generators if again or not config.weights(source, name).exists()]
+
+
+def _train(config: ResynthesisConfig, path: Path, ngpu: int, again: bool) -> None:
+    from asvtk.augment.neural.training import train_vocoder
+    from asvtk.augment.neural.weights import save_generator
+    from asvtk.training.device import choose_device
+
+    device, source = choose_device(ngpu), DataDirectory.read(path)
+    originals = bona_fide(source)
+    recordings = [read_audio(source.wav[u], source.num_samples[u]) for u in originals]
+    for name in _untrained(config, path, again):
+        began, weights = time.monotonic(), config.weights(source, name)
+        generator, distance = train_vocoder(name, recordings, config.vocoders, device)
+        save_generator(weights, generator)
+        print(
+            f"{weights}: trained on {len(originals)} utterances in {time.monotonic() - began:.0f} s; "
+            f"log-mel spectra differ by {distance:.2f} on average"
+        )
+
+
+def _make(config: ResynthesisConfig, path: Path, jobs: int, again: bool) -> None:
     out = path.with_name(config.set_name(path.name))
-    data, faults = resynthesise_set(DataDirectory.read(path), config, out, args.nj, args.force)
+    data, faults = resynthesise_set(DataDirectory.read(path), config, out, jobs, again)
     print(f"{out}: {len(data.utterances)} spoofs by {len(config.names)} methods")
     if faults:
         shown = "\n  ".join(f"{utterance}: {fault}" for utterance, fault in list(faults.items())[:_SHOWN])

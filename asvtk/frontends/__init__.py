@@ -6,13 +6,19 @@ To add one: a module with a configuration dataclass and a ``FrontEnd``, and a li
 from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends.base import FrontEnd
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
+from asvtk.frontends.spectrogram import Spectrogram, SpectrogramConfig
 from asvtk.frontends.ssl import Ssl, SslConfig
 from asvtk.frontends.waveform import Waveform, WaveformConfig
 from asvtk.io.config import apply_overrides, build, build_named, load_yaml
 
 __all__ = ["FRONTENDS", "FRONTEND_CONFIGS", "FrontEnd", "build_frontend", "load_frontend_config"]
 
-FRONTENDS = {LfccConfig: Lfcc, SslConfig: Ssl, WaveformConfig: Waveform}
+FRONTENDS = {
+    LfccConfig: Lfcc,
+    SpectrogramConfig: Spectrogram,
+    SslConfig: Ssl,
+    WaveformConfig: Waveform,
+}
 FRONTEND_CONFIGS = {config.name: config for config in FRONTENDS}
 
 

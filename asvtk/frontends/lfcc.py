@@ -13,7 +13,7 @@ import numpy as np
 from scipy.fft import dct
 
 from asvtk.frontends.base import Crop, Features, FrontEnd
-from asvtk.io.audio import SAMPLE_RATE
+from asvtk.frontends.filterbank import linear_filters, power_spectra
 
 __all__ = ["Lfcc", "LfccConfig"]
 
@@ -46,7 +46,7 @@ class Lfcc(FrontEnd):
         self.config = config  # the device is not used: this is a few products of small matrices
         self.crop = config.crop
         self._window = np.hamming(config.window).astype(np.float32)
-        self._filters = _linear_filters(config.filters, config.fft).astype(np.float32)
+        self._filters = linear_filters(config.filters, config.fft).astype(np.float32)
 
     def describe(self) -> dict:
         config = self.config
@@ -78,22 +78,11 @@ class Lfcc(FrontEnd):
         config = self.config
         emphasised = audio.copy()
         emphasised[1:] -= config.preemphasis * audio[:-1]
-        frames = np.lib.stride_tricks.sliding_window_view(emphasised, config.window)
-        frames = frames[:: config.shift] * self._window
-        power = np.abs(np.fft.rfft(frames, config.fft)) ** 2
+        power = power_spectra(emphasised, self._window, config.shift, config.fft)
         energies = np.log10(power @ self._filters + np.finfo(np.float32).eps)
         static = dct(energies, type=2, norm="ortho", axis=-1)[..., : config.coefficients]
         delta = _difference(static)
         return np.concatenate([static, delta, _difference(delta)], axis=-1).astype(np.float32)
-
-
-def _linear_filters(count: int, fft: int) -> np.ndarray:
-    """Triangles whose feet are the neighbours' peaks; shape (fft // 2 + 1, count)."""
-    peaks = np.linspace(0, SAMPLE_RATE / 2, count + 2)
-    bins = np.arange(fft // 2 + 1)[:, None] * SAMPLE_RATE / fft
-    rising = (bins - peaks[:-2]) / (peaks[1:-1] - peaks[:-2])
-    falling = (peaks[2:] - bins) / (peaks[2:] - peaks[1:-1])
-    return np.maximum(0, np.minimum(rising, falling))
 
 
 def _difference(features: np.ndarray) -> np.ndarray:

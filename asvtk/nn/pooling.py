@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-__all__ = ["AttentiveStatisticsPooling", "GlobalMvn", "WeightedLayerSum"]
+from asvtk.nn.frames import frame_mask
+
+__all__ = ["AttentiveStatisticsPooling", "GlobalMvn", "WeightedLayerSum", "subtract_mean"]
 
 
 class GlobalMvn(nn.Module):
@@ -34,6 +36,18 @@ class GlobalMvn(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(batch, layers, frames, d_in) -> the same shape."""
         return (features - self.mean) * self.scale
+
+
+def subtract_mean(features: Tensor, lengths: Tensor) -> Tensor:
+    """Subtract from each number its mean over the utterance's real frames.
+
+    Args:
+        features: shape (batch, layers, frames, d).
+        lengths: real frames, shape (batch,).
+    """
+    mask = frame_mask(lengths, features.shape[2])[:, None, :, None].to(features.dtype)
+    mean = (features * mask).sum(2, keepdim=True) / lengths.view(-1, 1, 1, 1).to(features.dtype)
+    return features - mean
 
 
 class WeightedLayerSum(nn.Module):

@@ -139,7 +139,12 @@ if stage 1 "data directories -> $datadir"; then
     asvtk prepare "$corpus" "$datadir" --nj "$nj" "${again[@]}"
     asvtk validate --no-wav "$datadir"/{train,dev,eval}
     if [ -n "$resynthesised" ]; then
-        asvtk resynth make --config "$config" --override $override --data "$datadir/train" --nj "$nj" "${again[@]}"
+        resynth=(--config "$config" --override $override --data "$datadir/train" "${again[@]}")
+        if [ -n "$(asvtk resynth untrained "${resynth[@]}")" ]; then
+            one=$((ngpu > 0))
+            $cuda_cmd --gpu "$one" "$datadir/log/vocoders.log" asvtk resynth train "${resynth[@]}" --ngpu "$one"
+        fi
+        asvtk resynth make "${resynth[@]}" --nj "$nj"
     fi
 fi
 

@@ -10,6 +10,7 @@ import torch
 
 from asvtk.models import MODEL_CONFIGS, Inputs, build_detector
 from asvtk.models.cascade_mamba import CascadeMambaConfig
+from asvtk.models.conv_moe_mamba import ConvMoeMambaConfig
 from asvtk.models.dual_stream import DualStreamConfig
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.models.plain_mamba import PlainMambaConfig
@@ -49,6 +50,9 @@ CASES = {
     "S3, gate": Case(MoeMambaConfig(**MOE, combine="gate")),
     "S3, BiLSTM": Case(MoeMambaConfig(**MOE, mixer="bilstm")),
     "S3, transformer": Case(MoeMambaConfig(**MOE, mixer="transformer")),
+    "convolutional S3": Case(ConvMoeMambaConfig(**MOE, channels=(4, 6))),
+    "convolutional S3, one layer": Case(ConvMoeMambaConfig(**MOE, channels=(4,)), layers=1),
+    "convolutional S3, means kept": Case(ConvMoeMambaConfig(**MOE, channels=(4, 6), subtract_mean=False)),
     "S4": Case(DualStreamConfig(**DUAL)),
     "S4, concatenation": Case(DualStreamConfig(**DUAL, fusion="concat")),
     "S4, attention": Case(DualStreamConfig(**DUAL, fusion="attention")),

@@ -1,0 +1,78 @@
+"""Log energies of narrow bands, evenly spaced up to 8 kHz: an image for convolutional systems.
+
+25 ms Hann windows every 10 ms, a 1024-point spectrum, 128 triangular filters 62 Hz apart, natural
+logarithm. An utterance is first brought to an RMS of 1: its level says nothing of who speaks. Unlike
+cepstra, bands keep what a vocoder leaves in one place of the time-frequency plane in one place.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from asvtk.frontends.base import Crop, Features, FrontEnd
+from asvtk.frontends.filterbank import linear_filters, power_spectra
+
+__all__ = ["Spectrogram", "SpectrogramConfig"]
+
+#: energy under every band: about 85 dB below that of a band of white noise as loud as the speech
+FLOOR = 1e-6
+SILENCE = 1e-5  # an RMS below this is not raised
+
+
+@dataclass(frozen=True)
+class SpectrogramConfig:
+    name = "spectrogram"
+    bands: int = 128
+    window: int = 400  # samples: 25 ms
+    shift: int = 160  # samples: 10 ms
+    fft: int = 1024
+    crop: Crop = field(default_factory=Crop)
+
+    def __post_init__(self):
+        if not 1 <= self.shift <= self.window <= self.fft:
+            raise ValueError("expected 1 <= shift <= window <= fft")
+        if not 1 <= self.bands <= self.fft // 4:
+            raise ValueError(f"bands must lie between 1 and fft / 4 ({self.fft // 4}): filters need bins")
+
+
+class Spectrogram(FrontEnd):
+    label = "spectrogram"
+    layers = (0,)
+    uses_gpu = False
+    batch_size = 16
+
+    def __init__(self, config: SpectrogramConfig, device: str = "cpu"):
+        self.config = config  # the device is not used: this is a few products of small matrices
+        self.crop = config.crop
+        self._window = np.hanning(config.window + 1)[:-1].astype(np.float32)
+        self._filters = linear_filters(config.bands, config.fft).astype(np.float32)
+
+    def describe(self) -> dict:
+        config = self.config
+        return {
+            "front-end": "log energies of linearly spaced bands, at an RMS of 1",
+            "bands": config.bands,
+            "window, shift, FFT (samples)": [config.window, config.shift, config.fft],
+            "crop (samples)": self.crop.samples,
+            "shorter utterances are repeated": self.crop.repeat,
+            "implementation": 1,
+        }
+
+    def prepare(self, audio: np.ndarray) -> np.ndarray:
+        audio = self.crop(audio)
+        short = self.config.window - len(audio)
+        audio = np.pad(audio, (0, short)) if short > 0 else audio
+        return audio / np.float32(max(np.sqrt(np.square(audio, dtype=np.float64).mean()), SILENCE))
+
+    def shape(self, samples: int) -> tuple[int, int]:
+        heard = max(self.crop.length(samples), self.config.window)
+        return (heard - self.config.window) // self.config.shift + 1, self.config.bands
+
+    def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
+        return lambda: [{0: self._compute(audio)} for audio in batch]
+
+    def _compute(self, audio: np.ndarray) -> np.ndarray:
+        """(samples,) -> (frames, bands)."""
+        power = power_spectra(audio, self._window, self.config.shift, self.config.fft)
+        return np.log(power @ self._filters + FLOOR).astype(np.float32)
