@@ -15,7 +15,7 @@ from asvtk.models.parts import EmbeddingHead
 from asvtk.nn.moe import MixtureOfExperts
 from asvtk.nn.pooling import GlobalMvn, subtract_mean
 from asvtk.nn.residual import StridedEncoder
-from asvtk.nn.spec_augment import SpecAugment
+from asvtk.nn.spec_augment import SpecAugment, shift_frames
 
 __all__ = ["ConvMoeMamba", "ConvMoeMambaConfig"]
 
@@ -25,6 +25,7 @@ class ConvMoeMambaConfig(MoeMambaConfig):
     name = "conv_moe_mamba"
     channels: tuple[int, ...] = (12, 16, 24, 32)  # of the encoder; each halves time and frequency
     subtract_mean: bool = True  # of each band over the utterance: what a steady channel adds
+    shift: bool = True  # training rotates utterances along time
     mask_bands: float = 0.15  # longest run of bands that training masks, as a share; twice an utterance
     mask_frames: float = 0.1  # longest run of frames
 
@@ -56,6 +57,8 @@ class ConvMoeMamba(System):
         features = self.mvn(inputs.features)
         if self.config.subtract_mean:
             features = subtract_mean(features, inputs.lengths)
+        if self.training and self.config.shift:
+            features = shift_frames(features, inputs.lengths)
         x, lengths = self.encoder(self.mask(features).transpose(2, 3), inputs.lengths)
         x, auxiliary = self.blocks(self.projection(x), lengths)
         return Output(self.head(x, lengths), auxiliary)

@@ -1,9 +1,9 @@
-"""Masks over parts of time-frequency images, in training."""
+"""Time-frequency images as training varies them: parts masked, and moved along time."""
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SpecAugment"]
+__all__ = ["SpecAugment", "shift_frames"]
 
 
 class SpecAugment(nn.Module):
@@ -33,3 +33,19 @@ class SpecAugment(nn.Module):
                 mask = (places >= begin) & (places < begin + share * run)
                 image = image.masked_fill(mask[:, None, :, None] if axis == 2 else mask[:, None, None], 0.0)
         return image
+
+
+def shift_frames(image: Tensor, lengths: Tensor) -> Tensor:
+    """Rotate the real frames of each utterance by a random number of them; padding stays behind.
+
+    For audio that is repeated up to its crop's length this is a crop that begins elsewhere.
+
+    Args:
+        image: shape (batch, layers, frames, bands).
+        lengths: real frames, shape (batch,).
+    """
+    places = torch.arange(image.shape[2], device=image.device)
+    lengths = lengths.unsqueeze(1)
+    begin = (torch.rand(lengths.shape, device=image.device) * lengths).long()
+    source = torch.where(places < lengths, (places + begin) % lengths, places)
+    return image.gather(2, source[:, None, :, None].expand_as(image))

@@ -19,6 +19,7 @@ from asvtk.training.checkpoint import load_detector, save_detector
 
 SMALL = dict(d_model=16, blocks=2, d_state=4, d_embedding=12, heads=2)
 MOE = dict(**SMALL, d_expert=24)
+CONV = dict(**MOE, shift=False, mask_bands=0.0, mask_frames=0.0)  # noise is learned as it is, or not at all
 DUAL = dict(**MOE, filters=10, taps=33, channels=(4, 4, 6, 6, 6, 6))
 
 
@@ -50,9 +51,9 @@ CASES = {
     "S3, gate": Case(MoeMambaConfig(**MOE, combine="gate")),
     "S3, BiLSTM": Case(MoeMambaConfig(**MOE, mixer="bilstm")),
     "S3, transformer": Case(MoeMambaConfig(**MOE, mixer="transformer")),
-    "convolutional S3": Case(ConvMoeMambaConfig(**MOE, channels=(4, 6))),
-    "convolutional S3, one layer": Case(ConvMoeMambaConfig(**MOE, channels=(4,)), layers=1),
-    "convolutional S3, means kept": Case(ConvMoeMambaConfig(**MOE, channels=(4, 6), subtract_mean=False)),
+    "convolutional S3": Case(ConvMoeMambaConfig(**CONV, channels=(4, 6))),
+    "convolutional S3, one layer": Case(ConvMoeMambaConfig(**CONV, channels=(4,)), layers=1),
+    "convolutional S3, means kept": Case(ConvMoeMambaConfig(**CONV, channels=(4, 6), subtract_mean=False)),
     "S4": Case(DualStreamConfig(**DUAL)),
     "S4, concatenation": Case(DualStreamConfig(**DUAL, fusion="concat")),
     "S4, attention": Case(DualStreamConfig(**DUAL, fusion="attention")),

@@ -70,7 +70,7 @@ class UpsamplingGenerator(nn.Module):
 
     STEPS = (5, 5, 4, 2)  # their product is HOP
 
-    def __init__(self, channels: int = 256):
+    def __init__(self, channels: int = 128):
         super().__init__()
         self.entry = nn.Conv1d(MELS, channels, 7, padding=3)
         self.raise_rate, self.refine = nn.ModuleList(), nn.ModuleList()

@@ -37,6 +37,7 @@ def train_vocoder(
         the generator, on the CPU, and its last distance of log-mel spectra (natural logarithm).
     """
     torch.manual_seed(config.seed)
+    torch.backends.cudnn.benchmark = True  # all steps have the same shapes
     rng = np.random.default_rng(config.seed)
     generator, discriminators = GENERATORS[name]().to(device), Discriminators().to(device)
     optimisers = [
