@@ -37,8 +37,8 @@ def make_experiment(folder, *overrides):
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lfcc")
-    prepare(folder, "6000")
-    return make_experiment(folder, "training.epochs=2", "frontend.name=lfcc")
+    prepare(folder)
+    return make_experiment(folder, "training.epochs=2", "frontend.crop.samples=6000")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_scores_of_a_package_are_those_of_stage_4(experiment, package, tmp_path)
 
 @pytest.mark.parametrize("kind", ["waveform", "ssl"])
 def test_other_front_ends_give_the_scores_of_stage_4_too(kind, tmp_path, capsys):
-    prepare(tmp_path, "6000")
+    prepare(tmp_path)
     if kind == "ssl":
         from tiny_models import save_model
 
