@@ -1,4 +1,4 @@
-"""Frozen self-supervised models of transformers: WavLM, wav2vec 2.0 / XLS-R, HuBERT.
+"""Self-supervised models of transformers: WavLM, wav2vec 2.0 / XLS-R, HuBERT.
 
 Layer 0 is what enters the transformer, layer n the output of its n-th block. Behind the last block of
 Large models comes the final layer norm: the last layer is the ``last_hidden_state`` of transformers,
@@ -6,9 +6,13 @@ whose version 5 gives it in ``hidden_states`` without that norm, and version 4 w
 pre-trained on normalised speech, get zero mean and unit variance per utterance; Base models,
 pre-trained on raw samples, do not.
 
+Stage 2 caches what is frozen. With ``mode: live`` that is nothing, as the whole model runs with the
+system; with ``mode: split`` it is the layers up to where the ``trainable`` blocks begin.
+
 torch and transformers take seconds to import, so only the functions that need them do.
 """
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 
-from asvtk.frontends.base import Crop, Features, FrontEnd, Storage
+from asvtk.frontends.base import Crop, Features, FrontEnd, Mode, Storage
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import digest, file_digest
 
@@ -32,7 +36,10 @@ class SslConfig:
     model: str  # a Hugging Face name such as microsoft/wavlm-large, or a local directory
     revision: str | None = None  # of a Hugging Face repository: a tag, branch or commit
     layers: Literal["all"] | tuple[int, ...] = "all"  # hidden states to use, 0 = input of the transformer
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products
+    mode: Mode = "cached"  # stage 2 computes all layers; none (live); or those below the trainable blocks
+    trainable: int = 0  # blocks that training changes, counted from the deepest layer down; live and split
+    random_crop: bool = False  # live: training draws another window of long utterances in every epoch
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products that are frozen
     storage: Storage = "FM"  # FM: float32; CM2: 16 bits a number; CM: 8 bits
     batch_size: int = 32  # utterances of 4 seconds computed at once; of longer ones fewer
     crop: Crop = field(default_factory=Crop)
@@ -42,13 +49,25 @@ class SslConfig:
             raise ValueError("layers must name at least one layer, or be all")
         if self.batch_size < 1:
             raise ValueError("batch_size must be positive")
+        if self.trainable < 0:
+            raise ValueError("trainable must not be negative")
+        if self.mode == "cached" and self.trainable:
+            raise ValueError(
+                f"trainable {self.trainable}: cached features are frozen; set mode to live or split"
+            )
+        if self.mode == "split" and not self.trainable:
+            raise ValueError(
+                "mode split runs the trainable blocks alone, and trainable is 0; set it, or mode to cached"
+            )
+        if self.mode != "live" and self.random_crop:
+            raise ValueError(f"random_crop: features that are cached (mode {self.mode}) are of one crop")
 
 
 class Ssl(FrontEnd):
-    """A transformers model with its weights frozen.
+    """A transformers model.
 
     Raises:
-        AsvtkError: the model cannot be found, is no speech model we know, or lacks a layer.
+        AsvtkError: the model cannot be found, is no speech model we know, or lacks a layer or block.
     """
 
     uses_gpu = True
@@ -64,13 +83,25 @@ class Ssl(FrontEnd):
                 f"{config.model}: is a {kind!r} model; expected one of {', '.join(ARCHITECTURES)}"
             )
         depth = architecture["num_hidden_layers"]
-        self.layers = tuple(range(depth + 1)) if config.layers == "all" else tuple(sorted(set(config.layers)))
-        for layer in self.layers:
+        heard = tuple(range(depth + 1)) if config.layers == "all" else tuple(sorted(set(config.layers)))
+        for layer in heard:
             if not 0 <= layer <= depth:
                 raise AsvtkError(
                     f"frontend.layers: layer {layer} does not exist: {config.model} has {depth} layers "
                     f"(0 = input of the transformer, 1 ... {depth})"
                 )
+        if config.trainable > max(heard):
+            raise AsvtkError(
+                f"frontend.trainable: {config.trainable} blocks, but the deepest of frontend.layers is "
+                f"{max(heard)}: no more blocks than that are run"
+            )
+        self.mode, self._heard, self._trainable = config.mode, heard, config.trainable
+        deepest_frozen = max(heard) - config.trainable
+        self.layers = {
+            "cached": heard,
+            "live": (),
+            "split": (*(layer for layer in heard if layer < deepest_frozen), deepest_frozen),
+        }[config.mode]
         self.label = Path(config.model).name
         self._normalise = _wants_normalised_input(self._folder, architecture)
         self._strides = list(zip(architecture["conv_kernel"], architecture["conv_stride"], strict=True))
@@ -83,14 +114,21 @@ class Ssl(FrontEnd):
         return {
             "front-end": "self-supervised model, frozen",
             "model": self.label,
-            "architecture": digest(_numerical_part(self._folder)),
-            "weights": {path.name: file_digest(path) for path in _weight_files(self._folder)},
+            **self._base,
             "zero mean, unit variance per utterance": self._normalise,
             "crop (samples)": self.crop.samples,
             "shorter utterances are repeated": self.crop.repeat,
             "precision": self._precision,
             "stored as": self.storage,
             "implementation": 2,
+        }
+
+    @functools.cached_property
+    def _base(self) -> dict:
+        """What the model is, by its contents."""
+        return {
+            "architecture": digest(_numerical_part(self._folder)),
+            "weights": {path.name: file_digest(path) for path in _weight_files(self._folder)},
         }
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
@@ -144,6 +182,26 @@ class Ssl(FrontEnd):
 
         return wait
 
+    def live_part(self):
+        if self.mode == "cached":
+            return None
+        import torch
+
+        from asvtk.frontends.ssl_live import LiveSsl
+
+        # Random weights come before those that are read: they must not move the seed of the system's.
+        with torch.random.fork_rng(devices=[]):
+            model = _load_model(self._folder)
+        return LiveSsl(
+            model,
+            self._heard,
+            cached=self.layers,
+            trainable=self._trainable,
+            dtype=getattr(torch, self._precision),
+            whole=self.crop.is_fixed,
+            base=digest(self._base),
+        )
+
     def _load(self) -> None:
         import torch
 
@@ -153,7 +211,7 @@ class Ssl(FrontEnd):
         # Shallow front-ends skip the blocks above their deepest layer.
         model = _load_model(self._folder)
         self._encoder = SslEncoder(model, max(self.layers), getattr(torch, self._precision)).to(self._device)
-        fixed = self._device != "cpu" and self.crop.samples is not None and self.crop.repeat
+        fixed = self._device != "cpu" and self.crop.is_fixed
         self._forward = Replay(self._encoder) if fixed else self._encoder
 
 
