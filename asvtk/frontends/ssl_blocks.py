@@ -154,10 +154,8 @@ class TrainedBlock(nn.Module):
         self.out_proj = attention.out_proj
         self.gru_rel_pos_linear = getattr(attention, "gru_rel_pos_linear", None)
         self.gru_rel_pos_const = getattr(attention, "gru_rel_pos_const", None)
-        self.intermediate_dense, self.output_dense = (
-            feed_forward.intermediate_dense,
-            feed_forward.output_dense,
-        )
+        self.intermediate_dense = feed_forward.intermediate_dense
+        self.output_dense = feed_forward.output_dense
         self.activation = feed_forward.intermediate_act_fn
 
     def attend(self, x: Tensor, bias: Tensor | None, lengths: Tensor | None) -> Tensor:

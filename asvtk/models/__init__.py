@@ -33,7 +33,7 @@ def build_detector(model_config, loss_config, layers: int, d_in: int, frontend=N
     model = MODELS[type(model_config)](model_config, layers, d_in)
     if frontend is not None and not model.uses_features:
         raise AsvtkError(
-            f"model {model_config.name}: hears audio alone; choose frontend: waveform in place of a front-end "
-            "that would run for nothing"
+            f"model {model_config.name}: hears audio alone, and the front-end would run for nothing; choose "
+            "frontend: waveform"
         )
     return Detector(model, LOSSES[type(loss_config)](loss_config, model.d_embedding), frontend)

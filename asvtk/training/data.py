@@ -73,16 +73,14 @@ class UtteranceDataset(Dataset):
             # Audio that is not tied to cached copies is augmented anew: the epoch is the copy's number.
             version = int(generator.integers(len(self._versions))) if self._versions else epoch_seed
         features = audio = None
-        if self._gives_audio or (self._gives_features and not self._versions):
-            samples = self._audio(utterance, version, generator)
-        if self._gives_features:
-            features = torch.from_numpy(
-                self._versions[version][utterance]
-                if self._versions
-                else self._prepare(samples)[None, :, None]
-            )
+        if self._gives_audio or self._prepare is not None:
+            heard = self._audio(utterance, version, generator)
         if self._gives_audio:
-            audio = torch.from_numpy(self._crop(samples))
+            audio = torch.from_numpy(self._crop(heard))
+        if self._prepare is not None:
+            features = torch.from_numpy(self._prepare(heard)[None, :, None])
+        elif self._gives_features:
+            features = torch.from_numpy(self._versions[version][utterance])
         return features, audio, self.bonafide[index]
 
     @property

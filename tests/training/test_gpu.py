@@ -59,7 +59,7 @@ def test_recording_anew_changes_nothing():
 @pytest.fixture(scope="module")
 def cropped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cropped")
-    tiny_training.prepare(folder, samples="6000")
+    tiny_training.prepare(folder, tiny_training.FRONTEND.replace("null", "6000"))
     return folder
 
 

@@ -7,7 +7,7 @@ import types
 
 import pytest
 import torch
-from tiny_training import open_sets
+from tiny_training import Killed, kill_at, open_sets
 
 from asvtk.io.errors import AsvtkError
 from asvtk.models import build_detector
@@ -18,22 +18,6 @@ from asvtk.training.loading import Loader
 from asvtk.training.scoring import score_dataset
 from asvtk.training.signals import Stopped
 from asvtk.training.state import TrainingState
-
-
-class Killed(BaseException):
-    """Ends a training where the system would: nothing catches it."""
-
-
-def kill_at(patch, update: int) -> None:
-    """Be killed in the step that would be update number ``update``."""
-    original = TrainingState.update
-
-    def counted(self):
-        if self.progress.updates + 1 == update:
-            raise Killed
-        original(self)
-
-    patch.setattr(TrainingState, "update", counted)
 
 
 def test_tones_and_noise_are_told_apart(run, tmp_path, records):
