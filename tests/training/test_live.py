@@ -23,6 +23,7 @@ TWO_EPOCHS = ("training.epochs=2", "training.save_every=1")
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """With all layers of a tiny WavLM cached, which a split front-end finds there."""
+    torch.set_num_threads(1)  # threads of tiny products wait for each other
     folder = tmp_path_factory.mktemp("live")
     model = save_model(folder / "ssl", **LARGE, hidden_dropout=0.5, layerdrop=0.5)
     tiny_training.prepare(folder, f"{{name: ssl, model: {model}, crop: {{samples: 6000}}}}")
