@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from tiny_corpus import write_tiny_corpus
 
 from asvtk.corpora.asvspoof2019_la import prepare_split
@@ -28,8 +29,8 @@ class Killed(BaseException):
     """Ends a training where the system would: nothing catches it."""
 
 
-def kill_at(patch, update: int) -> None:
-    """Be killed in the step that would be update number ``update``."""
+def kill_at(monkeypatch, update: int, run, *arguments) -> None:
+    """Train (``run(*arguments)``), and be killed in the step that would be update number ``update``."""
     original = TrainingState.update
 
     def counted(self):
@@ -37,7 +38,9 @@ def kill_at(patch, update: int) -> None:
             raise Killed
         original(self)
 
-    patch.setattr(TrainingState, "update", counted)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(TrainingState, "update", counted)
+        run(*arguments)
 
 
 def prepare(folder: Path, frontend: str = FRONTEND) -> None:

@@ -49,7 +49,7 @@ class Crop:
         """What is heard of long ``audio``, from where the generator says; short audio as it is."""
         spare = 0 if self.samples is None else len(audio) - self.samples
         begin = generator.integers(spare + 1) if spare > 0 else 0
-        return audio[begin:] if self.samples is None else audio[begin : begin + self.samples]
+        return audio[begin:][: self.samples]
 
 
 #: how matrices are stored: float32, or Kaldi's compression to 16 or 8 bits

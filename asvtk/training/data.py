@@ -72,15 +72,13 @@ class UtteranceDataset(Dataset):
             generator = np.random.default_rng((epoch_seed, index))
             # Audio that is not tied to cached copies is augmented anew: the epoch is the copy's number.
             version = int(generator.integers(len(self._versions))) if self._versions else epoch_seed
-        features = audio = None
+        features = audio = heard = None
         if self._gives_audio or self._prepare is not None:
             heard = self._audio(utterance, version, generator)
         if self._gives_audio:
             audio = torch.from_numpy(self._crop(heard))
-        if self._prepare is not None:
-            features = torch.from_numpy(self._prepare(heard)[None, :, None])
-        elif self._gives_features:
-            features = torch.from_numpy(self._versions[version][utterance])
+        if self._gives_features:
+            features = self._features(utterance, version, heard)
         return features, audio, self.bonafide[index]
 
     @property
@@ -94,7 +92,8 @@ class UtteranceDataset(Dataset):
     def sample(self, count: int) -> Iterator[Tensor]:
         """Clean features, if there are any, of up to ``count`` utterances, evenly spread."""
         chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
-        return (self[int(index)][0] for index in chosen)
+        for utterance in (self.utterances[index] for index in chosen):
+            yield self._features(utterance, 0, None if self._versions else self._audio(utterance, 0, None))
 
     def require_both_classes(self) -> None:
         """
@@ -120,6 +119,11 @@ class UtteranceDataset(Dataset):
                 "none; choose another front-end in the configuration"
             )
         self._gives_features, self._gives_audio = system.uses_features, system.uses_audio
+
+    def _features(self, utterance: str, version: int, heard: np.ndarray | None) -> Tensor:
+        if self._prepare is not None:
+            return torch.from_numpy(self._prepare(heard)[None, :, None])
+        return torch.from_numpy(self._versions[version][utterance])
 
     def _audio(self, utterance: str, version: int, generator: np.random.Generator | None) -> np.ndarray:
         """What is heard of an utterance, not yet repeated where it is short."""

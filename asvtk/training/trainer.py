@@ -164,7 +164,7 @@ class _Run:
             return
         if frontend is not None and frontend.trainable:
             frontend.train_top(blocks)
-            self.journal.say(f"from epoch {epoch} on {blocks} blocks of the front-end are trained")
+            self.journal.say(f"epoch {epoch}: {blocks} of {frontend.trainable} trainable blocks are trained")
         self.trained_blocks = blocks
         self.step = None  # its memory makes room for the next one's
         self.step = GradientStep(
