@@ -13,7 +13,6 @@ torch and transformers take seconds to import, so only the functions that need t
 """
 
 import functools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +21,19 @@ from typing import Literal
 import numpy as np
 
 from asvtk.frontends.base import Crop, Features, FrontEnd, Mode, Storage
+from asvtk.frontends.ssl_folder import (
+    ARCHITECTURES,
+    find_model,
+    load_model,
+    numerical_part,
+    read_architecture,
+    wants_normalised_input,
+    weight_files,
+)
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import digest, file_digest
 
 __all__ = ["Ssl", "SslConfig"]
-
-ARCHITECTURES = ("wavlm", "wav2vec2", "hubert")
 
 
 @dataclass(frozen=True)
@@ -76,8 +82,8 @@ class Ssl(FrontEnd):
         self.crop = config.crop
         self.batch_size, self.storage = config.batch_size, config.storage
         self._precision, self._device = config.precision, device
-        self._folder = _find_model(config.model, config.revision)
-        architecture = _read_architecture(self._folder)
+        self._folder = find_model(config.model, config.revision)
+        architecture = read_architecture(self._folder)
         if (kind := architecture["model_type"]) not in ARCHITECTURES:
             raise AsvtkError(
                 f"{config.model}: is a {kind!r} model; expected one of {', '.join(ARCHITECTURES)}"
@@ -103,7 +109,7 @@ class Ssl(FrontEnd):
             "split": (*(layer for layer in heard if layer < deepest_frozen), deepest_frozen),
         }[config.mode]
         self.label = Path(config.model).name
-        self._normalise = _wants_normalised_input(self._folder, architecture)
+        self._normalise = wants_normalised_input(self._folder, architecture)
         self._strides = list(zip(architecture["conv_kernel"], architecture["conv_stride"], strict=True))
         self._shortest = _receptive_field(self._strides)
         self._width = architecture["hidden_size"]
@@ -127,8 +133,8 @@ class Ssl(FrontEnd):
     def _base(self) -> dict:
         """What the model is, by its contents."""
         return {
-            "architecture": digest(_numerical_part(self._folder)),
-            "weights": {path.name: file_digest(path) for path in _weight_files(self._folder)},
+            "architecture": digest(numerical_part(self._folder)),
+            "weights": {path.name: file_digest(path) for path in weight_files(self._folder)},
         }
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
@@ -191,7 +197,7 @@ class Ssl(FrontEnd):
 
         # Random weights come before those that are read: they must not move the seed of the system's.
         with torch.random.fork_rng(devices=[]):
-            model = _load_model(self._folder)
+            model = load_model(self._folder)
         return LiveSsl(
             model,
             self._heard,
@@ -209,7 +215,7 @@ class Ssl(FrontEnd):
         from asvtk.nn.replay import Replay
 
         # Shallow front-ends skip the blocks above their deepest layer.
-        model = _load_model(self._folder)
+        model = load_model(self._folder)
         self._encoder = SslEncoder(model, max(self.layers), getattr(torch, self._precision)).to(self._device)
         fixed = self._device != "cpu" and self.crop.is_fixed
         self._forward = Replay(self._encoder) if fixed else self._encoder
@@ -224,95 +230,9 @@ def _to_host(tensor):
     return torch.empty(tensor.shape, pin_memory=True).copy_(tensor, non_blocking=True)
 
 
-def _find_model(name: str, revision: str | None) -> Path:
-    """A local directory, or the local copy of a Hugging Face repository (fetched if need be)."""
-    folder = Path(name)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise AsvtkError(f"{folder}: holds no config.json; expected what save_pretrained() writes")
-        return folder
-    # A path that is not there must not be looked up on the hub under its own name.
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise AsvtkError(f"frontend.model: {name}: no such directory")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        wanted = ["*.json", "*.safetensors", "pytorch_model*.bin"]
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        raise AsvtkError(
-            f"frontend.model: {name}: neither a local directory nor to be had from the Hugging Face hub "
-            f"({type(error).__name__}); without a network, give a directory that save_pretrained() wrote"
-        ) from error
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
-        if files := sorted(folder.glob(pattern)):
-            return files
-    raise AsvtkError(f"{folder}: holds no weights (model.safetensors or pytorch_model.bin)")
-
-
-def _read_architecture(folder: Path) -> dict:
-    """What config.json says; what it leaves to transformers' defaults is asked of transformers."""
-    content = json.loads((folder / "config.json").read_text())
-    wanted = (
-        "model_type",
-        "num_hidden_layers",
-        "hidden_size",
-        "conv_kernel",
-        "conv_stride",
-        "feat_extract_norm",
-    )
-    if content.get("model_type") in ARCHITECTURES and not all(key in content for key in wanted):
-        from transformers import AutoConfig
-
-        content = AutoConfig.from_pretrained(folder).to_dict()
-    return {"model_type": None} | content
-
-
-def _wants_normalised_input(folder: Path, architecture: dict) -> bool:
-    """As the model's own preprocessor says; without one, by the kind of its feature encoder.
-
-    Models with a layer-normalised encoder (Large, XLS-R) were pre-trained on normalised input.
-    """
-    preprocessor = folder / "preprocessor_config.json"
-    if preprocessor.is_file():
-        return bool(json.loads(preprocessor.read_text()).get("do_normalize", True))
-    return architecture["feat_extract_norm"] == "layer"
-
-
-def _numerical_part(folder: Path) -> dict:
-    """What of config.json can change the features: not who saved it, and with what."""
-    config = json.loads((folder / "config.json").read_text())
-    bookkeeping = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
-    return {key: value for key, value in config.items() if key not in bookkeeping}
-
-
 def _receptive_field(strides: list[tuple[int, int]]) -> int:
     """Fewest samples that give one frame."""
     samples = 1
     for kernel, stride in reversed(strides):
         samples = (samples - 1) * stride + kernel
     return samples
-
-
-def _load_model(folder: Path):
-    """Load in float32 and evaluation mode."""
-    import torch
-    from transformers import AutoModel
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    try:
-        model, report = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    except (OSError, RuntimeError) as error:
-        raise AsvtkError(f"{folder}: the weights cannot be loaded: {error}") from error
-    if report["missing_keys"] or report.get("mismatched_keys"):
-        lost = [*report["missing_keys"], *report.get("mismatched_keys", [])]
-        raise AsvtkError(
-            f"{folder}: the weights are not those of the architecture in config.json; missing: "
-            + ", ".join(map(str, lost[:3]))
-        )
-    return model.eval()
