@@ -52,11 +52,15 @@ class Unfreezing:
 
     @classmethod
     def build(cls, content, where: str) -> "Unfreezing":
-        if not isinstance(content, dict) or not all(
-            type(number) is int and number > 0 for pair in content.items() for number in pair
-        ):
-            raise AsvtkError(f"{where}: expected epochs, from 1, and numbers of blocks, found {content!r}")
-        stages = tuple(sorted(content.items()))
+        pairs = content.items() if isinstance(content, dict) else [(None, content)]
+        # The word training.unfreeze.3=2 of an override brings the epoch as text.
+        pairs = [(int(epoch) if str(epoch).isdecimal() else epoch, blocks) for epoch, blocks in pairs]
+        if not all(type(number) is int and number > 0 for pair in pairs for number in pair):
+            raise AsvtkError(
+                f"{where}: expected epochs, from 1, and numbers of blocks, such as {{3: 2, 6: 6}}; "
+                f"found {content!r}"
+            )
+        stages = tuple(sorted(dict(pairs).items()))
         if any(later <= before for (_, before), (_, later) in zip(stages, stages[1:], strict=False)):
             raise AsvtkError(f"{where}: {content!r} does not fit; later epochs must train more blocks")
         return cls(stages)

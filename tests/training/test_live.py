@@ -16,7 +16,7 @@ from asvtk.training.experiment import load_config
 
 LIVE = ("frontend.mode=live", "frontend.trainable=2")
 SPLIT = ("frontend.mode=split", "frontend.trainable=2")
-STAGES = ("training.unfreeze={2: 1, 3: 2}", "training.rates={frontend: 1.0e-4}")
+STAGES = ("training.unfreeze.2=1", "training.unfreeze.3=2", "training.rates={frontend: 1.0e-4}")
 TWO_EPOCHS = ("training.epochs=2", "training.save_every=1")
 
 
@@ -132,6 +132,7 @@ def test_bfloat16_trains_the_top_too(run, tmp_path, records):
         ([*LIVE, "training.unfreeze={1: 2, 3: 1}"], "later epochs must train more blocks"),
         ([*LIVE, "training.unfreeze={9: 2}"], "unfreeze: epoch 9 is beyond the last one"),
         ([*LIVE, "training.unfreeze=2"], "training.unfreeze: expected epochs, from 1"),
+        ([*LIVE, "training.unfreeze={2:2}"], "expected epochs, .* found {122: None}"),  # YAML: 2 min 2 s
     ],
 )
 def test_what_cannot_be_is_refused(corpus, overrides, message):
