@@ -6,6 +6,8 @@ import multiprocessing
 import pytest
 import tiny_training
 
+from asvtk.io.stamps import digest
+
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
@@ -37,7 +39,7 @@ def killed_run(run, corpus, tmp_path, monkeypatch, content, records):
     """Train, be killed in a step, and go on: weights and log are those of a run that was not killed."""
 
     def check(killed_in, *settings):
-        undisturbed = corpus / f"undisturbed {settings}"  # it is the same for all kills
+        undisturbed = corpus / f"undisturbed {digest(settings)}"  # it is the same for all kills
         if not undisturbed.exists():
             run(undisturbed, *settings)
         tiny_training.kill_at(monkeypatch, killed_in, run, tmp_path, *settings)
