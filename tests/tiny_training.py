@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from tiny_corpus import write_tiny_corpus
 
 from asvtk.corpora.asvspoof2019_la import prepare_split
@@ -11,10 +12,12 @@ from asvtk.frontends.extraction import Source, extract_missing
 from asvtk.io.datadir import DataDirectory
 from asvtk.training.data import open_dataset
 from asvtk.training.experiment import Experiment, load_config
+from asvtk.training.state import TrainingState
 from asvtk.training.trainer import train
 
+FRONTEND = "{name: lfcc, crop: {samples: null}}"
 CONFIG = """
-frontend: {name: lfcc, crop: {samples: null}}
+frontend: FRONTEND
 model:
   {name: moe_mamba, stack: 4, d_model: 16, blocks: 1, d_state: 4, d_expert: 16, d_embedding: 8, dropout: 0.1}
 loss: {name: oc_softmax}
@@ -22,10 +25,28 @@ training: {epochs: 4, batch_size: 4, lr: 3.0e-3}
 """
 
 
-def prepare(folder: Path, samples: str = "null") -> None:
-    """Corpus, data directories and features, cropped to ``samples``: ``folder/{data,dump,c.yaml}``."""
+class Killed(BaseException):
+    """Ends a training where the system would: nothing catches it."""
+
+
+def kill_at(monkeypatch, update: int, run, *arguments) -> None:
+    """Train (``run(*arguments)``), and be killed in the step that would be update number ``update``."""
+    original = TrainingState.update
+
+    def counted(self):
+        if self.progress.updates + 1 == update:
+            raise Killed
+        original(self)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(TrainingState, "update", counted)
+        run(*arguments)
+
+
+def prepare(folder: Path, frontend: str = FRONTEND) -> None:
+    """Corpus, data directories and features: ``folder/{data,dump,c.yaml}``."""
     la = write_tiny_corpus(folder)
-    (folder / "c.yaml").write_text(CONFIG.replace("null", samples))
+    (folder / "c.yaml").write_text(CONFIG.replace("FRONTEND", frontend))
     frontend = build_frontend(load_config(folder / "c.yaml").frontend)
     for split in ("train", "dev"):
         data = prepare_split(la, split, folder / "data" / split)
@@ -36,9 +57,14 @@ def prepare(folder: Path, samples: str = "null") -> None:
 
 
 def open_sets(folder: Path, config) -> list:
-    cache = cache_name(build_frontend(config.frontend))
-    data = [DataDirectory.read(folder / "data" / split) for split in ("train", "dev")]
-    return [open_dataset(of, folder / "dump", config.frontend, cache, (0,)) for of in data]
+    frontend = build_frontend(config.frontend)
+    where = folder / "dump", config.frontend, cache_name(frontend), frontend.layers
+    options = {"prepare": frontend.prepare if frontend.mode == "live" else None}
+    train, dev = (DataDirectory.read(folder / "data" / split) for split in ("train", "dev"))
+    return [
+        open_dataset(train, *where, augmentation=config.augmentation, **options),
+        open_dataset(dev, *where, **options),
+    ]
 
 
 def run(folder, exp, *overrides, device: str = "cpu", **options) -> dict:

@@ -27,47 +27,39 @@ def add_arguments(parser):
 
 def run(args):
     from asvtk.report.analysis_figures import require_matplotlib
+    from asvtk.training.assembly import TrainedSystem
     from asvtk.training.device import choose_device
     from asvtk.training.experiment import Experiment
 
     require_matplotlib()
     device = choose_device(args.ngpu)
     experiment = Experiment(args.exp)
-    experiment.config()  # says what is missing where nothing was trained
-    if not experiment.done.exists():
-        raise AsvtkError(f"{args.exp}: training has not finished; run stage 3 again, it goes on where it was")
+    system = TrainedSystem(experiment, args.dump)
     data = [DataDirectory.read(path) for path in args.data]
     if len({of.name for of in data}) < len(data):
         raise AsvtkError("--data: two data directories have the same name; analyse them one at a time")
     folder = Path(args.report or experiment.folder / "analysis")
-    best = experiment.checkpoints / "best.safetensors"
-    basis = {"checkpoint": file_digest(best), "data": {of.name: of.digest() for of in data}}
+    basis = {"checkpoint": file_digest(system.best), "data": {of.name: of.digest() for of in data}}
     page = folder / "analysis.html"
     if page.exists() and read_stamp(folder / ".done") == basis and not args.force:
         print(f"{page}: up to date")
         return
-    _analyse(experiment, data, args.dump, device, folder)
+    _analyse(system, data, device, folder, experiment.folder.resolve().name)
     write_stamp(folder / ".done", basis)
     print(page)
 
 
-def _analyse(experiment, data: list[DataDirectory], dump, device: str, folder: Path) -> None:
-    from asvtk.models import build_detector
+def _analyse(system, data: list[DataDirectory], device: str, folder: Path, name: str) -> None:
     from asvtk.report.analysis import group_utterances, look_into, sentences
     from asvtk.report.analysis_page import write_analysis
     from asvtk.report.analysis_probe import layer_weights, observe
-    from asvtk.training.checkpoint import load_detector
-    from asvtk.training.data import open_dataset
 
-    config, inputs = experiment.config(), experiment.inputs()
     detector, sets = None, {}
     for of in data:
-        dataset = open_dataset(of, dump, config.frontend, inputs["features"], inputs["layers"])
+        dataset = system.open(of)
         if detector is None:
-            detector = build_detector(config.model, config.loss, *dataset.feature_shape)
-            load_detector(experiment.checkpoints / "best.safetensors", detector)
-            detector.to(device)
-        seen = observe(detector, dataset, config.training.batch_size, device)
+            detector = system.detector(dataset).to(device)
+        seen = observe(detector, dataset, system.config.training.batch_size, device)
         attacks = [of.attack[utterance] for utterance in dataset.utterances]
         bonafide = np.array([of.label[utterance] == BONAFIDE for utterance in dataset.utterances])
         kinds = of.path / "attack2kind"
@@ -76,4 +68,4 @@ def _analyse(experiment, data: list[DataDirectory], dump, device: str, folder: P
         for line in sentences(of.name, sets[of.name][0]):
             print(line)
     weights = layer_weights(detector.model)
-    write_analysis(folder, experiment.folder.resolve().name, weights, inputs["layers"], sets)
+    write_analysis(folder, name, weights, system.layers(detector), sets)

@@ -62,7 +62,8 @@ def run(args):
 
 def _begin(sources, frontend, augmentation, args) -> None:
     if not frontend.layers:
-        print(f"front-end {frontend.label}: nothing to cache", file=sys.stderr)
+        how = " runs in training" if frontend.mode == "live" else ""
+        print(f"front-end {frontend.label}{how}: nothing to cache", file=sys.stderr)
         print(0, 0)
         return
     total = needed = 0

@@ -19,10 +19,9 @@ from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import write_scores
 from asvtk.io.stamps import file_digest, read_stamp, write_stamp
-from asvtk.models import build_detector
 from asvtk.models.aasist_weights import load_published
-from asvtk.training.checkpoint import load_detector
-from asvtk.training.data import UtteranceDataset, open_dataset
+from asvtk.training.assembly import TrainedSystem
+from asvtk.training.data import UtteranceDataset
 from asvtk.training.device import choose_device
 from asvtk.training.experiment import Experiment
 from asvtk.training.scoring import score_dataset
@@ -91,23 +90,17 @@ def _check_options(args) -> bool:
 
 def _score_with_experiment(args, device: str) -> None:
     experiment = Experiment(args.exp)
-    config = experiment.config()
-    if not experiment.done.exists():
-        raise AsvtkError(f"{args.exp}: training has not finished; run stage 3 again, it goes on where it was")
-    inputs = experiment.inputs()
-    best = experiment.checkpoints / "best.safetensors"
+    system = TrainedSystem(experiment, args.dump)
     for path in args.data:
         data = DataDirectory.read(path)
         out = experiment.scores(data.name)
         stamp = out.with_name(f".{data.name}.done")
-        basis = {"checkpoint": file_digest(best), "data": data.digest()}
+        basis = {"checkpoint": file_digest(system.best), "data": data.digest()}
         if out.exists() and read_stamp(stamp) == basis and not args.force:
             print(f"{out}: up to date")
             continue
-        dataset = open_dataset(data, args.dump, config.frontend, inputs["features"], inputs["layers"])
-        detector = build_detector(config.model, config.loss, *dataset.feature_shape)
-        load_detector(best, detector)
-        _score(detector, data, dataset, config.training.batch_size, device, out)
+        dataset = system.open(data)
+        _score(system.detector(dataset), data, dataset, system.config.training.batch_size, device, out)
         write_stamp(stamp, basis)
 
 

@@ -1,4 +1,4 @@
-"""Stage 3: train a head on cached features; the best evaluation on dev is kept.
+"""Stage 3: train a system on cached or live features; the best evaluation on dev is kept.
 
 Killed, the same command goes on from the last checkpoint; finished, it does nothing. SIGTERM and
 SIGUSR1 finish the step, save, and end with status 75, for schedulers that requeue. Several GPUs:
@@ -58,12 +58,22 @@ def run(args):
             raise AsvtkError("training.eval_all_best is true: name the data directory by --eval-data")
         data["eval"] = _read_two_classes(args.eval_data)
     inputs = {"features": cache_name(frontend), "layers": list(frontend.layers)}
-    sets = {name: open_dataset(of, args.dump, config.frontend, **inputs) for name, of in data.items()}
+    prepare = frontend.prepare if frontend.mode == "live" else None
+    sets = {
+        name: open_dataset(of, args.dump, config.frontend, **inputs, prepare=prepare)
+        for name, of in data.items()
+    }
     augmented = {}
     if config.augmentation is not None:
         augmented = {"augmented": cache_name(frontend, config.augmentation)}
     sets["train"] = open_dataset(
-        training_sets, args.dump, config.frontend, **inputs, augmentation=config.augmentation, **augmented
+        training_sets,
+        args.dump,
+        config.frontend,
+        **inputs,
+        augmentation=config.augmentation,
+        **augmented,
+        prepare=prepare,
     )
     inputs |= augmented
     inputs |= {"train data": DataDirectory.union(training_sets).digest(), "dev data": data["dev"].digest()}

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["Crop", "Features", "FrontEnd", "Storage"]
+__all__ = ["Crop", "Features", "FrontEnd", "Mode", "Storage"]
 
 #: layer -> float32 matrix, shape (frames, dimensions)
 Features = dict[int, np.ndarray]
@@ -28,34 +28,45 @@ class Crop:
         if self.samples is not None and self.samples < 1:
             raise ValueError("samples must be positive, or null for whole utterances")
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all utterances come out equally long, so that nothing is padded."""
+        return self.samples is not None and self.repeat
+
     def length(self, samples: int) -> int:
         """How many samples are left of an utterance of ``samples``."""
         if self.samples is None:
             return samples
         return self.samples if self.repeat else min(samples, self.samples)
 
-    def __call__(self, audio: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
-        """Crop from the head of ``audio``, or, with a ``generator``, where it says."""
-        if self.samples is None:
-            return audio
-        if self.repeat and len(audio) < self.samples:
+    def __call__(self, audio: np.ndarray) -> np.ndarray:
+        """The head of ``audio``, repeated if it is short."""
+        if self.samples is not None and self.repeat and len(audio) < self.samples:
             return np.resize(audio, self.samples)  # np.resize fills up with repetitions
-        spare = len(audio) - self.samples
-        begin = generator.integers(spare + 1) if generator is not None and spare > 0 else 0
-        return audio[begin : begin + self.samples]
+        return audio[: self.samples]
+
+    def window(self, audio: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """What is heard of long ``audio``, from where the generator says; short audio as it is."""
+        spare = 0 if self.samples is None else len(audio) - self.samples
+        begin = generator.integers(spare + 1) if spare > 0 else 0
+        return audio[begin:][: self.samples]
 
 
 #: how matrices are stored: float32, or Kaldi's compression to 16 or 8 bits
 Storage = Literal["FM", "CM2", "CM"]
 
+Mode = Literal["cached", "live", "split"]
+
 
 class FrontEnd(abc.ABC):
-    """A frozen front-end.
+    """A front-end, of which stage 2 sees what is frozen.
 
     Attributes:
         label: short name for the cache folder.
-        layers: the layers it was asked for, in ascending order; a front-end that knows no choice of
-            layers has the one layer 0, and one without features none.
+        mode: ``cached``: stage 2 computes all features; ``live``: training and scoring do, from audio;
+            ``split``: stage 2 the layers of the frozen part, training and scoring the others from these.
+        layers: the layers that stage 2 caches, in ascending order; a front-end that knows no choice of
+            layers has the one layer 0, and one without features, or a live one, none.
         crop: how much of an utterance it hears.
         uses_gpu: whether a GPU would help; if not, none is asked for.
         batch_size: how many utterances of the crop's length ``start`` likes at once.
@@ -63,6 +74,7 @@ class FrontEnd(abc.ABC):
     """
 
     label: str
+    mode: Mode = "cached"
     layers: tuple[int, ...]
     crop: Crop
     uses_gpu: bool
@@ -97,6 +109,14 @@ class FrontEnd(abc.ABC):
             a function that waits for the features of each utterance. What an utterance gets does not
             depend on its company, but for rounding.
         """
+
+    def live_part(self):
+        """What has to run with the system, where ``mode`` is not ``cached``.
+
+        Returns:
+            a torch module as ``asvtk.frontends.ssl_live`` has it; None where stage 2 computes all.
+        """
+        return None
 
     def extract(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> list[Features]:
         """``start``, and wait."""

@@ -1,4 +1,4 @@
-"""Frozen self-supervised models of transformers: WavLM, wav2vec 2.0 / XLS-R, HuBERT.
+"""Self-supervised models of transformers: WavLM, wav2vec 2.0 / XLS-R, HuBERT.
 
 Layer 0 is what enters the transformer, layer n the output of its n-th block. Behind the last block of
 Large models comes the final layer norm: the last layer is the ``last_hidden_state`` of transformers,
@@ -6,10 +6,13 @@ whose version 5 gives it in ``hidden_states`` without that norm, and version 4 w
 pre-trained on normalised speech, get zero mean and unit variance per utterance; Base models,
 pre-trained on raw samples, do not.
 
+Stage 2 caches what is frozen. With ``mode: live`` that is nothing, as the whole model runs with the
+system; with ``mode: split`` it is the layers up to where the ``trainable`` blocks begin.
+
 torch and transformers take seconds to import, so only the functions that need them do.
 """
 
-import json
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +20,20 @@ from typing import Literal
 
 import numpy as np
 
-from asvtk.frontends.base import Crop, Features, FrontEnd, Storage
+from asvtk.frontends.base import Crop, Features, FrontEnd, Mode, Storage
+from asvtk.frontends.ssl_folder import (
+    ARCHITECTURES,
+    find_model,
+    load_model,
+    numerical_part,
+    read_architecture,
+    wants_normalised_input,
+    weight_files,
+)
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import digest, file_digest
 
 __all__ = ["Ssl", "SslConfig"]
-
-ARCHITECTURES = ("wavlm", "wav2vec2", "hubert")
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,10 @@ class SslConfig:
     model: str  # a Hugging Face name such as microsoft/wavlm-large, or a local directory
     revision: str | None = None  # of a Hugging Face repository: a tag, branch or commit
     layers: Literal["all"] | tuple[int, ...] = "all"  # hidden states to use, 0 = input of the transformer
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products
+    mode: Mode = "cached"  # stage 2 computes all layers; none (live); or those below the trainable blocks
+    trainable: int = 0  # blocks that training changes, counted from the deepest layer down; live and split
+    random_crop: bool = False  # live: training draws another window of long utterances in every epoch
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products that are frozen
     storage: Storage = "FM"  # FM: float32; CM2: 16 bits a number; CM: 8 bits
     batch_size: int = 32  # utterances of 4 seconds computed at once; of longer ones fewer
     crop: Crop = field(default_factory=Crop)
@@ -42,13 +55,25 @@ class SslConfig:
             raise ValueError("layers must name at least one layer, or be all")
         if self.batch_size < 1:
             raise ValueError("batch_size must be positive")
+        if self.trainable < 0:
+            raise ValueError("trainable must not be negative")
+        if self.mode == "cached" and self.trainable:
+            raise ValueError(
+                f"trainable {self.trainable}: cached features are frozen; set mode to live or split"
+            )
+        if self.mode == "split" and not self.trainable:
+            raise ValueError(
+                "mode split runs the trainable blocks alone, and trainable is 0; set it, or mode to cached"
+            )
+        if self.mode != "live" and self.random_crop:
+            raise ValueError(f"random_crop: features that are cached (mode {self.mode}) are of one crop")
 
 
 class Ssl(FrontEnd):
-    """A transformers model with its weights frozen.
+    """A transformers model.
 
     Raises:
-        AsvtkError: the model cannot be found, is no speech model we know, or lacks a layer.
+        AsvtkError: the model cannot be found, is no speech model we know, or lacks a layer or block.
     """
 
     uses_gpu = True
@@ -57,22 +82,34 @@ class Ssl(FrontEnd):
         self.crop = config.crop
         self.batch_size, self.storage = config.batch_size, config.storage
         self._precision, self._device = config.precision, device
-        self._folder = _find_model(config.model, config.revision)
-        architecture = _read_architecture(self._folder)
+        self._folder = find_model(config.model, config.revision)
+        architecture = read_architecture(self._folder)
         if (kind := architecture["model_type"]) not in ARCHITECTURES:
             raise AsvtkError(
                 f"{config.model}: is a {kind!r} model; expected one of {', '.join(ARCHITECTURES)}"
             )
         depth = architecture["num_hidden_layers"]
-        self.layers = tuple(range(depth + 1)) if config.layers == "all" else tuple(sorted(set(config.layers)))
-        for layer in self.layers:
+        heard = tuple(range(depth + 1)) if config.layers == "all" else tuple(sorted(set(config.layers)))
+        for layer in heard:
             if not 0 <= layer <= depth:
                 raise AsvtkError(
                     f"frontend.layers: layer {layer} does not exist: {config.model} has {depth} layers "
                     f"(0 = input of the transformer, 1 ... {depth})"
                 )
+        if config.trainable > max(heard):
+            raise AsvtkError(
+                f"frontend.trainable: {config.trainable} blocks, but the deepest of frontend.layers is "
+                f"{max(heard)}: no more blocks than that are run"
+            )
+        self.mode, self._heard, self._trainable = config.mode, heard, config.trainable
+        deepest_frozen = max(heard) - config.trainable
+        self.layers = {
+            "cached": heard,
+            "live": (),
+            "split": (*(layer for layer in heard if layer < deepest_frozen), deepest_frozen),
+        }[config.mode]
         self.label = Path(config.model).name
-        self._normalise = _wants_normalised_input(self._folder, architecture)
+        self._normalise = wants_normalised_input(self._folder, architecture)
         self._strides = list(zip(architecture["conv_kernel"], architecture["conv_stride"], strict=True))
         self._shortest = _receptive_field(self._strides)
         self._width = architecture["hidden_size"]
@@ -83,14 +120,21 @@ class Ssl(FrontEnd):
         return {
             "front-end": "self-supervised model, frozen",
             "model": self.label,
-            "architecture": digest(_numerical_part(self._folder)),
-            "weights": {path.name: file_digest(path) for path in _weight_files(self._folder)},
+            **self._base,
             "zero mean, unit variance per utterance": self._normalise,
             "crop (samples)": self.crop.samples,
             "shorter utterances are repeated": self.crop.repeat,
             "precision": self._precision,
             "stored as": self.storage,
             "implementation": 2,
+        }
+
+    @functools.cached_property
+    def _base(self) -> dict:
+        """What the model is, by its contents."""
+        return {
+            "architecture": digest(numerical_part(self._folder)),
+            "weights": {path.name: file_digest(path) for path in weight_files(self._folder)},
         }
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
@@ -144,6 +188,26 @@ class Ssl(FrontEnd):
 
         return wait
 
+    def live_part(self):
+        if self.mode == "cached":
+            return None
+        import torch
+
+        from asvtk.frontends.ssl_live import LiveSsl
+
+        # Random weights come before those that are read: they must not move the seed of the system's.
+        with torch.random.fork_rng(devices=[]):
+            model = load_model(self._folder)
+        return LiveSsl(
+            model,
+            self._heard,
+            cached=self.layers,
+            trainable=self._trainable,
+            dtype=getattr(torch, self._precision),
+            whole=self.crop.is_fixed,
+            base=digest(self._base),
+        )
+
     def _load(self) -> None:
         import torch
 
@@ -151,9 +215,9 @@ class Ssl(FrontEnd):
         from asvtk.nn.replay import Replay
 
         # Shallow front-ends skip the blocks above their deepest layer.
-        model = _load_model(self._folder)
+        model = load_model(self._folder)
         self._encoder = SslEncoder(model, max(self.layers), getattr(torch, self._precision)).to(self._device)
-        fixed = self._device != "cpu" and self.crop.samples is not None and self.crop.repeat
+        fixed = self._device != "cpu" and self.crop.is_fixed
         self._forward = Replay(self._encoder) if fixed else self._encoder
 
 
@@ -166,95 +230,9 @@ def _to_host(tensor):
     return torch.empty(tensor.shape, pin_memory=True).copy_(tensor, non_blocking=True)
 
 
-def _find_model(name: str, revision: str | None) -> Path:
-    """A local directory, or the local copy of a Hugging Face repository (fetched if need be)."""
-    folder = Path(name)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise AsvtkError(f"{folder}: holds no config.json; expected what save_pretrained() writes")
-        return folder
-    # A path that is not there must not be looked up on the hub under its own name.
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise AsvtkError(f"frontend.model: {name}: no such directory")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        wanted = ["*.json", "*.safetensors", "pytorch_model*.bin"]
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        raise AsvtkError(
-            f"frontend.model: {name}: neither a local directory nor to be had from the Hugging Face hub "
-            f"({type(error).__name__}); without a network, give a directory that save_pretrained() wrote"
-        ) from error
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
-        if files := sorted(folder.glob(pattern)):
-            return files
-    raise AsvtkError(f"{folder}: holds no weights (model.safetensors or pytorch_model.bin)")
-
-
-def _read_architecture(folder: Path) -> dict:
-    """What config.json says; what it leaves to transformers' defaults is asked of transformers."""
-    content = json.loads((folder / "config.json").read_text())
-    wanted = (
-        "model_type",
-        "num_hidden_layers",
-        "hidden_size",
-        "conv_kernel",
-        "conv_stride",
-        "feat_extract_norm",
-    )
-    if content.get("model_type") in ARCHITECTURES and not all(key in content for key in wanted):
-        from transformers import AutoConfig
-
-        content = AutoConfig.from_pretrained(folder).to_dict()
-    return {"model_type": None} | content
-
-
-def _wants_normalised_input(folder: Path, architecture: dict) -> bool:
-    """As the model's own preprocessor says; without one, by the kind of its feature encoder.
-
-    Models with a layer-normalised encoder (Large, XLS-R) were pre-trained on normalised input.
-    """
-    preprocessor = folder / "preprocessor_config.json"
-    if preprocessor.is_file():
-        return bool(json.loads(preprocessor.read_text()).get("do_normalize", True))
-    return architecture["feat_extract_norm"] == "layer"
-
-
-def _numerical_part(folder: Path) -> dict:
-    """What of config.json can change the features: not who saved it, and with what."""
-    config = json.loads((folder / "config.json").read_text())
-    bookkeeping = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
-    return {key: value for key, value in config.items() if key not in bookkeeping}
-
-
 def _receptive_field(strides: list[tuple[int, int]]) -> int:
     """Fewest samples that give one frame."""
     samples = 1
     for kernel, stride in reversed(strides):
         samples = (samples - 1) * stride + kernel
     return samples
-
-
-def _load_model(folder: Path):
-    """Load in float32 and evaluation mode."""
-    import torch
-    from transformers import AutoModel
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    try:
-        model, report = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    except (OSError, RuntimeError) as error:
-        raise AsvtkError(f"{folder}: the weights cannot be loaded: {error}") from error
-    if report["missing_keys"] or report.get("mismatched_keys"):
-        lost = [*report["missing_keys"], *report.get("mismatched_keys", [])]
-        raise AsvtkError(
-            f"{folder}: the weights are not those of the architecture in config.json; missing: "
-            + ", ".join(map(str, lost[:3]))
-        )
-    return model.eval()

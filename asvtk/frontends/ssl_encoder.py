@@ -20,10 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asvtk.frontends.ssl_blocks import Block, BlockStack, PositionBias, Product, is_gelu
 from asvtk.nn.frames import frame_mask
-from asvtk.nn.fused_norm import add_norm, norm_gelu
-from asvtk.nn.gated_attention import gated_attention, position_bias
-from asvtk.nn.kernels import kernels_serve
+from asvtk.nn.fused_norm import norm_gelu
 
 __all__ = ["SslEncoder"]
 
@@ -41,24 +40,17 @@ class SslEncoder(nn.Module):
         super().__init__()
         encoder, projection = model.encoder, model.feature_projection
         blocks = list(encoder.layers[:depth])
-        # Large models normalise before each part of a block, Base models behind it.
-        self.pre_norm = model.config.do_stable_layer_norm
+        pre_norm = model.config.do_stable_layer_norm
         self.stem = ConvolutionalStem(model.feature_extractor, dtype)
         self.stem_norm = getattr(projection, "layer_norm", nn.Identity())  # some HuBERTs have none
         self.projection = Product(projection.projection.weight, projection.projection.bias, dtype)
         self.positions = PositionalConvolution(encoder.pos_conv_embed, dtype)
-        self.blocks = nn.ModuleList(Block(block, dtype) for block in blocks)
-        # The norm at the entry of each block, and at the end.
-        if self.pre_norm:
-            norms = [block.layer_norm for block in blocks] + [encoder.layer_norm]
-        else:
-            norms = [encoder.layer_norm] + [block.final_layer_norm for block in blocks]
-        self.norms = nn.ModuleList(norms)
-        self.ends_with_norm = not self.pre_norm or len(blocks) == len(encoder.layers)
-        self.longest_distance = getattr(model.config, "max_bucket_distance", None)
-        first = encoder.layers[0].attention if len(encoder.layers) else None
-        self.distance_embedding = getattr(first, "rel_attn_embed", None)
-        self._bias = None
+        # Where a Large model is cut short, no norm follows.
+        has_outer_norm = not pre_norm or len(blocks) == len(encoder.layers)
+        outer_norm = encoder.layer_norm if has_outer_norm else None
+        frozen = {number: Block(block, pre_norm, dtype) for number, block in enumerate(blocks, 1)}
+        self.stack = BlockStack(frozen, outer_norm, pre_norm)
+        self.position_bias = PositionBias(model, dtype)
         self.requires_grad_(False)
 
     def forward(self, audio: Tensor, samples: Tensor | None = None) -> list[Tensor]:
@@ -80,41 +72,7 @@ class SslEncoder(nn.Module):
         if samples is not None:
             lengths = self.stem.frames(samples)
             x = x * frame_mask(lengths, x.shape[1]).unsqueeze(-1)  # the next convolution sees them
-        bias = self._position_bias(x.shape[1])
-        states = []
-        branch = self.positions(x)
-        for block, norm in zip(self.blocks, self.norms[:-1], strict=True):
-            x, normed = self._step(x, branch, norm)
-            states.append(x)
-            x, normed = self._step(x, block.attend(normed, bias, lengths), block.norm(self.pre_norm))
-            branch = block.feed_forward(normed)
-        x, normed = self._step(x, branch, self.norms[-1])
-        return [*states, normed if self.ends_with_norm else x]
-
-    def _step(self, x: Tensor, branch: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-        """Add a branch to the residual stream; returns the stream and what enters the next part."""
-        total, normed = add_norm(x, branch, norm)
-        return (total if self.pre_norm else normed), normed
-
-    def _position_bias(self, frames: int) -> Tensor | None:
-        if self.distance_embedding is None:
-            return None
-        weight = self.distance_embedding.weight
-        if self._bias is None or self._bias.shape[1] != frames or self._bias.device != weight.device:
-            self._bias = position_bias(weight, self.longest_distance, frames, self.projection.weight.dtype)
-        return self._bias
-
-
-class Product(nn.Module):
-    """A linear layer in the precision of matrix products: (..., in) -> (..., out)."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype):
-        super().__init__()
-        self.weight = nn.Parameter(weight.detach().to(dtype))
-        self.bias = None if bias is None else nn.Parameter(bias.detach().to(dtype))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+        return self.stack(x, self.positions(x), self.position_bias(x.shape[1]), lengths)
 
 
 class ConvolutionalStem(nn.Module):
@@ -166,7 +124,7 @@ class StemLayer(nn.Module):
         self.norm = norm if isinstance(norm, nn.LayerNorm) else None
         self.time_norm = norm if isinstance(norm, nn.GroupNorm) else None
         self.activation = layer.activation
-        self.fusible = self.norm is not None and _is_gelu(layer.activation)
+        self.fusible = self.norm is not None and is_gelu(layer.activation)
 
     def rows(self, rows):
         """How many rows come of so many (a number or a tensor)."""
@@ -225,60 +183,3 @@ class PositionalConvolution(nn.Module):
             x = self.batch_norm(x.float()).to(x.dtype)
         x = F.conv1d(x, self.weight, self.bias, padding=self.padding, groups=self.groups)
         return self.activation(x[..., :frames].transpose(1, 2))  # an even kernel gives a frame too many
-
-
-class Block(nn.Module):
-    """The two parts of a transformer block; the encoder adds them up."""
-
-    def __init__(self, block: nn.Module, dtype: torch.dtype):
-        super().__init__()
-        attention, feed_forward = block.attention, block.feed_forward
-        self.heads = attention.num_heads
-        self.first_norm, self.last_norm = block.layer_norm, block.final_layer_norm
-        parts = [(part.weight, part.bias) for part in (attention.q_proj, attention.k_proj, attention.v_proj)]
-        self.gate_scale = None
-        if hasattr(attention, "gru_rel_pos_linear"):
-            parts.append(_gate_projection(attention))
-            self.gate_scale = nn.Parameter(attention.gru_rel_pos_const.detach().flatten().clone())
-        weights, biases = zip(*parts, strict=True)
-        self.projection = Product(torch.cat(weights), torch.cat(biases), dtype)
-        self.output = Product(attention.out_proj.weight, attention.out_proj.bias, dtype)
-        expand, contract = feed_forward.intermediate_dense, feed_forward.output_dense
-        self.expand = Product(expand.weight, expand.bias, dtype)
-        self.contract = Product(contract.weight, contract.bias, dtype)
-        self.activation = feed_forward.intermediate_act_fn
-
-    def norm(self, pre_norm: bool) -> nn.LayerNorm:
-        """The norm between attention and feed-forward network."""
-        return self.last_norm if pre_norm else self.first_norm
-
-    def attend(self, x: Tensor, bias: Tensor | None, lengths: Tensor | None) -> Tensor:
-        projected = self.projection(x)
-        return self.output(gated_attention(projected, self.heads, self.gate_scale, bias, lengths))
-
-    def feed_forward(self, x: Tensor) -> Tensor:
-        if kernels_serve(x) and _is_gelu(self.activation):
-            # In the product's own epilogue, in its tanh form: off by 5e-4 at most, less than rounding.
-            wide = torch._addmm_activation(
-                self.expand.bias, x.flatten(0, -2), self.expand.weight.T, use_gelu=True
-            )
-            return self.contract(wide).view(*x.shape[:-1], -1)
-        return self.contract(self.activation(self.expand(x)))
-
-
-def _is_gelu(activation: nn.Module) -> bool:
-    """Whether it is the exact GELU: transformers has a dozen of near relatives."""
-    probe = torch.tensor([-1.0, 0.5, 2.0])
-    return torch.equal(activation(probe), F.gelu(probe))
-
-
-def _gate_projection(attention: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias that give both numbers of the position gate, for all heads, from whole frames.
-
-    Each head projects its own part of a frame to twice four numbers and adds up the four: that is a
-    linear map to two numbers, and for all heads together a sparse map of the whole frame.
-    """
-    linear, heads = attention.gru_rel_pos_linear, attention.num_heads
-    weight = linear.weight.view(2, 4, -1).sum(1)  # (2, d of a head)
-    whole = torch.einsum("gd,hk->ghkd", weight, torch.eye(heads).to(weight)).flatten(2).flatten(0, 1)
-    return whole, linear.bias.view(2, 4).sum(1).repeat_interleave(heads)

@@ -3,6 +3,7 @@
 To add one: a module with a configuration dataclass and a model, and a line in ``MODELS``.
 """
 
+from asvtk.io.errors import AsvtkError
 from asvtk.models.aasist import Aasist, AasistConfig
 from asvtk.models.base import Detector, Inputs, Output, System
 from asvtk.models.cascade_mamba import CascadeMamba, CascadeMambaConfig
@@ -25,7 +26,16 @@ MODELS = {
 MODEL_CONFIGS = {config.name: config for config in MODELS}
 
 
-def build_detector(model_config, loss_config, layers: int, d_in: int) -> Detector:
-    """A fresh detector for features of ``layers`` layers with ``d_in`` numbers a frame (0, 0: none)."""
+def build_detector(model_config, loss_config, layers: int, d_in: int, frontend=None) -> Detector:
+    """A fresh detector for features of ``layers`` layers with ``d_in`` numbers a frame (0, 0: none).
+
+    Raises:
+        AsvtkError: a ``frontend`` runs with a system that uses no features.
+    """
     model = MODELS[type(model_config)](model_config, layers, d_in)
-    return Detector(model, LOSSES[type(loss_config)](loss_config, model.d_embedding))
+    if frontend is not None and not model.uses_features:
+        raise AsvtkError(
+            f"model {model_config.name}: hears audio alone, and the front-end would run for nothing; choose "
+            "frontend: waveform"
+        )
+    return Detector(model, LOSSES[type(loss_config)](loss_config, model.d_embedding), frontend)

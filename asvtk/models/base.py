@@ -11,7 +11,11 @@ __all__ = ["Detector", "Inputs", "Output", "System"]
 
 
 class Inputs(NamedTuple):
-    """A batch as systems hear it; what a system does not use may be None."""
+    """A batch as systems hear it; what a system does not use may be None.
+
+    As data sets give it, a front-end that runs with the system has yet to make the features of what stands
+    in their place.
+    """
 
     features: Tensor | None  # of the front-end, (batch, layers, frames, d), padded with anything finite
     lengths: Tensor | None  # real frames, (batch,)
@@ -58,18 +62,27 @@ class Detector(nn.Module):
     Args:
         model: the system.
         loss: a loss with ``forward(embedding, bonafide)`` and ``score(embedding)``.
+        frontend: where it runs with the system, what makes features: (given, lengths) -> (features, lengths).
     """
 
-    def __init__(self, model: System, loss: nn.Module):
+    def __init__(self, model: System, loss: nn.Module, frontend: nn.Module | None = None):
         super().__init__()
         self.model = model
         self.loss = loss
+        self.frontend = frontend
 
     def forward(self, inputs: Inputs, bonafide: Tensor) -> Tensor:
         """The training loss of a batch, a scalar."""
-        output = self.model(inputs)
+        output = self.embed(inputs)
         return self.loss(output.embedding, bonafide) + output.auxiliary
+
+    def embed(self, inputs: Inputs) -> Output:
+        """What the system makes of a batch as data sets give it."""
+        if self.frontend is not None:
+            features, lengths = self.frontend(inputs.features, inputs.lengths)
+            inputs = inputs._replace(features=features, lengths=lengths)
+        return self.model(inputs)
 
     def score(self, inputs: Inputs) -> Tensor:
         """Scores, higher = bona fide: (batch,)."""
-        return self.loss.score(self.model(inputs).embedding)
+        return self.loss.score(self.embed(inputs).embedding)

@@ -13,7 +13,7 @@ from asvtk.io.audio import read_audio
 from asvtk.io.config import differences
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
-from asvtk.models import build_detector
+from asvtk.training.assembly import new_detector
 from asvtk.training.checkpoint import load_detector
 from asvtk.training.data import open_dataset
 from asvtk.training.experiment import ExperimentConfig
@@ -47,6 +47,7 @@ def score_data(package: Package, data: DataDirectory, device: str, ssl_model=Non
         AsvtkError: the front-end is not the one of the training, or the disk is full.
     """
     config, frontend = _front_end(package, device, ssl_model)
+    prepare = frontend.prepare if frontend.mode == "live" else None
     detector, found = None, Scored({}, {})
     for part in _parts(data, math.lcm(frontend.batch_size, config.training.batch_size)):
         with tempfile.TemporaryDirectory(prefix="asvtk_features_") as dump:
@@ -55,9 +56,11 @@ def score_data(package: Package, data: DataDirectory, device: str, ssl_model=Non
             part = part.subset(u for u in part.utterances if u not in faults)
             if not part.utterances:
                 continue
-            dataset = open_dataset(part, dump, config.frontend, cache_name(frontend), frontend.layers)
+            dataset = open_dataset(
+                part, dump, config.frontend, cache_name(frontend), frontend.layers, prepare=prepare
+            )
             if detector is None:
-                detector = build_detector(config.model, config.loss, *dataset.feature_shape)
+                detector = new_detector(config, dataset, frontend)
                 load_detector(package.weights, detector)
                 detector.to(device)
             scores = score_dataset(detector, dataset, config.training.batch_size, device)

@@ -1,6 +1,6 @@
 """A data set as tensors: cached features, audio, or both; and the order of an epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ class UtteranceDataset(Dataset):
     """The utterances of a data set, each as (features | None, audio | None, bona fide?).
 
     Features are float32 (layers, frames, d), audio float32 (samples,). It gives both where it can,
-    until ``serve`` says what the system uses.
+    until ``serve`` says what the system uses. For a front-end that runs with the system from the audio on,
+    what it hears stands in the place of features: one layer of one number a frame, (1, samples, 1).
 
     In training, an epoch (``draw`` with its seed) chooses a version of each utterance, clean or augmented,
     and where its audio is cropped. Without one everything is clean and cropped at the head, as for dev
@@ -37,6 +38,7 @@ class UtteranceDataset(Dataset):
         crop: how much of the audio is heard; for systems that use both, what the front-end heard.
         random_crop: whether epochs choose where to crop.
         augmentation: of the audio; with cached copies, the one they were made with.
+        prepare: of a live front-end, what it does to cropped audio before it hears it.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class UtteranceDataset(Dataset):
         crop: Crop,
         random_crop: bool = False,
         augmentation: AugmentationConfig | None = None,
+        prepare: Callable[[np.ndarray], np.ndarray] | None = None,
     ):
         self.utterances = [
             utterance for utterance in data.utterances if all(utterance in v.utterances for v in versions)
@@ -54,7 +57,8 @@ class UtteranceDataset(Dataset):
         self.resynthesised = torch.tensor([is_resynthesis(data.attack[u]) for u in self.utterances])
         self._data, self._versions = data, versions
         self._crop, self._random_crop, self._augmentation = crop, random_crop, augmentation
-        self._gives_features, self._gives_audio = bool(versions), True
+        self._prepare, self._has_features = prepare, bool(versions) or prepare is not None
+        self._gives_features, self._gives_audio = self._has_features, True
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -70,26 +74,28 @@ class UtteranceDataset(Dataset):
             generator = np.random.default_rng((epoch_seed, index))
             # Audio that is not tied to cached copies is augmented anew: the epoch is the copy's number.
             version = int(generator.integers(len(self._versions))) if self._versions else epoch_seed
-        features = torch.from_numpy(self._versions[version][utterance]) if self._gives_features else None
-        audio = torch.from_numpy(self._audio(utterance, version, generator)) if self._gives_audio else None
+        features = audio = heard = None
+        if self._gives_audio or self._prepare is not None:
+            heard = self._audio(utterance, version, generator)
+        if self._gives_audio:
+            audio = torch.from_numpy(self._crop(heard))
+        if self._gives_features:
+            features = self._features(utterance, version, heard)
         return features, audio, self.bonafide[index]
 
     @property
     def feature_shape(self) -> tuple[int, int]:
-        """Layers, and numbers a frame; (0, 0) without features."""
+        """Layers, and numbers a frame, of what is cached; (0, 0) where nothing is."""
         if not self._versions:
             return 0, 0
-        layers, _, d = self.features(0).shape
+        layers, _, d = self._versions[0][self.utterances[0]].shape
         return layers, d
 
-    def features(self, index: int) -> np.ndarray:
-        """Clean features."""
-        return self._versions[0][self.utterances[index]]
-
     def sample(self, count: int) -> Iterator[Tensor]:
-        """Clean features of up to ``count`` utterances, evenly spread."""
+        """Clean features, if there are any, of up to ``count`` utterances, evenly spread."""
         chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
-        return (torch.from_numpy(self.features(int(index))) for index in chosen)
+        for utterance in (self.utterances[index] for index in chosen):
+            yield self._features(utterance, 0, None if self._versions else self._audio(utterance, 0, None))
 
     def require_both_classes(self) -> None:
         """
@@ -109,18 +115,26 @@ class UtteranceDataset(Dataset):
         Raises:
             AsvtkError: it uses features, and the front-end has none.
         """
-        if system.uses_features and not self._versions:
+        if system.uses_features and not self._has_features:
             raise AsvtkError(
                 f"model {system.config.name}: needs the features of a front-end, and frontend: waveform has "
                 "none; choose another front-end in the configuration"
             )
         self._gives_features, self._gives_audio = system.uses_features, system.uses_audio
 
+    def _features(self, utterance: str, version: int, heard: np.ndarray | None) -> Tensor:
+        if self._prepare is not None:
+            return torch.from_numpy(self._prepare(heard)[None, :, None])
+        return torch.from_numpy(self._versions[version][utterance])
+
     def _audio(self, utterance: str, version: int, generator: np.random.Generator | None) -> np.ndarray:
+        """What is heard of an utterance, not yet repeated where it is short."""
         audio = read_audio(self._data.wav[utterance], self._data.num_samples[utterance])
         if version and self._augmentation is not None:
             audio = self._augmentation.apply(version, utterance, audio)
-        return self._crop(audio, generator if self._random_crop else None)
+        if generator is not None and self._random_crop:
+            return self._crop.window(audio, generator)
+        return audio[: self._crop.samples]
 
 
 def open_dataset(
@@ -131,17 +145,19 @@ def open_dataset(
     layers,
     augmentation: AugmentationConfig | None = None,
     augmented: str | None = None,
+    prepare: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> UtteranceDataset:
-    """A data set with the cached features of a front-end.
+    """A data set with the cached features of a front-end, or with what a live one hears.
 
     Args:
         data: the data set, or several that make one.
         dump: folder of all caches.
         frontend_config: configuration of the front-end.
         features: its folder in ``dump``.
-        layers: which layers; none for a front-end without features.
+        layers: which layers; none for a front-end that caches none.
         augmentation: for training.
         augmented: folder in ``dump`` of the features of augmented copies.
+        prepare: as in ``UtteranceDataset``.
 
     Raises:
         AsvtkError: they are not there, and the line says to run stage 2; or they are of other audio.
@@ -157,7 +173,7 @@ def open_dataset(
             for name, copy in names
         ]
     random_crop = getattr(frontend_config, "random_crop", False)
-    dataset = UtteranceDataset(data, versions, frontend_config.crop, random_crop, augmentation)
+    dataset = UtteranceDataset(data, versions, frontend_config.crop, random_crop, augmentation, prepare)
     if lost := len(data.utterances) - len(dataset):
         print(f"warning: {data.path}: {lost} utterances without features are left out; stage 2 skipped them")
     return dataset

@@ -52,7 +52,7 @@ def evaluate(detector, dataset: UtteranceDataset, loader: Loader, batch_size: in
     scores, losses = [], []
     with record_routing(detector.model) if parallel.is_writer() else nullcontext({}) as routing:
         for inputs, bonafide in loader(batches):
-            embedding = detector.model(inputs).embedding
+            embedding = detector.embed(inputs).embedding
             scores.append(detector.loss.score(embedding))
             losses.append((detector.loss(embedding, bonafide), len(bonafide)))
         scores = torch.cat(scores).tolist() if scores else []

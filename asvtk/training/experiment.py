@@ -25,7 +25,7 @@ import yaml
 
 from asvtk.augment.config import AugmentationConfig
 from asvtk.augment.copy_synthesis import ResynthesisConfig
-from asvtk.frontends import FRONTEND_CONFIGS
+from asvtk.frontends import FRONTEND_CONFIGS, check_augmentation
 from asvtk.io.atomic import write_text
 from asvtk.io.config import apply_overrides, build, build_named, differences, load_yaml, to_mapping
 from asvtk.io.errors import AsvtkError
@@ -49,6 +49,15 @@ class ExperimentConfig:
     resynthesis: ResynthesisConfig | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 1
+
+    def __post_init__(self):
+        check_augmentation(self.frontend, self.augmentation)
+        trainable, stages = getattr(self.frontend, "trainable", 0), self.training.unfreeze.stages
+        if stages and stages[-1][1] != trainable:
+            raise ValueError(
+                f"training.unfreeze ends with {stages[-1][1]} blocks, and frontend.trainable is {trainable}; "
+                "they must agree"
+            )
 
 
 _CHOICES = {"frontend": FRONTEND_CONFIGS, "model": MODEL_CONFIGS, "loss": LOSS_CONFIGS}

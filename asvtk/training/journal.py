@@ -36,10 +36,9 @@ class Journal:
         if parallel.is_writer():
             print(line, flush=True)
 
-    def say_start(
-        self, config: ExperimentConfig, detector: nn.Module, sets, progress: Progress, device
-    ) -> None:
+    def say_start(self, config: ExperimentConfig, detector: nn.Module, sets, progress: Progress) -> None:
         parameters = sum(parameter.numel() for parameter in detector.parameters())
+        device = next(detector.parameters()).device.type
         several = f" in {parallel.size()} processes" if parallel.size() > 1 else ""
         self.say(f"{config.model.name}: {parameters:,} parameters on {device}{several}, seed {config.seed}")
         self.say(f"training on {len(sets['train'])} utterances, choosing on {len(sets['dev'])}")

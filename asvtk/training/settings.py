@@ -6,7 +6,7 @@ from typing import Literal
 
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["Rates", "TrainingConfig"]
+__all__ = ["Rates", "TrainingConfig", "Unfreezing"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,40 @@ class Rates:
 
 
 @dataclass(frozen=True)
+class Unfreezing:
+    """From which epoch on how many of a front-end's top blocks are trained; in YAML epoch -> blocks.
+
+    Empty: all that are trainable, from the first epoch on.
+    """
+
+    stages: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def build(cls, content, where: str) -> "Unfreezing":
+        pairs = content.items() if isinstance(content, dict) else [(None, content)]
+        # The word training.unfreeze.3=2 of an override brings the epoch as text.
+        pairs = [(int(epoch) if str(epoch).isdecimal() else epoch, blocks) for epoch, blocks in pairs]
+        if not all(type(number) is int and number > 0 for pair in pairs for number in pair):
+            raise AsvtkError(
+                f"{where}: expected epochs, from 1, and numbers of blocks, such as {{3: 2, 6: 6}}; "
+                f"found {content!r}"
+            )
+        stages = tuple(sorted(dict(pairs).items()))
+        if any(later <= before for (_, before), (_, later) in zip(stages, stages[1:], strict=False)):
+            raise AsvtkError(f"{where}: {content!r} does not fit; later epochs must train more blocks")
+        return cls(stages)
+
+    def describe(self) -> dict:
+        return dict(self.stages)
+
+    def blocks(self, epoch: int, trainable: int) -> int:
+        """How many of ``trainable`` blocks are trained in an epoch, counted from 1."""
+        if not self.stages:
+            return trainable
+        return max((blocks for begin, blocks in self.stages if begin <= epoch), default=0)
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """How a head is trained."""
 
@@ -57,6 +91,7 @@ class TrainingConfig:
 
     optimizer: Literal["adamw", "adam"] = "adamw"  # decay of the weights themselves, or by the gradient
     rates: Rates = Rates()  # prefix of parameter names -> highest learning rate, where not lr
+    unfreeze: Unfreezing = Unfreezing()  # epoch -> how many of the front-end's top blocks train from then on
     accumulate: int = 1  # parts that a batch is computed in, one after another, to need less memory
     precision: Literal["float32", "bfloat16"] = "float32"  # of products in training; weights: float32
     ema: float = 0.0  # decay of the moving average of the weights that dev judges and best keeps; 0: none
@@ -84,6 +119,8 @@ class TrainingConfig:
             raise ValueError(f"{', '.join(not_negative)} and max_rollbacks must not be negative")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ValueError("expected 0 <= warmup_epochs < epochs")
+        if self.unfreeze.stages and (last := self.unfreeze.stages[-1][0]) > self.epochs:
+            raise ValueError(f"unfreeze: epoch {last} is beyond the last one ({self.epochs})")
         if not 0 < self.eval_every <= self.epochs:
             raise ValueError(
                 f"eval_every {self.eval_every}: expected a number of epochs in (0, {self.epochs}]"

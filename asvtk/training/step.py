@@ -21,7 +21,8 @@ class GradientStep:
     processes sum all of it in one call, and a recorded step finds them where it was recorded.
 
     Args:
-        detector: on its device; its parameters that take gradients are those that do now.
+        detector: on its device; its parameters that take gradients are those that do now. When others do,
+            make another step: optimisers pass over parameters that were given no gradient.
         clip: largest norm of the gradient; 0: no clipping.
         bfloat16: whether products are computed in bfloat16; weights and gradients stay float32.
         record: on a GPU, whether batches are computed by a CUDA graph, recorded at the first of their
@@ -35,6 +36,8 @@ class GradientStep:
             sum(parameter.numel() for parameter in self._parameters) + 2, device=self._parameters[0].device
         )
         self._loss, self._stop = self._sums[-2], self._sums[-1]
+        for parameter in detector.parameters():
+            parameter.grad = None
         begin = 0
         for parameter in self._parameters:
             parameter.grad = self._sums[begin : begin + parameter.numel()].view_as(parameter)

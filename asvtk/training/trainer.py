@@ -13,8 +13,8 @@ import torch
 from tqdm import tqdm
 
 from asvtk.io.stamps import write_stamp
-from asvtk.models import build_detector
 from asvtk.training import parallel
+from asvtk.training.assembly import new_detector, sample_features
 from asvtk.training.averaging import MovingAverage
 from asvtk.training.checkpoint import read_training
 from asvtk.training.data import UtteranceDataset, draw_order
@@ -76,6 +76,7 @@ class _Run:
     def __init__(self, experiment, config, training_set, dev_set, device, eval_set, on_record):
         # Setup
         self.experiment, self.config, self.settings = experiment, config, config.training
+        self.on_gpu = device != "cpu"
         if self.settings.deterministic:
             compute_deterministically()
         torch.manual_seed(config.seed)
@@ -86,32 +87,28 @@ class _Run:
             {"eval": eval_set} if eval_set is not None else {}
         )
         # Model
-        detector = build_detector(config.model, config.loss, *training_set.feature_shape)
+        detector = new_detector(config, training_set).to(device)
         for dataset in self.sets.values():
             dataset.serve(detector.model)
-        if detector.model.uses_features and self.settings.normalise_on:
-            detector.model.mvn.fit(training_set.sample(self.settings.normalise_on))
-        self.detector = detector.to(device)
+        found = read_training(experiment.checkpoints)
+        if found is None and detector.model.uses_features and self.settings.normalise_on:
+            detector.model.mvn.fit(sample_features(detector, training_set, self.settings.normalise_on))
+            parallel.take_from_writer(detector.buffers())
+        self.detector, self.step, self.trained_blocks = detector, None, None
         self.loaders = {name: Loader(dataset, device) for name, dataset in self.sets.items()}
         average = MovingAverage(detector, self.settings.ema) if self.settings.ema else None
         self.state = TrainingState(detector, build_optimiser(detector, self.settings), average)
-        self.step = GradientStep(
-            detector,
-            self.settings.clip,
-            bfloat16=self.settings.precision == "bfloat16",
-            record=device != "cpu" and self.settings.cuda_graph and _has_fixed_crop(config),
-        )
         # Where the last run ended
         self.writer = CheckpointWriter(experiment.checkpoints)
         self.selection = Selection(self.state, self.sets, self.loaders, self.settings, self.writer)
         self.faults = FaultLog(experiment.faults)
         self.journal = Journal(experiment, on_record)
-        if found := read_training(experiment.checkpoints):
+        if found is not None:
             path, *saved = found
             self.state.restore(*saved, path)
         self.good = self.state.snapshot()
         self.journal.cut(self.state.progress)
-        self.journal.say_start(config, detector, self.sets, self.progress, device)
+        self.journal.say_start(config, detector, self.sets, self.progress)
 
     @property
     def progress(self):
@@ -125,6 +122,7 @@ class _Run:
         """From where progress is to the end of the epoch."""
         progress, settings = self.progress, self.settings
         number = progress.epoch + 1
+        self._unfreeze(number)
         epoch_seed = self.config.seed * 100_003 + number
         torch.manual_seed(epoch_seed + 1_000_003 * parallel.rank())  # dropout
         order = self._order(epoch_seed)
@@ -163,6 +161,24 @@ class _Run:
         share = None if resynthesis is None else resynthesis.share
         return draw_order(
             training_set.bonafide, epoch_seed, self.settings.balance, training_set.resynthesised, share
+        )
+
+    def _unfreeze(self, epoch: int) -> None:
+        """Let as many of the front-end's top blocks be trained as that epoch trains."""
+        frontend, settings = self.detector.frontend, self.settings
+        blocks = settings.unfreeze.blocks(epoch, frontend.trainable) if frontend is not None else 0
+        if blocks == self.trained_blocks:
+            return
+        if frontend is not None and frontend.trainable:
+            frontend.train_top(blocks)
+            self.journal.say(f"epoch {epoch}: {blocks} of {frontend.trainable} trainable blocks are trained")
+        self.trained_blocks = blocks
+        self.step = None  # its memory makes room for the next one's
+        self.step = GradientStep(
+            self.detector,
+            settings.clip,
+            bfloat16=settings.precision == "bfloat16",
+            record=self.on_gpu and settings.cuda_graph and self.config.frontend.crop.is_fixed,
         )
 
     def _skip(self, batch: list[int], loss: float, norm: float) -> None:
@@ -240,8 +256,3 @@ class _Run:
             for path in self.experiment.checkpoints.glob("epoch_*.safetensors"):
                 path.unlink()
         return self.progress.as_dict()
-
-
-def _has_fixed_crop(config: ExperimentConfig) -> bool:
-    """Whether all utterances are equally long, so that full batches have one shape."""
-    return config.frontend.crop.samples is not None and config.frontend.crop.repeat

@@ -95,7 +95,7 @@ def test_layers_above_the_deepest_are_not_computed(tmp_path):
     name = save_model(tmp_path / "m", **LARGE)
     shallow, deep = Ssl(SslConfig(name, layers=(1,))), Ssl(SslConfig(name))
     np.testing.assert_array_equal(shallow.extract([AUDIO], (1,))[0][1], deep.extract([AUDIO], (1,))[0][1])
-    assert len(shallow._encoder.blocks) == 1
+    assert len(shallow._encoder.stack.blocks) == 1
 
 
 def test_fingerprint_follows_weights_and_preprocessing_but_not_layers(tmp_path):

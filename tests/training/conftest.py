@@ -6,6 +6,8 @@ import multiprocessing
 import pytest
 import tiny_training
 
+from asvtk.io.stamps import digest
+
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
@@ -30,6 +32,24 @@ def content():
 def records():
     """Lines of a log of an experiment."""
     return lambda exp, name="train.jsonl": [json.loads(x) for x in (exp / name).read_text().splitlines()]
+
+
+@pytest.fixture
+def killed_run(run, corpus, tmp_path, monkeypatch, content, records):
+    """Train, be killed in a step, and go on: weights and log are those of a run that was not killed."""
+
+    def check(killed_in, *settings):
+        undisturbed = corpus / f"undisturbed {digest(settings)}"  # it is the same for all kills
+        if not undisturbed.exists():
+            run(undisturbed, *settings)
+        tiny_training.kill_at(monkeypatch, killed_in, run, tmp_path, *settings)
+        run(tmp_path, *settings)
+        for name in ("last", "best"):
+            assert content(tmp_path, name) == content(undisturbed, name)
+        logs = [records(folder) for folder in (tmp_path, undisturbed)]
+        assert [{**line, "seconds": 0} for line in logs[0]] == [{**line, "seconds": 0} for line in logs[1]]
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,15 @@
-"""What is different on a GPU: recorded steps, batches copied ahead, deterministic kernels."""
+"""What is different on a GPU: recorded steps, batches copied ahead, deterministic kernels, live features."""
 
 import signal
 
+import numpy as np
 import pytest
 import tiny_training
 import torch
+from tiny_models import LARGE, save_model
 
+from asvtk.frontends.base import Crop
+from asvtk.frontends.ssl import Ssl, SslConfig
 from asvtk.models import Inputs, build_detector
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmaxConfig
@@ -13,9 +17,12 @@ from asvtk.training.checkpoint import read_training
 from asvtk.training.experiment import load_config
 from asvtk.training.loading import Loader
 from asvtk.training.optimiser import build_optimiser, set_rates
-from asvtk.training.settings import TrainingConfig
+from asvtk.training.settings import Rates, TrainingConfig
 from asvtk.training.state import TrainingState
 from asvtk.training.step import GradientStep
+
+#: wide enough for the kernels of half precision
+WIDE = dict(hidden_size=128, num_attention_heads=2, conv_dim=(64,) * 7)
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -57,9 +64,58 @@ def test_recording_anew_changes_nothing():
 
 
 @pytest.fixture(scope="module")
+def speech_model(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("ssl"), **WIDE, **LARGE)
+
+
+def trained_live(speech_model, device: str, record: bool, precision="float32", steps=8):
+    """Losses of some steps, one block unfrozen halfway, and the weights they lead to."""
+    config = SslConfig(speech_model, crop=Crop(6000), mode="live", trainable=2, precision=precision)
+    frontend = Ssl(config)
+    live = frontend.live_part()
+    torch.manual_seed(0)
+    model = MoeMambaConfig(d_model=32, blocks=1, d_state=4, d_expert=16, dropout=0)
+    detector = build_detector(model, OcSoftmaxConfig(), 4, live.width, live).to(device).train()
+    settings = TrainingConfig(rates=Rates((("frontend", 1e-4),)))
+    state = TrainingState(detector, build_optimiser(detector, settings))
+    set_rates(state.optimiser, 1e-3)
+    generator, losses = np.random.default_rng(1), []
+    for number in range(steps):
+        if number in (0, steps // 2):
+            live.train_top(1 if number == 0 else 2)
+            step = GradientStep(detector, 1.0, bfloat16=precision == "bfloat16", record=record)
+        size = 3 if number % 4 == 3 else 8  # such as the rest of an epoch
+        audio = [generator.normal(size=6000).astype(np.float32) * generator.uniform() for _ in range(size)]
+        given = torch.from_numpy(np.stack([frontend.prepare(x) for x in audio]))[:, None, :, None].to(device)
+        lengths = torch.full((size,), 6000, device=device)
+        bonafide = torch.from_numpy(generator.random(size) < 0.5).to(device)
+        loss, _, _ = step([(Inputs(given, lengths, None, None), bonafide)], size)
+        state.update()
+        losses.append(loss)
+    return losses, {name: x.detach().cpu() for name, x in detector.named_parameters()}
+
+
+def test_live_steps_are_those_of_the_cpu_recorded_or_not(speech_model):
+    expected, weights = trained_live(speech_model, "cpu", record=False)
+    for record in (False, True):
+        losses, found = trained_live(speech_model, "cuda", record)
+        assert losses == pytest.approx(expected, rel=1e-2)
+        for name, tensor in weights.items():
+            torch.testing.assert_close(found[name], tensor, rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("record", [False, True])
+def test_live_steps_in_bfloat16_are_near(speech_model, record):
+    """Half precision takes the frozen part to the Triton kernels."""
+    expected, _ = trained_live(speech_model, "cpu", record=False)
+    losses, _ = trained_live(speech_model, "cuda", record, precision="bfloat16")
+    assert losses == pytest.approx(expected, rel=0.1)
+
+
+@pytest.fixture(scope="module")
 def cropped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cropped")
-    tiny_training.prepare(folder, samples="6000")
+    tiny_training.prepare(folder, tiny_training.FRONTEND.replace("null", "6000"))
     return folder
 
 
@@ -72,13 +128,30 @@ def test_batches_are_those_of_the_cpu(cropped):
         assert torch.equal(labels.cpu(), expected)
 
 
-def test_deterministic_run_ends_with_the_same_bits_after_kills(cropped, tmp_path, processes, content):
-    settings = ("training.deterministic=true", "training.save_every=1", "training.epochs=30")
+@pytest.fixture(scope="module")
+def live(tmp_path_factory, speech_model):
+    folder = tmp_path_factory.mktemp("live")
+    tiny_training.prepare(folder, f"{{name: ssl, model: {speech_model}, crop: {{samples: 6000}}}}")
+    return folder
+
+
+LIVE = (
+    "frontend.mode=live", "frontend.trainable=2", "frontend.random_crop=true", "augmentation.seed=3",
+    "training.unfreeze={5: 1, 12: 2}", "training.rates={frontend: 1.0e-4}", "training.precision=bfloat16",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("corpus, more", [("cropped", ()), ("live", LIVE)], ids=["cached", "live"])
+def test_deterministic_run_ends_with_the_same_bits_after_kills(
+    corpus, more, tmp_path, processes, content, request
+):
+    folder = request.getfixturevalue(corpus)
+    settings = ("training.deterministic=true", "training.save_every=1", "training.epochs=30", *more)
 
     def start(exp):
         begun, tell = processes.Pipe(duplex=False)
         process = processes.Process(
-            target=tiny_training.run_alone, args=(tell, cropped, exp, *settings), kwargs={"device": "cuda"}
+            target=tiny_training.run_alone, args=(tell, folder, exp, *settings), kwargs={"device": "cuda"}
         )
         process.start()
         begun.recv()

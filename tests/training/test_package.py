@@ -68,42 +68,43 @@ def test_scores_of_a_package_are_those_of_stage_4(experiment, package, tmp_path)
     assert [line[2] for line in lines[1:]] == decisions and len(set(decisions)) == 2
 
 
-@pytest.mark.parametrize("kind", ["waveform", "ssl"])
+SSL = "storage: CM2, batch_size: 3, precision: float32"
+FRONT_ENDS = {
+    "waveform": "name: waveform",
+    "spectrogram": "name: spectrogram",
+    "ssl": f"name: ssl, model: WAVLM, {SSL}",
+    "live": f"name: ssl, model: WAVLM, {SSL}, mode: live, trainable: 1",
+    "split": f"name: ssl, model: WAVLM, {SSL}, mode: split, trainable: 1",
+}
+AUDIO_MODEL = (
+    "model={name: dual_stream, streams: audio, filters: 8, hop: 40, channels: [4, 4, 4, 4, 4, 4],"
+    " audio_stack: 2, d_model: 16, blocks: 1, d_state: 4, d_expert: 16, d_embedding: 8}"
+)
+
+
+@pytest.mark.parametrize("kind", FRONT_ENDS)
 def test_other_front_ends_give_the_scores_of_stage_4_too(kind, tmp_path, capsys):
     prepare(tmp_path)
-    if kind == "ssl":
+    wavlm = tmp_path / "wavlm"
+    frontend = FRONT_ENDS[kind].replace("WAVLM", str(wavlm))
+    if "WAVLM" in FRONT_ENDS[kind]:
         from tiny_models import save_model
 
-        save_model(tmp_path / "wavlm")
-        changes = [
-            f"frontend={{name: ssl, model: {tmp_path}/wavlm, layers: all, storage: CM2, batch_size: 3,"
-        ]
-        changes[0] += " precision: float32, crop: {samples: 6000}}"
-    else:
-        changes = ["frontend={name: waveform, crop: {samples: 6000}}"]
-        changes += [
-            "model={name: dual_stream, streams: audio, filters: 8, hop: 40, channels: [4, 4, 4, 4, 4, 4],"
-        ]
-        changes[1] += " audio_stack: 2, d_model: 16, blocks: 1, d_state: 4, d_expert: 16, d_embedding: 8}"
+        save_model(wavlm)
+    changes = [f"frontend={{{frontend}, crop: {{samples: 6000}}}}", *[AUDIO_MODEL] * (kind == "waveform")]
     exp = make_experiment(tmp_path, "training.epochs=2", *changes)
     assert asvtk("pack", "--exp", exp) == 0
-    model = [
-        "--model",
-        exp / "exp.asvtk.tar",
-        "--data",
-        tmp_path / "data" / "dev",
-        "--out",
-        tmp_path / "s.txt",
-    ]
-    if kind == "ssl":
-        shutil.move(tmp_path / "wavlm", tmp_path / "elsewhere")
+    out = tmp_path / "s.txt"
+    model = ["--model", exp / "exp.asvtk.tar", "--data", tmp_path / "data" / "dev", "--out", out]
+    if wavlm.exists():
+        shutil.move(wavlm, tmp_path / "elsewhere")
         assert asvtk("score", *model) == 1 and "--ssl-model DIR" in capsys.readouterr().err
         save_model(tmp_path / "other", hidden_size=48)
         assert asvtk("score", *model, "--ssl-model", tmp_path / "other") == 1
         assert "is not the one it was trained with" in capsys.readouterr().err
         model += ["--ssl-model", tmp_path / "elsewhere"]
     assert asvtk("score", *model) == 0
-    assert (tmp_path / "s.txt").read_text() == (exp / "scores" / "dev.txt").read_text()
+    assert out.read_text() == (exp / "scores" / "dev.txt").read_text()
 
 
 def test_audio_of_any_kind_is_scored_and_what_is_broken_is_named(package, tmp_path, capsys):

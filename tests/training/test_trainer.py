@@ -7,7 +7,7 @@ import types
 
 import pytest
 import torch
-from tiny_training import open_sets
+from tiny_training import kill_at, open_sets
 
 from asvtk.io.errors import AsvtkError
 from asvtk.models import build_detector
@@ -18,22 +18,6 @@ from asvtk.training.loading import Loader
 from asvtk.training.scoring import score_dataset
 from asvtk.training.signals import Stopped
 from asvtk.training.state import TrainingState
-
-
-class Killed(BaseException):
-    """Ends a training where the system would: nothing catches it."""
-
-
-def kill_at(patch, update: int) -> None:
-    """Be killed in the step that would be update number ``update``."""
-    original = TrainingState.update
-
-    def counted(self):
-        if self.progress.updates + 1 == update:
-            raise Killed
-        original(self)
-
-    patch.setattr(TrainingState, "update", counted)
 
 
 def test_tones_and_noise_are_told_apart(run, tmp_path, records):
@@ -62,26 +46,12 @@ def test_same_seed_same_weights_and_other_seed_other_weights(run, tmp_path, cont
     ],
     ids=["plain", "averages", "often"],
 )
-def test_killed_run_ends_with_the_same_bits(
-    run, corpus, tmp_path, killed_in, settings, monkeypatch, content, records
-):
-    undisturbed = corpus / f"undisturbed {settings}"  # it is the same for all
-    if not undisturbed.exists():
-        run(undisturbed, *settings)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_at(patch, killed_in)
-        run(tmp_path, *settings)
-    run(tmp_path, *settings)
-    for name in ("last", "best"):
-        assert content(tmp_path, name) == content(undisturbed, name)
-    logs = [records(folder) for folder in (tmp_path, undisturbed)]
-    assert [{**line, "seconds": 0} for line in logs[0]] == [{**line, "seconds": 0} for line in logs[1]]
+def test_killed_run_ends_with_the_same_bits(killed_run, killed_in, settings):
+    killed_run(killed_in, *settings)
 
 
 def test_checkpoints_within_an_epoch_are_where_training_goes_on(run, tmp_path, monkeypatch, capsys):
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_at(patch, 6)
-        run(tmp_path, "training.save_every=1")
+    kill_at(monkeypatch, 6, run, tmp_path, "training.save_every=1")
     run(tmp_path, "training.save_every=1")
     assert "going on after epoch 1, batch 2 of the next" in capsys.readouterr().out
 
@@ -257,9 +227,7 @@ def test_tensorboard_gets_what_the_log_gets(run, tmp_path, records, monkeypatch)
     started, written = [], {}
     module = types.SimpleNamespace(SummaryWriter=SummaryWriter)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_at(patch, 8)
-        run(tmp_path)
+    kill_at(monkeypatch, 8, run, tmp_path)
     run(tmp_path)
     assert started == [(str(tmp_path / "tensorboard"), step) for step in (1, 3)]
     for step, record in enumerate(records(tmp_path), 1):

@@ -2,16 +2,19 @@
 """One epoch of training over a cache of features, with reading them, beside a plain loop.
 
   tools/bench/training.py DIR [--utterances N --layers N --frames N --batch N] [--device cpu|cuda]
+  tools/bench/training.py DIR --device cuda --distinct 1500 --most-steps 500               # in two minutes
+  tools/bench/training.py DIR --device cuda --distinct 300 --most-steps 150 --layers 25
 
 DIR takes a synthetic cache and keeps it for the next call: Kaldi arks of 16 bits (CM2), 31 GB for
 25,380 utterances of 3 layers, 201 frames and 1024 numbers. --distinct 2000 writes so many utterances,
-and all others read theirs. The head is asvtk's moe_mamba with OC-Softmax. Timed, after the first steps
-of an epoch:
+and all others read theirs, from the page cache. The head is asvtk's moe_mamba with OC-Softmax. Timed, after
+the first steps of an epoch, and with --most-steps in so many of them, from which the time of all follows:
 
   asvtk      Loader, GradientStep and optimiser, as stage 3 uses them
   compute    the same steps on one batch that stays on the GPU: what reading costs is the difference
   reading    Loader alone
-  plain      kaldiio in a torch DataLoader with 4 workers, eager steps of the same head
+  plain      kaldiio in a torch DataLoader with 4 workers, eager steps of the same head, whose Mamba
+             blocks are mamba_ssm's own where that is installed
 
 Busy is the share of samples (10 a second) in which nvidia-smi's counter says that a kernel ran, and
 compute / asvtk beside it, which no sampling blurs. Never run as a test.
@@ -25,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from asvtk.frontends.base import Crop
@@ -55,10 +59,9 @@ class FakeData:
 
 def write_cache(folder: Path, args) -> list[dict]:
     """utterance -> (ark, offset) for each layer; what is there already is not written again."""
-    distinct = min(args.distinct or args.utterances, args.utterances)
     scps = []
     for layer in range(args.layers):
-        stem = folder / f"{distinct}x{args.frames}" / f"layer_{layer:02d}"
+        stem = folder / f"{args.distinct}x{args.frames}" / f"layer_{layer:02d}"
         scp = stem.with_suffix(".scp")
         if not scp.exists():
             stem.parent.mkdir(parents=True, exist_ok=True)
@@ -67,13 +70,13 @@ def write_cache(folder: Path, args) -> list[dict]:
             unfinished.unlink(missing_ok=True)
             generator = np.random.default_rng(layer)
             writer = ArkWriter(stem.with_suffix(".ark"), unfinished)
-            for number in range(distinct):
+            for number in range(args.distinct):
                 matrix = generator.standard_normal((args.frames, D_IN), dtype=np.float32)
                 writer.write(f"U{number:06d}", matrix, "CM2")
             writer.close()
             unfinished.rename(scp)
         entries = read_scp(scp)
-        scps.append({f"U{n:06d}": entries[f"U{n % distinct:06d}"] for n in range(args.utterances)})
+        scps.append({f"U{n:06d}": entries[f"U{n % args.distinct:06d}"] for n in range(args.utterances)})
     return scps
 
 
@@ -113,7 +116,7 @@ class Busy:
 
 def epoch_seconds(args, batches, step) -> tuple[float, Busy]:
     """Time of a whole epoch from the steps after the first few, which record and allocate."""
-    count, warm = 0, max(2, min(50, args.steps // 10))
+    count, warm = 0, max(2, min(50, args.measured // 10))
     busy = Busy(args.device)
     begun = None
     with busy:
@@ -163,8 +166,37 @@ class PlainDataset(Dataset):
         return torch.from_numpy(np.stack(layers)), self.bonafide[index]
 
 
+class OfficialBiMamba(nn.Module):
+    """Two of mamba_ssm's own blocks, one on the flipped frames, summed."""
+
+    def __init__(self, d_model: int):
+        super().__init__()
+        from mamba_ssm import Mamba
+
+        self.forwards, self.backwards = Mamba(d_model), Mamba(d_model)
+
+    def forward(self, x, lengths):
+        return self.forwards(x) + self.backwards(x.flip(1)).flip(1)
+
+
+def plain_head(args):
+    head, what = new_head(args), "mamba_ssm.Mamba"
+    try:
+        for block in head.model.blocks:
+            block.mixer = OfficialBiMamba(head.model.config.d_model)
+        head.to(args.device)(
+            Inputs(torch.randn(2, args.layers, 9, D_IN), torch.tensor([9, 9]), None, None).to(args.device),
+            torch.tensor([True, False], device=args.device),
+        ).backward()
+    except (ImportError, RuntimeError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        head, what = new_head(args), f"asvtk's Mamba, as mamba_ssm's does not run here ({reason})"
+    print(f"  (plain: {what})", flush=True)
+    return head
+
+
 def plain_step(args):
-    head = new_head(args)
+    head = plain_head(args)
     optimiser = torch.optim.AdamW(head.parameters(), lr=1e-4)
 
     def step(batch):
@@ -188,28 +220,33 @@ def main():
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--frames", type=int, default=201)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--most-steps", type=int, default=0, help="measure so many at most; 0: an epoch's")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--eager", action="store_true", help="without CUDA graphs")
     parser.add_argument("--workers", type=int, help="of asvtk's loader (default: as many as stage 3 takes)")
     args = parser.parse_args()
     args.steps = args.utterances // args.batch
+    args.distinct = min(args.distinct or args.utterances, args.utterances)
+    args.measured = min(args.most_steps or args.steps, args.steps)
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"{torch.get_num_threads()} threads"
     print(f"torch {torch.__version__}, {where}, scan by {active_backend(args.device)}")
     scps, data = write_cache(args.dir, args), FakeData(args.utterances)
     dataset = UtteranceDataset(data, [CachedFeatures(scps)], Crop())
     head = new_head(args)
     dataset.serve(head.model)
-    order = draw_order(dataset.bonafide, 1, balance=False)[: args.steps * args.batch]
+    order = draw_order(dataset.bonafide, 1, balance=False)[: args.measured * args.batch]
     batches = [order[i : i + args.batch] for i in range(0, len(order), args.batch)]
     megabytes = args.batch * args.layers * args.frames * D_IN * 4 / 1e6
-    print(f"{args.steps} steps of {args.batch} utterances, {args.layers} layers: {megabytes:.0f} MB each")
+    print(
+        f"{args.steps} steps of {args.batch} utterances, {args.layers} layers: {megabytes:.0f} MB each; the "
+        f"time of all from {args.measured} steps, on {args.distinct} distinct utterances"
+    )
 
     loader = Loader(dataset, args.device, args.workers)
     reading, _ = epoch_seconds(args, loader(batches, 1), lambda batch: None)
     print(f"  reading  {reading:8.1f} s an epoch", flush=True)
     held = next(iter(loader(batches[:1], 1)))
-    steps = min(args.steps, 300) if args.device == "cuda" else args.steps
-    compute, _ = epoch_seconds(args, (held for _ in range(steps)), our_step(args))
+    compute, _ = epoch_seconds(args, (held for _ in range(args.measured)), our_step(args))
     print(f"  compute  {compute:8.1f} s", flush=True)
     ours, busy = epoch_seconds(args, loader(batches, 1), our_step(args))
     print(f"  asvtk    {ours:8.1f} s, compute / asvtk {100 * compute / ours:.0f} %{busy}", flush=True)

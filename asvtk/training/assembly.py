@@ -1,0 +1,100 @@
+"""Detectors of experiments: a fresh one to train, and the best one to score with."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from asvtk.frontends import build_frontend, mode_of
+from asvtk.io.datadir import DataDirectory
+from asvtk.io.errors import AsvtkError
+from asvtk.models import Detector, build_detector
+from asvtk.training.checkpoint import load_detector
+from asvtk.training.data import UtteranceDataset, open_dataset
+from asvtk.training.experiment import Experiment, ExperimentConfig
+
+__all__ = ["TrainedSystem", "new_detector", "sample_features"]
+
+
+def new_detector(config: ExperimentConfig, dataset: UtteranceDataset, frontend=None) -> Detector:
+    """A fresh detector.
+
+    Args:
+        config: of the experiment.
+        dataset: one whose features it is to hear.
+        frontend: that of the configuration, where it is at hand.
+    """
+    if mode_of(config.frontend) == "cached":
+        return build_detector(config.model, config.loss, *dataset.feature_shape)
+    live = (frontend or build_frontend(config.frontend)).live_part()
+    return build_detector(config.model, config.loss, len(live.layers), live.width, live)
+
+
+@torch.no_grad()
+def sample_features(detector: Detector, dataset: UtteranceDataset, count: int) -> Iterator[Tensor]:
+    """Clean features of up to ``count`` utterances, as the system hears them: each (layers, frames, d)."""
+    for given in dataset.sample(count):
+        if detector.frontend is not None:
+            device = next(detector.parameters()).device
+            lengths = torch.tensor([given.shape[1]], device=device)
+            given = detector.frontend(given[None].to(device), lengths)[0][0]
+        yield given
+
+
+class TrainedSystem:
+    """The best weights of an experiment whose training is over.
+
+    Args:
+        experiment: its folder.
+        dump: folder of the feature caches.
+
+    Attributes:
+        config: the experiment's configuration.
+        best: file of the weights.
+
+    Raises:
+        AsvtkError: nothing was trained, or training has not finished.
+    """
+
+    def __init__(self, experiment: Experiment, dump):
+        self.config, self.best = experiment.config(), experiment.checkpoints / "best.safetensors"
+        if not experiment.done.exists():
+            raise AsvtkError(
+                f"{experiment.folder}: training has not finished; run stage 3 again, it goes on where it was"
+            )
+        self._folder, self._dump, self._inputs = experiment.folder, dump, experiment.inputs()
+        self._frontend = None
+
+    def open(self, data: DataDirectory) -> UtteranceDataset:
+        """A data set as the system hears it.
+
+        Raises:
+            AsvtkError: its features are not there, or not the model that makes them.
+        """
+        frontend, prepare = self.config.frontend, None
+        if mode_of(frontend) != "cached" and self._frontend is None:
+            try:
+                self._frontend = build_frontend(frontend)
+            except AsvtkError as fault:
+                raise AsvtkError(
+                    f"{self._folder}: was trained with frontend.mode {frontend.mode} and needs its speech "
+                    f"model: {fault}"
+                ) from None
+        if mode_of(frontend) == "live":
+            prepare = self._frontend.prepare
+        features, layers = self._inputs["features"], self._inputs["layers"]
+        return open_dataset(data, self._dump, frontend, features, layers, prepare=prepare)
+
+    def detector(self, dataset: UtteranceDataset) -> Detector:
+        """The detector, for a data set that ``open`` gave.
+
+        Raises:
+            AsvtkError: the weights are damaged, or stand on another speech model than is there.
+        """
+        detector = new_detector(self.config, dataset, self._frontend)
+        load_detector(self.best, detector)
+        return detector
+
+    def layers(self, detector: Detector) -> list[int]:
+        """The layers that the detector hears."""
+        return self._inputs["layers"] if detector.frontend is None else list(detector.frontend.layers)
