@@ -101,11 +101,11 @@ def run(args):
             return EXIT_STATUS
         finally:
             curves.draw()
-    if parallel.is_writer():
-        print(
-            f"{experiment.folder}: best epoch {progress['best_epoch']} of {progress['epoch']}, "
-            f"dev EER {100 * progress['best_dev_eer']:.3f} %"
-        )
+        if parallel.is_writer():
+            print(
+                f"{experiment.folder}: best epoch {progress['best_epoch']} of {progress['epoch']}, "
+                f"dev EER {100 * progress['best_dev_eer']:.3f} %"
+            )
     return None
 
 
