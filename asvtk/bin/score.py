@@ -93,8 +93,9 @@ def _check_options(args) -> bool:
 
 
 def _score_with_experiments(args, device: str) -> None:
+    experiments = [_Trained(folder) for folder in args.exp]
     data = [DataDirectory.read(path) for path in args.data]
-    work = [_Work(experiment, of, args.dump) for experiment in map(_Trained, args.exp) for of in data]
+    work = [_Work(experiment, of, args.dump) for experiment in experiments for of in data]
     if args.force and args.action in (None, "begin"):
         for of in work:
             of.scores.forget()
