@@ -135,8 +135,8 @@ if [ "$num_processes" -gt 1 ] || [ "$num_nodes" -gt 1 ]; then
         # The script of a job runs on its first node; there the processes of all nodes meet.
         resources+=(-N "$num_nodes")
         training=(srun --nodes "$num_nodes" --ntasks-per-node 1 --cpus-per-task "$num_cpus" --kill-on-bad-exit=1
-            "${training[@]}" --rdzv-backend c10d --rdzv-id '\$SLURM_JOB_ID'
-            --rdzv-endpoint '\$HOSTNAME:\$((20000+SLURM_JOB_ID%20000))')
+            "${training[@]}" --rdzv-backend c10d --rdzv-id '$SLURM_JOB_ID'
+            --rdzv-endpoint '$(hostname):$((20000+SLURM_JOB_ID%20000))')
     fi
     training+=(-m asvtk train)
 fi
