@@ -1,8 +1,8 @@
 """Stage 3: train a head on cached features; the best evaluation on dev is kept.
 
 Killed, the same command goes on from the last checkpoint; finished, it does nothing. SIGTERM and
-SIGUSR1 finish the step, save, and end with status 75, for schedulers that requeue. Several GPUs:
-torchrun --nproc-per-node N -m asvtk.bin.main train --ngpu N ...
+SIGUSR1 finish the step, save, and end with status 75, for schedulers that requeue. Several GPUs, as
+./run.sh --ngpu N has them: torchrun --nproc-per-node N -m asvtk train --ngpu N ...
 """
 
 import contextlib

@@ -161,21 +161,22 @@ def cluster(here, corpus):
 
 
 def test_the_recipe_on_two_nodes_gives_the_scores_of_this_machine(cluster, local):
-    answer = cluster.run("--nj", "8", "--score-nj", "2")
+    answer = cluster.run("--nj", "8", "--score-nj", "8")
     assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "score-nj: 3, as there are no more batches" in answer.stdout  # eval: 10 utterances in batches of 4
     assert cluster.scores() == local.scores() and set(local.scores()) == {"dev.txt", "eval.txt"}
 
     heads = [header(cluster.folder / f"dump/log/extract_train.{job}.log") for job in range(1, 9)]
     assert {head["SLURM_ARRAY_TASK_COUNT"] for head in heads} == {"8"}
     assert {head["SLURMD_NODENAME"] for head in heads} == {"d1", "d2"}
     assert header(cluster.folder / "exp/tiny/log/train.log")["SLURM_JOB_GPUS"] == "0"
-    heads = [header(cluster.folder / f"exp/tiny/log/score.{job}.log") for job in (1, 2)]
-    assert {head["SLURM_ARRAY_TASK_COUNT"] for head in heads} == {"2"}
+    heads = [header(cluster.folder / f"exp/tiny/log/score.{job}.log") for job in (1, 2, 3)]
+    assert {head["SLURM_ARRAY_TASK_COUNT"] for head in heads} == {"3"}
     assert answer.stderr.count("slurm.py: job ") == 5  # three arrays of features, training, scores
 
-    answer = cluster.run("--nj", "8", "--stage", "2", "--score-nj", "2", "--skip-stages", "3")
+    answer = cluster.run("--nj", "8", "--stage", "2", "--score-nj", "8")
     assert answer.returncode == 0 and answer.stderr.count(" 0 to compute") == 3
-    assert "slurm.py" not in answer.stderr  # so nothing is submitted
+    assert answer.stderr.count("slurm.py: job ") == 1  # training, which says that it is finished
 
 
 def test_a_training_on_two_nodes_has_the_losses_of_one_process(cluster, local):
@@ -209,8 +210,9 @@ def test_an_array_of_the_recipe_that_is_cancelled_and_the_rerun_computes_nothing
         subprocess.run(["scancel", identity()], check=True)
         said = process.stderr.read()
     assert process.returncode == 1 and "cancelled (scancel)" in said and "Traceback" not in said
-    answer = cluster.run(*only_2)
+    answer = cluster.run("--nj", "20", "--stop-stage", "2")
     assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "nj: 10 jobs for eval, where only 10 utterances lack features" in answer.stdout
     written = [
         line.split()[0]
         for part in cluster.folder.glob("dump/*/*/layer_00/part.*.scp")
