@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from tiny_corpus import write_tiny_corpus
 from tiny_models import save_model
 
@@ -278,10 +277,33 @@ def test_misuse_is_one_clear_message(finished, options, status, message):
     assert "Traceback" not in answer.stderr
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_gpu_that_is_not_there_is_refused(finished):
-    answer = finished.run(stage=3, tag="gpu", ngpu=1)
-    assert answer.returncode == 2 and "lists no GPU here; give --ngpu 0" in answer.stderr
+@pytest.mark.parametrize("listed, found", [(0, "no"), (2, 2)])
+def test_more_gpus_than_there_are_are_refused(finished, monkeypatch, tmp_path, listed, found):
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n" + "echo 'GPU 0: one'\n" * listed)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    answer = finished.run(stage=3, tag="gpu", ngpu=3)
+    assert answer.returncode == 2
+    assert f"--ngpu 3: 'nvidia-smi -L' lists {found} GPU here; give --ngpu 0" in answer.stderr
+
+
+def test_training_on_several_gpus_is_one_job_of_as_many_processes(tmp_path):
+    """What the launcher is told; cuda_cmd names a stand-in that only notes it."""
+    for name in ("conf", "local"):
+        (tmp_path / name).symlink_to(RECIPE / name)
+    (tmp_path / "path.sh").write_text(f'here=$PWD; cd {RECIPE}; . ./path.sh; cd "$here"\n')
+    (tmp_path / "note").write_text('#!/bin/sh\necho "$@" >>noted\n')
+    (tmp_path / "note").chmod(0o755)
+    (tmp_path / "cmd.sh").write_text("export cuda_cmd=./note\n")
+    words = ["--stage", "3", "--stop-stage", "3", "--ngpu", "4", "--num-threads", "2", "--seeds", "1:3"]
+    answer = subprocess.run([RECIPE / "run.sh", *words], cwd=tmp_path, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    said = (tmp_path / "noted").read_text()
+    assert said.startswith(
+        "--gpu 4 --num-threads 8 SEED=1:3 exp/lfcc_moe_mamba_seedSEED/log/train.log env OMP_NUM_THREADS=2 "
+        "torchrun --nnodes 1 --nproc-per-node 4 --standalone -m asvtk train --config "
+    )
+    assert said.endswith(" --ngpu 4\n")
 
 
 def test_launcher_alone_killed_the_same_command_waits_for_the_orphan(extracted, finished):
