@@ -12,6 +12,9 @@ Score files have the official form, 'utterance attack key score'; higher = bona 
 changes no score: jobs have whole batches of the data set.
 """
 
+import sys
+from contextlib import redirect_stdout
+
 import torch
 
 from asvtk.frontends.base import Crop
@@ -102,7 +105,9 @@ def _score_with_experiments(args, device: str) -> None:
     todo = [of for of in work if not of.scores.is_complete()]
     if args.action == "begin":
         # Parts count as long as there are as many: that must not hang on which sets are finished.
-        print(min(args.nj, max(of.count_batches() for of in work)) if todo else 0)  # for the shell
+        with redirect_stdout(sys.stderr):  # also what opening a data set has to say
+            jobs = min(args.nj, max(of.count_batches() for of in work)) if todo else 0
+        print(jobs)  # for the shell, and nothing else
         return
     for of in work:
         if of not in todo:

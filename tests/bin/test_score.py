@@ -150,6 +150,30 @@ def test_a_part_is_scored_once_and_what_is_missing_is_named(scoring, monkeypatch
     )
 
 
+def test_the_shell_gets_a_number_alone_also_where_utterances_were_skipped(scoring, trained, tmp_path, capsys):
+    dump = tmp_path / "dump"
+    shutil.copytree(trained / "dump", dump)
+    (scp,) = dump.glob("*/dev/layer_00/feats.scp")
+    lost, _ = scp.read_text().split(maxsplit=1)
+    scp.write_text("".join(scp.read_text().splitlines(keepends=True)[1:]))
+    (scp.parents[1] / "skipped").write_text(f"{lost} cut short\n")
+    words = [
+        "score",
+        "begin",
+        "--exp",
+        scoring.exp,
+        "--dump",
+        dump,
+        "--data",
+        trained / "data/dev",
+        "--nj",
+        2,
+    ]
+    assert main([str(word) for word in words]) == 0
+    said = capsys.readouterr()
+    assert said.out == "2\n" and "1 utterances without features are left out" in said.err
+
+
 def test_parts_of_another_checkpoint_do_not_count(scoring):
     scoring("job", "--nj", 2, "--job", 1)
     best = scoring.exp / "checkpoints" / "best.safetensors"
