@@ -1,10 +1,19 @@
 """What all tests share."""
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# Before torch is imported, and for all that tests start: their tensors are too small for a second thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Programs that tests interrupt must hear of it also where pytest itself was started to ignore that: in a
+# script's background, or by nohup.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 # A busy machine is no fault of the code.
 hypothesis.settings.register_profile("asvtk", deadline=None)

@@ -12,7 +12,7 @@ import numpy as np
 
 from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError
-from asvtk.io.stamps import file_digest, read_stamp, write_stamp
+from asvtk.io.stamps import read_stamp, write_stamp
 from asvtk.io.tables import read_table
 
 
@@ -39,7 +39,7 @@ def run(args):
     if len({of.name for of in data}) < len(data):
         raise AsvtkError("--data: two data directories have the same name; analyse them one at a time")
     folder = Path(args.report or experiment.folder / "analysis")
-    basis = {"checkpoint": file_digest(system.best), "data": {of.name: of.digest() for of in data}}
+    basis = {"checkpoint": system.digest, "data": {of.name: of.digest() for of in data}}
     page = folder / "analysis.html"
     if page.exists() and read_stamp(folder / ".done") == basis and not args.force:
         print(f"{page}: up to date")

@@ -1,15 +1,22 @@
-"""Stage 4: score data sets with the best checkpoint of an experiment, or with published weights.
+"""Stage 4: score data sets with the best checkpoint of experiments, or with published weights.
 
-  asvtk score --exp DIR --dump DIR --data DIR ...
+  asvtk score --exp DIR ... --dump DIR --data DIR ...
       writes EXP/scores/NAME.txt for each; a score file that is up to date is left as it is
+  asvtk score begin|job|join --exp DIR ... --dump DIR --data DIR ... --nj N
+      the same by several jobs: begin checks all that can be checked and prints how many jobs there is
+      work for; each job J scores its share (--job J), and join puts the shares together
   asvtk score --system aasist --weights AASIST.pth --data DIR --out FILE
       needs no experiment; AASIST-L.pth is told by its shapes
   asvtk score --model NAME.asvtk.tar --audio FOLDER_OR_FILE ... [--out scores.tsv]
       audio of any kind, by what 'asvtk pack' made: a table of file, score, and bonafide or spoof by the
       threshold chosen on dev; with --data DIR --out FILE instead, the scores of a data directory
 
-Scores of data directories have the official form, 'utterance attack key score'; higher = bona fide.
+Scores of data directories have the official form, 'utterance attack key score'; higher = bona fide. The
+number of jobs changes no score: jobs have whole batches of the data set.
 """
+
+import sys
+from contextlib import redirect_stdout
 
 import torch
 
@@ -18,13 +25,13 @@ from asvtk.frontends.base import Crop
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import write_scores
-from asvtk.io.stamps import file_digest, read_stamp, write_stamp
 from asvtk.models.aasist_weights import load_published
 from asvtk.training.assembly import TrainedSystem
 from asvtk.training.data import UtteranceDataset
 from asvtk.training.device import choose_device
 from asvtk.training.experiment import Experiment
-from asvtk.training.scoring import score_dataset
+from asvtk.training.score_parts import ScoreParts
+from asvtk.training.scoring import batches_of, score_dataset
 
 #: systems with published weights -> what reads them
 PUBLISHED = {"aasist": load_published}
@@ -35,13 +42,18 @@ _PUBLISHED_OPTIONS = ("system", "weights", "out")
 
 
 def add_arguments(parser):
+    parser.add_argument(
+        "action", nargs="?", choices=("begin", "job", "join"), help="one step of several jobs"
+    )
     parser.add_argument("--data", nargs="+", metavar="DIR", help="data directories to score")
     parser.add_argument("--out", metavar="FILE", help="score file to write or replace; not with --exp")
     parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU (default 0)")
     trained = parser.add_argument_group("with an experiment")
-    trained.add_argument("--exp", metavar="DIR", help="folder of the experiment")
+    trained.add_argument("--exp", nargs="+", metavar="DIR", help="folders of experiments")
     trained.add_argument("--dump", metavar="DIR", help="folder of the feature caches")
     trained.add_argument("--force", action="store_true", help="score again what is up to date")
+    trained.add_argument("--nj", type=int, default=1, help="number of jobs (default 1)")
+    trained.add_argument("--job", type=int, default=1, help="job: which of them, from 1 (default 1)")
     published = parser.add_argument_group("with published weights")
     published.add_argument("--system", choices=PUBLISHED, help="whose weights they are")
     published.add_argument("--weights", metavar="FILE", help="the weights, as their authors publish them")
@@ -49,15 +61,16 @@ def add_arguments(parser):
 
 
 def run(args):
-    from_experiment = args.model is None and _check_options(args)
-    device = choose_device(args.ngpu)
+    from_experiments = args.model is None and _check_options(args)
+    # Only who computes needs the GPU; the host that submits may have none.
+    device = choose_device(args.ngpu if args.action in (None, "job") else 0)
     # Scores are compared across machines: a GPU's convolutions would round to 10 bits otherwise.
     torch.backends.cudnn.allow_tf32 = False
     if args.model is not None:
         _refuse_others(args)
         score_packed(args, device)
-    elif from_experiment:
-        _score_with_experiment(args, device)
+    elif from_experiments:
+        _score_with_experiments(args, device)
     else:
         _score_with_published(args, device)
 
@@ -66,6 +79,8 @@ def _refuse_others(args) -> None:
     for name in ("exp", "dump", "system", "weights", "force"):
         if getattr(args, name):
             raise AsvtkError(f"--{name} does not go with --model")
+    if args.action is not None or args.nj != 1:
+        raise AsvtkError("begin, job, join and --nj: go with --exp; a packed model is one job's work")
 
 
 def _check_options(args) -> bool:
@@ -74,6 +89,12 @@ def _check_options(args) -> bool:
         raise AsvtkError("--data DIR says what to score; --audio and --ssl-model go with --model")
     given = {name for name in _EXPERIMENT_OPTIONS + _PUBLISHED_OPTIONS if getattr(args, name) is not None}
     if given == set(_EXPERIMENT_OPTIONS):
+        if not 1 <= args.job <= args.nj:
+            raise AsvtkError(f"--job {args.job} does not lie between 1 and --nj {args.nj}")
+        if args.action is None and args.nj != 1:
+            raise AsvtkError(
+                f"--nj {args.nj}: goes with begin, job and join; without them one job does it all"
+            )
         return True
     if given != set(_PUBLISHED_OPTIONS):
         said = " ".join(f"--{name}" for name in sorted(given)) or "neither"
@@ -85,34 +106,75 @@ def _check_options(args) -> bool:
         raise AsvtkError(f"--out {args.out}: takes the scores of one data directory, found {len(args.data)}")
     if args.force:
         raise AsvtkError("--force: goes with --exp; --out is written anew in any case")
+    if args.action is not None or args.nj != 1:
+        raise AsvtkError("begin, job, join and --nj: go with --exp; published weights are one job's work")
     return False
 
 
-def _score_with_experiment(args, device: str) -> None:
-    experiment = Experiment(args.exp)
-    system = TrainedSystem(experiment, args.dump)
-    for path in args.data:
-        data = DataDirectory.read(path)
-        out = experiment.scores(data.name)
-        stamp = out.with_name(f".{data.name}.done")
-        basis = {"checkpoint": file_digest(system.best), "data": data.digest()}
-        if out.exists() and read_stamp(stamp) == basis and not args.force:
-            print(f"{out}: up to date")
-            continue
-        dataset = system.open(data)
-        _score(system.detector(dataset), data, dataset, system.config.training.batch_size, device, out)
-        write_stamp(stamp, basis)
+def _score_with_experiments(args, device: str) -> None:
+    systems = [TrainedSystem(Experiment(folder), args.dump) for folder in args.exp]
+    data = [DataDirectory.read(path) for path in args.data]
+    work = [_Work(system, of) for system in systems for of in data]
+    if args.force and args.action in (None, "begin"):
+        for of in work:
+            of.scores.forget()
+    todo = [of for of in work if not of.scores.is_complete()]
+    if args.action == "begin":
+        # Parts count as long as there are as many: that must not hang on which sets are finished.
+        with redirect_stdout(sys.stderr):  # also what opening a data set has to say
+            jobs = min(args.nj, max(of.count_batches() for of in work)) if todo else 0
+        print(jobs)  # for the shell, and nothing else
+        return
+    for of in work:
+        if of not in todo:
+            print(f"{of.scores.path}: up to date")
+    for of in todo:
+        if args.action in (None, "job"):
+            of.compute(device, args.job, args.nj)
+        if args.action in (None, "join"):
+            print(f"{of.scores.path}: {of.scores.join(args.nj)} trials")
+
+
+class _Work:
+    """One data set that is scored with one experiment."""
+
+    def __init__(self, system: TrainedSystem, data: DataDirectory):
+        self._system, self._data = system, data
+        basis = {"checkpoint": system.digest, "data": data.digest()}
+        self.scores = ScoreParts(system.experiment.scores(data.name), basis)
+        self._batch_size = system.config.training.batch_size
+
+    def count_batches(self) -> int:
+        return len(batches_of(len(self._system.open(self._data)), self._batch_size))
+
+    def compute(self, device: str, job: int, num_jobs: int) -> None:
+        """Write the part of a job, unless it is there."""
+        part = self.scores.part(job, num_jobs)
+        with self.scores.lock(job, num_jobs):
+            if part.exists():
+                print(f"{self._data.path}: part {job} of {num_jobs} is there")
+                return
+            dataset = self._system.open(self._data)
+            detector = self._system.detector(dataset)
+            trials = _score(detector, self._data, dataset, self._batch_size, device, part, job, num_jobs)
+            if num_jobs > 1:
+                print(f"{self._data.path}: part {job} of {num_jobs}: {trials} trials")
 
 
 def _score_with_published(args, device: str) -> None:
     detector = PUBLISHED[args.system](args.weights)
     data = DataDirectory.read(args.data[0])
     dataset = UtteranceDataset(data, [], Crop())
-    _score(detector, data, dataset, PUBLISHED_BATCH, device, args.out)
+    print(f"{args.out}: {_score(detector, data, dataset, PUBLISHED_BATCH, device, args.out)} trials")
 
 
-def _score(detector, data: DataDirectory, dataset, batch_size: int, device: str, out) -> None:
-    scores = score_dataset(detector.to(device), dataset, batch_size, device)
-    attacks, labels = ([table[u] for u in dataset.utterances] for table in (data.attack, data.label))
-    write_scores(out, dataset.utterances, attacks, labels, scores)
-    print(f"{out}: {len(scores)} trials")
+def _score(
+    detector, data, dataset, batch_size: int, device: str, out, job: int = 1, num_jobs: int = 1
+) -> int:
+    """Write the scores of a job's share; returns the number of trials."""
+    scores = score_dataset(detector.to(device), dataset, batch_size, device, job, num_jobs)
+    batches = batches_of(len(dataset), batch_size, job, num_jobs)
+    utterances = [dataset.utterances[index] for batch in batches for index in batch]
+    attacks, labels = ([table[u] for u in utterances] for table in (data.attack, data.label))
+    write_scores(out, utterances, attacks, labels, scores)
+    return len(scores)

@@ -1,8 +1,8 @@
 """Stage 3: train a system on cached or live features; the best evaluation on dev is kept.
 
 Killed, the same command goes on from the last checkpoint; finished, it does nothing. SIGTERM and
-SIGUSR1 finish the step, save, and end with status 75, for schedulers that requeue. Several GPUs:
-torchrun --nproc-per-node N -m asvtk.bin.main train --ngpu N ...
+SIGUSR1 finish the step, save, and end with status 75, for schedulers that requeue. Several GPUs, as
+./run.sh --ngpu N has them: torchrun --nproc-per-node N -m asvtk train --ngpu N ...
 """
 
 import contextlib
@@ -117,11 +117,11 @@ def run(args):
             return EXIT_STATUS
         finally:
             curves.draw()
-    if parallel.is_writer():
-        print(
-            f"{experiment.folder}: best epoch {progress['best_epoch']} of {progress['epoch']}, "
-            f"dev EER {100 * progress['best_dev_eer']:.3f} %"
-        )
+        if parallel.is_writer():
+            print(
+                f"{experiment.folder}: best epoch {progress['best_epoch']} of {progress['epoch']}, "
+                f"dev EER {100 * progress['best_dev_eer']:.3f} %"
+            )
     return None
 
 

@@ -1,5 +1,6 @@
 """Detectors of experiments: a fresh one to train, and the best one to score with."""
 
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from asvtk.frontends import build_frontend, mode_of
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
+from asvtk.io.stamps import file_digest
 from asvtk.models import Detector, build_detector
 from asvtk.training.checkpoint import load_detector
 from asvtk.training.data import UtteranceDataset, open_dataset
@@ -49,6 +51,7 @@ class TrainedSystem:
         dump: folder of the feature caches.
 
     Attributes:
+        experiment: the same.
         config: the experiment's configuration.
         best: file of the weights.
 
@@ -62,8 +65,13 @@ class TrainedSystem:
             raise AsvtkError(
                 f"{experiment.folder}: training has not finished; run stage 3 again, it goes on where it was"
             )
-        self._folder, self._dump, self._inputs = experiment.folder, dump, experiment.inputs()
+        self.experiment, self._dump, self._inputs = experiment, dump, experiment.inputs()
         self._frontend = None
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hash of the weights, by which what was made with them knows them."""
+        return file_digest(self.best)
 
     def open(self, data: DataDirectory) -> UtteranceDataset:
         """A data set as the system hears it.
@@ -77,8 +85,8 @@ class TrainedSystem:
                 self._frontend = build_frontend(frontend)
             except AsvtkError as fault:
                 raise AsvtkError(
-                    f"{self._folder}: was trained with frontend.mode {frontend.mode} and needs its speech "
-                    f"model: {fault}"
+                    f"{self.experiment.folder}: was trained with frontend.mode {frontend.mode} and needs its "
+                    f"speech model: {fault}"
                 ) from None
         if mode_of(frontend) == "live":
             prepare = self._frontend.prepare

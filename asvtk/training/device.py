@@ -19,7 +19,7 @@ def choose_device(ngpu: int) -> str:
     if ngpu != processes:
         raise AsvtkError(
             f"--ngpu {ngpu}: expected 0 (CPU) or {processes}, one GPU for each process here; N GPUs take N "
-            "processes: torchrun --nproc-per-node N -m asvtk.bin.main train --ngpu N ..."
+            "processes: torchrun --nproc-per-node N -m asvtk train --ngpu N ..., as ./run.sh has it"
         )
     import torch  # not before: front-ends on the CPU may need no torch
 

@@ -1,5 +1,7 @@
 """Scores of a data set under a detector."""
 
+from itertools import chain
+
 import torch
 from torch import nn
 
@@ -7,22 +9,41 @@ from asvtk.training import parallel
 from asvtk.training.data import UtteranceDataset
 from asvtk.training.loading import Loader
 
-__all__ = ["score_dataset"]
+__all__ = ["batches_of", "score_dataset"]
+
+
+def batches_of(utterances: int, batch_size: int, job: int = 1, num_jobs: int = 1) -> list[list[int]]:
+    """The batches of a job's share of a data set: numbers of utterances, in order.
+
+    A job has whole batches of the data set, whatever the number of jobs. Each utterance is thus computed
+    in the same company, and on a CPU gets the same score bit for bit.
+
+    Args:
+        utterances: how many the data set has.
+        batch_size: utterances in a batch.
+        job, num_jobs: which share, 1 ... ``num_jobs``; empty where there are fewer batches than jobs.
+    """
+    begins = range(0, utterances, batch_size)
+    share = begins[len(begins) * (job - 1) // num_jobs : len(begins) * job // num_jobs]
+    return [list(range(begin, min(begin + batch_size, utterances))) for begin in share]
 
 
 @torch.inference_mode()
 def score_dataset(
-    detector: nn.Module, dataset: UtteranceDataset, batch_size: int, device: str
+    detector: nn.Module,
+    dataset: UtteranceDataset,
+    batch_size: int,
+    device: str,
+    job: int = 1,
+    num_jobs: int = 1,
 ) -> list[float]:
-    """Scores in the order of ``dataset.utterances``; higher = bona fide. Sets evaluation mode.
+    """Scores of a job's share, in the order of ``batches_of``; higher = bona fide. Sets evaluation mode.
 
-    The processes of ``torchrun`` share the work, and all of them get all scores.
+    The processes of ``torchrun`` share the batches, and all of them get all scores.
     """
     detector.eval()
     dataset.serve(detector.model)
-    own = parallel.share(list(range(len(dataset))))
-    batches = [own[begin : begin + batch_size] for begin in range(0, len(own), batch_size)]
-    scores = []
-    for inputs, _ in Loader(dataset, device)(batches):
-        scores += detector.score(inputs).tolist()
-    return parallel.gather(scores, len(dataset))
+    batches = batches_of(len(dataset), batch_size, job, num_jobs)
+    own = Loader(dataset, device)(parallel.share(batches))
+    scores = [detector.score(inputs).tolist() for inputs, _ in own]
+    return list(chain.from_iterable(parallel.gather(scores, len(batches))))

@@ -18,9 +18,12 @@ config=conf/lfcc_moe_mamba.yaml     # front-end, model, loss, training
 override=                           # changes to the config: "training.epochs=10 model.experts=8"
 tag=                                # name of the experiment; empty: the config's
 seeds=                              # 1:3 trains seeds 1, 2, 3 as TAG_seed1 ...; empty: the config's own
-nj=4                                # jobs of stage 2, and readers of stage 1
-ngpu=auto                           # 0: CPU, 1: one GPU a job, auto: 1 where cuda_cmd finds one
-num_threads=1                       # CPU threads of a training or scoring job
+nj=                                 # jobs of stage 2, and readers of stage 1; empty: 4, or ngpu if that is more
+score_nj=                           # jobs of stage 4; empty: one for each experiment, times ngpu
+ngpu=auto                           # 0: CPU, N: GPUs of a training on each node, auto: 1 where there is one
+num_processes=1                     # without GPUs: processes of a training on each node
+num_nodes=1                         # of a training; more than one only on Slurm
+num_threads=1                       # CPU threads of a training process or a scoring job
 augment_copies=                     # augmented versions of the training set to cache; empty: the config's
 skip_bad=false                      # stage 2 goes on without audio that cannot be decoded
 datadir=data                        # data directories
@@ -36,9 +39,12 @@ help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder,
   --tag NAME            name of the experiment in $expdir/ (default: the config's name)
   --seeds A:B           train every seed from A to B, as TAG_seedA ... (default: the config's own, as TAG)
   --stage N --stop-stage N --skip-stages 'N ...'    which stages (default: $stage to $stop_stage)
-  --nj N                jobs of stage 2 (default: $nj)
-  --ngpu auto|0|1       GPUs of each job of stages 2, 3, 4 (default: $ngpu)
-  --num-threads N       CPU threads of a training or scoring job (default: $num_threads)
+  --nj N                jobs of stage 2, each with one GPU or none (default: 4, or --ngpu if that is more)
+  --score-nj N          jobs of stage 4, likewise (default: one for each experiment, times --ngpu)
+  --ngpu auto|0|N       GPUs of a training on each node; 0: compute on the CPU (default: $ngpu)
+  --num-processes N     processes of a training on each node, if it has no GPU (default: $num_processes)
+  --num-nodes N         nodes of a training; more than one only with slurm.py (default: $num_nodes)
+  --num-threads N       CPU threads of a training process or a scoring job (default: $num_threads)
   --augment-copies K    augmented versions of the training set to cache (default: the config's; none
                         without its section augmentation)
   --skip-bad true       do without audio that cannot be decoded (default: $skip_bad)
@@ -69,12 +75,14 @@ fi
 . ./cmd.sh
 . parse_options.sh
 [ $# -eq 0 ] || misuse "$1: not an option; --help lists them"
-for name in stage stop_stage nj num_threads; do
+for name in stage stop_stage; do
     [[ ${!name} =~ ^[0-9]+$ ]] || misuse "--${name//_/-} '${!name}': expected a whole number"
 done
-[ "$nj" -ge 1 ] && [ "$num_threads" -ge 1 ] || misuse "--nj and --num-threads must be at least 1"
+for name in num_processes num_nodes num_threads ${nj:+nj} ${score_nj:+score_nj}; do
+    [[ ${!name} =~ ^[1-9][0-9]*$ ]] || misuse "--${name//_/-} '${!name}': expected a whole number, at least 1"
+done
 [[ $skip_stages =~ ^[0-9\ ]*$ ]] || misuse "--skip-stages '$skip_stages': expected numbers and spaces, such as '0 1'"
-[[ $ngpu =~ ^(auto|0|1)$ ]] || misuse "--ngpu '$ngpu': expected auto, 0 or 1"
+[[ $ngpu =~ ^(auto|0|[1-9][0-9]*)$ ]] || misuse "--ngpu '$ngpu': expected auto, 0 or a number of GPUs"
 [[ $augment_copies =~ ^[0-9]*$ ]] || misuse "--augment-copies '$augment_copies': expected a whole number"
 [[ $seeds =~ ^([0-9]+(:[0-9]+)?)?$ ]] || misuse "--seeds '$seeds': expected A:B or one number"
 # Launchers hand these to a shell, and replace JOB and SEED in them by numbers.
@@ -95,14 +103,43 @@ stage() {
 
 # On this machine one can look for a GPU; a cluster's submitting host need not have what its nodes have.
 case $cuda_cmd in
-    run.p[ly]*) if nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then found=1; else found=0; fi ;;
-    *) found=1 ;;
+    run.p[ly]*) found=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true) ;;
+    *) found=any ;;
 esac
 if [ "$ngpu" = auto ]; then
-    ngpu=$found
+    if [ "$found" = 0 ]; then ngpu=0; else ngpu=1; fi
     log "ngpu: $ngpu"
-elif [ "$ngpu" -gt "$found" ]; then
-    misuse "--ngpu $ngpu: 'nvidia-smi -L' lists no GPU here; give --ngpu 0 to compute on the CPU"
+elif [ "$found" != any ] && [ "$ngpu" -gt "$found" ]; then
+    misuse "--ngpu $ngpu: 'nvidia-smi -L' lists ${found/#0/no} GPU here; give --ngpu 0 to compute on the CPU"
+fi
+if [ "$num_nodes" -gt 1 ] && [[ $cuda_cmd != slurm.p[ly]* ]]; then
+    misuse "--num-nodes $num_nodes: needs Slurm, by slurm.py in cmd.sh; cuda_cmd is '$cuda_cmd'"
+fi
+if [ "$ngpu" -gt 0 ] && [ "$num_processes" -gt 1 ]; then
+    misuse "--num-processes $num_processes: goes with --ngpu 0; with GPUs there is a process for each"
+fi
+
+# Only training joins several GPUs; jobs of the other stages have one each.
+job_gpu=$((ngpu > 0))
+[ -n "$nj" ] || nj=$((ngpu > 4 ? ngpu : 4))
+
+# How a training starts, and what its launcher is asked for.
+[ "$ngpu" -eq 0 ] || num_processes=$ngpu
+num_cpus=$((num_processes * num_threads))
+training=(asvtk train)
+resources=(--gpu "$ngpu" --num-threads "$num_cpus")
+if [ "$num_processes" -gt 1 ] || [ "$num_nodes" -gt 1 ]; then
+    training=(env "OMP_NUM_THREADS=$num_threads" torchrun --nnodes "$num_nodes" --nproc-per-node "$num_processes")
+    if [ "$num_nodes" -eq 1 ]; then
+        training+=(--standalone)
+    else
+        # The script of a job runs on its first node; there the processes of all nodes meet.
+        resources+=(-N "$num_nodes")
+        training=(srun --nodes "$num_nodes" --ntasks-per-node 1 --cpus-per-task "$num_cpus" --kill-on-bad-exit=1
+            "${training[@]}" --rdzv-backend c10d --rdzv-id '$SLURM_JOB_ID'
+            --rdzv-endpoint '$(hostname):$((20000+SLURM_JOB_ID%20000))')
+    fi
+    training+=(-m asvtk train)
 fi
 
 [ -n "$tag" ] || tag=$(basename "$config" .yaml)
@@ -120,6 +157,7 @@ experiments=()
 for number in $(seq "${seeds%%:*}" "${seeds##*:}" 2>/dev/null || echo SEED); do
     experiments+=("${exp//SEED/$number}")
 done
+[ -n "$score_nj" ] || score_nj=$((${#experiments[@]} * (ngpu > 1 ? ngpu : 1)))
 if [ "$force" = true ]; then again=(--force); else again=(); fi
 if [ "$skip_bad" = true ]; then skip=(--skip-bad); else skip=(); fi
 [ -z "$augment_copies" ] || override+=" augmentation.copies=$augment_copies"
@@ -141,8 +179,8 @@ if stage 1 "data directories -> $datadir"; then
     if [ -n "$resynthesised" ]; then
         resynth=(--config "$config" --override $override --data "$datadir/train" "${again[@]}")
         if [ -n "$(asvtk resynth untrained "${resynth[@]}")" ]; then
-            one=$((ngpu > 0))
-            $cuda_cmd --gpu "$one" "$datadir/log/vocoders.log" asvtk resynth train "${resynth[@]}" --ngpu "$one"
+            $cuda_cmd --gpu "$job_gpu" "$datadir/log/vocoders.log" \
+                asvtk resynth train "${resynth[@]}" --ngpu "$job_gpu"
         fi
         asvtk resynth make "${resynth[@]}" --nj "$nj"
     fi
@@ -152,7 +190,7 @@ if stage 2 "features -> $dumpdir"; then
     for set in "${training_sets[@]}" dev eval; do
         extract=(--config "$config" --override $override --data "$datadir/$set" --dump "$dumpdir" --nj "$nj")
         [[ $set != train* ]] || extract+=(--training)
-        answer=$(asvtk extract begin "${extract[@]}" --ngpu "$ngpu" "${again[@]}")
+        answer=$(asvtk extract begin "${extract[@]}" --ngpu "$job_gpu" "${again[@]}")
         read -r missing gpus <<<"$answer"
         if [ "$missing" -gt 0 ]; then
             jobs=$((nj < missing ? nj : missing))
@@ -178,14 +216,26 @@ if stage 3 "train -> ${experiments[*]}"; then
         chmod +x "$folder/run.sh"
     done
     log "follow it: tail -f ${exp//SEED/*}/log/train.log"
-    $cuda_cmd --gpu "$ngpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/train.log" \
-        asvtk train --config "$config" --override $override $seed --exp "$exp" --dump "$dumpdir" \
-        --train-data "${training_sets[@]/#/$datadir/}" --dev-data "$datadir/dev" --eval-data "$datadir/eval" --ngpu "$ngpu" "${again[@]}"
+    $cuda_cmd "${resources[@]}" "${range[@]}" "$exp/log/train.log" \
+        "${training[@]}" --config "$config" --override $override $seed --exp "$exp" --dump "$dumpdir" \
+        --train-data "${training_sets[@]/#/$datadir/}" --dev-data "$datadir/dev" --eval-data "$datadir/eval" \
+        --ngpu "$ngpu" "${again[@]}"
 fi
 
 if stage 4 "score dev and eval"; then
-    $decode_cmd --gpu "$ngpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/score.log" \
-        asvtk score --exp "$exp" --dump "$dumpdir" --data "$datadir/dev" "$datadir/eval" --ngpu "$ngpu" "${again[@]}"
+    score=(--exp "${experiments[@]}" --dump "$dumpdir" --data "$datadir/dev" "$datadir/eval")
+    launcher=($decode_cmd --gpu "$job_gpu" --num-threads "$num_threads")
+    if [ "$score_nj" -eq 1 ]; then
+        "${launcher[@]}" "$exp/log/score.log" asvtk score "${score[@]}" --ngpu "$job_gpu" "${again[@]}"
+    else
+        jobs=$(asvtk score begin "${score[@]}" --nj "$score_nj" "${again[@]}")
+        if [ "$jobs" -gt 0 ]; then
+            [ "$jobs" -eq "$score_nj" ] || log "score-nj: $jobs, as there are no more batches of utterances"
+            "${launcher[@]}" JOB=1:"$jobs" "${experiments[0]}/log/score.JOB.log" \
+                asvtk score job "${score[@]}" --nj "$jobs" --job JOB --ngpu "$job_gpu"
+            asvtk score join "${score[@]}" --nj "$jobs"
+        fi
+    fi
 fi
 
 if stage 5 "evaluate -> ${experiments[*]}"; then
@@ -195,8 +245,9 @@ if stage 5 "evaluate -> ${experiments[*]}"; then
 fi
 
 if stage 6 "analyse -> ${experiments[*]}"; then
-    $decode_cmd --gpu "$ngpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/analyse.log" \
-        asvtk analyse --exp "$exp" --dump "$dumpdir" --data "$datadir/dev" "$datadir/eval" --ngpu "$ngpu" "${again[@]}"
+    $decode_cmd --gpu "$job_gpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/analyse.log" \
+        asvtk analyse --exp "$exp" --dump "$dumpdir" --data "$datadir/dev" "$datadir/eval" --ngpu "$job_gpu" \
+        "${again[@]}"
     log "see ${experiments[0]}/analysis/analysis.html"
 fi
 

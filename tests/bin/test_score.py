@@ -1,5 +1,8 @@
 """asvtk score: the two ways in, and scores with published weights."""
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -8,6 +11,7 @@ from asvtk.bin.main import main
 from asvtk.corpora import asvspoof2019_la
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.scores import read_scores
+from asvtk.training.checkpoint import read_tensors, write_tensors
 
 PUBLISHED = ["--system", "aasist", "--weights", "w.pth", "--out", "scores.txt"]
 EXPERIMENT = ["--exp", "exp", "--dump", "dump"]
@@ -88,3 +92,110 @@ def test_a_data_directory_whose_audio_is_gone_is_named(shared_data, tmp_path, ca
     options = ["--system", "aasist", "--weights", weights, "--out", str(tmp_path / "scores.txt")]
     assert f"{audio}: no such file" in error_of(capsys, "--data", str(tmp_path / "gone"), *options)
     assert not (tmp_path / "scores.txt").exists()
+
+
+# ---- several jobs
+
+
+@pytest.fixture
+def scoring(trained, tmp_path, capsys):
+    """Scores a copy of the trained experiment, in batches of 3: what a step says to the shell."""
+    exp = tmp_path / "exp"
+    shutil.copytree(trained / "exp", exp)
+    config = exp / "config.yaml"
+    config.write_text(re.sub(r"batch_size: \d+", "batch_size: 3", config.read_text()))
+
+    def score(*words, status=0):
+        given = ["--exp", exp, "--dump", trained / "dump", "--data"]
+        given += [trained / "data" / "dev", trained / "data" / "eval"]
+        assert main(["score", *map(str, (*words[:1], *given, *words[1:]) if words else given)]) == status
+        said = capsys.readouterr()
+        return said.out + said.err
+
+    score.exp = exp
+    score.files = lambda: {path.name: path.read_bytes() for path in (exp / "scores").glob("*.txt")}
+    return score
+
+
+@pytest.mark.parametrize("jobs", [2, 3, 4])  # dev has 3 batches and eval 4
+def test_any_number_of_jobs_gives_the_same_bytes(scoring, jobs):
+    scoring()
+    whole = scoring.files()
+    assert len(whole["dev.txt"].splitlines()) == 8 and len(whole["eval.txt"].splitlines()) == 10
+    assert scoring("begin", "--nj", jobs, "--force") == f"{jobs}\n"
+    assert scoring.files() == whole  # until there are others
+    for job in reversed(range(1, jobs + 1)):
+        scoring("job", "--nj", jobs, "--job", job)
+    scoring("join", "--nj", jobs)
+    assert scoring.files() == whole
+    assert not list((scoring.exp / "scores").glob(".*.parts"))
+
+
+def test_a_part_is_scored_once_and_what_is_missing_is_named(scoring, monkeypatch):
+    assert scoring("begin", "--nj", 100) == "4\n"  # no more jobs than batches
+    scoring("job", "--nj", 4, "--job", 2)
+    said = scoring("join", "--nj", 4, status=1)
+    assert "3 of 4 parts are missing: 1.of.4.txt, 3.of.4.txt, 4.of.4.txt; run stage 4 again" in said
+    parts = sorted((scoring.exp / "scores").glob(".*.parts/*/2.of.4.txt"))
+    written = [part.stat().st_mtime_ns for part in parts]
+    assert len(parts) == 2 and scoring("begin", "--nj", 100) == "4\n"
+    for job in (1, 2, 3, 4):  # as the array of a second run, or a job that was put back into the queue
+        said = scoring("job", "--nj", 4, "--job", job)
+        assert ("is there" in said) == (job == 2)
+    assert [part.stat().st_mtime_ns for part in parts] == written
+    scoring("join", "--nj", 4)
+    assert scoring("begin", "--nj", 4) == "0\n"
+    assert "up to date" in scoring("job", "--nj", 4, "--job", 1) and "up to date" in scoring(
+        "join", "--nj", 4
+    )
+
+
+def test_the_shell_gets_a_number_alone_also_where_utterances_were_skipped(scoring, trained, tmp_path, capsys):
+    dump = tmp_path / "dump"
+    shutil.copytree(trained / "dump", dump)
+    (scp,) = dump.glob("*/dev/layer_00/feats.scp")
+    lost, _ = scp.read_text().split(maxsplit=1)
+    scp.write_text("".join(scp.read_text().splitlines(keepends=True)[1:]))
+    (scp.parents[1] / "skipped").write_text(f"{lost} cut short\n")
+    words = [
+        "score",
+        "begin",
+        "--exp",
+        scoring.exp,
+        "--dump",
+        dump,
+        "--data",
+        trained / "data/dev",
+        "--nj",
+        2,
+    ]
+    assert main([str(word) for word in words]) == 0
+    said = capsys.readouterr()
+    assert said.out == "2\n" and "1 utterances without features are left out" in said.err
+
+
+def test_parts_of_another_checkpoint_do_not_count(scoring):
+    scoring("job", "--nj", 2, "--job", 1)
+    best = scoring.exp / "checkpoints" / "best.safetensors"
+    tensors, about = read_tensors(best)
+    write_tensors(best, {name: 2 * x for name, x in tensors.items()}, about)
+    scoring("job", "--nj", 2, "--job", 2)
+    assert "1 of 2 parts are missing: 1.of.2.txt" in scoring("join", "--nj", 2, status=1)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["job", "--nj", 2, "--job", 3], "--job 3 does not lie between 1 and --nj 2"),
+        (["job", "--nj", 0], "--job 1 does not lie between 1 and --nj 0"),
+    ],
+)
+def test_impossible_jobs_are_refused(scoring, words, message):
+    assert message in scoring(*words, status=1)
+
+
+def test_jobs_go_with_experiments(capsys):
+    assert "--nj 2: goes with begin, job and join" in error_of(
+        capsys, "--data", "d", *EXPERIMENT, "--nj", "2"
+    )
+    assert "go with --exp" in error_of(capsys, "job", "--data", "d", *PUBLISHED)

@@ -10,9 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from tiny_corpus import write_tiny_corpus
 from tiny_models import save_model
+
+from asvtk.bin.main import main
+from asvtk.io.ark import MatrixReader, read_scp
+from asvtk.training.experiment import Experiment
 
 RECIPE = Path(__file__).parents[2] / "egs" / "asvspoof2019_la"
 SMALL = (
@@ -127,14 +130,11 @@ def test_one_command_ends_with_results(finished):
         assert fact in page
 
 
-def test_finished_stages_are_not_done_again(finished):
+def test_finished_features_are_not_computed_again(finished):
     before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")}
-    checkpoint = finished.folder / "exp" / "tiny" / "checkpoints" / "last.safetensors"
-    changed = checkpoint.stat().st_mtime_ns
-    answer = finished.run()
-    assert answer.returncode == 0 and "0 to compute" in answer.stderr
+    answer = finished.run(stop_stage=2)
+    assert answer.returncode == 0 and answer.stderr.count(" 0 to compute") == 3
     assert {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")} == before
-    assert checkpoint.stat().st_mtime_ns == changed
 
 
 def test_scoring_and_evaluation_alone(finished):
@@ -144,26 +144,20 @@ def test_scoring_and_evaluation_alone(finished):
     assert "stage 4" in answer.stdout and "stage 5" in answer.stdout and "stage 3" not in answer.stdout
 
 
-def test_generated_script_runs_the_experiment_again(finished):
-    script = finished.folder / "exp" / "tiny" / "run.sh"
+def test_generated_script_runs_the_experiment_again_and_does_nothing_twice(finished):
+    exp = finished.folder / "exp" / "tiny"
+    made = {path: path.stat().st_mtime_ns for name in ("last", "best") for path in exp.glob(f"*/{name}.*")}
+    script = exp / "run.sh"
     assert "--force false" in script.read_text()
     answer = subprocess.run([script], capture_output=True, text=True)
     assert answer.returncode == 0 and "stage 2" not in answer.stdout and "stage 5" in answer.stdout
-
-
-def test_second_experiment_computes_no_feature_again(finished):
-    arks = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")}
-    answer = finished.run(tag="other", override=SMALL + " model.experts=3")
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stderr.count("0 to compute") == 3
-    assert {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")} == arks
-    assert finished.scores("other") != finished.scores()
+    assert len(made) == 2 and {path: path.stat().st_mtime_ns for path in made} == made
 
 
 def test_wavlm_from_a_local_directory_with_all_layers_cached_once(recipe, tmp_path):
     model = f"frontend.model={save_model(tmp_path / 'wavlm')}"
     options = {"config": "conf/wavlm_moe_mamba.yaml", "nj": 1}
-    answer = recipe.run(override=f"{SMALL} {model}", **options)
+    answer = recipe.run(override=f"{SMALL} {model}", stop_stage=2, **options)
     assert answer.returncode == 0, answer.stderr
     assert "layers 0 1 2 3: 0 of 12 utterances are cached, 12 to compute" in answer.stderr
     arks = {path: path.stat().st_mtime_ns for path in recipe.folder.rglob("*.ark")}
@@ -179,25 +173,76 @@ def test_wavlm_from_a_local_directory_with_all_layers_cached_once(recipe, tmp_pa
 
 
 def test_several_seeds_are_several_experiments_and_one_table(finished):
+    arks = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")}
     answer = finished.run(seeds="1:2", tag="seeds")
     assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.count("0 to compute") == 3  # features are those of the first experiment
+    assert {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")} == arks
     assert finished.scores("seeds_seed1") == finished.scores() != finished.scores("seeds_seed2")
     assert "mean ± sd" in (finished.folder / "exp" / "RESULTS_seeds.md").read_text()
 
 
-@pytest.mark.parametrize(
-    "sign",
-    ["dump/*/train/layer_00/part.0001.scp", "exp/tiny/checkpoints/last.safetensors"],
-    ids=["stage 2", "stage 3"],
-)
-def test_killed_in_a_stage_the_same_command_finishes_with_the_same_scores(recipe, finished, sign):
-    process = recipe.start()
-    wait_for(recipe, process, sign)
+def cached(recipe):
+    """Every matrix in a recipe's caches: (data set, utterance) -> bytes."""
+    reader, found = MatrixReader(), {}
+    for scp in recipe.folder.glob("dump/*/*/layer_00/feats.scp"):
+        for utterance, place in read_scp(scp).items():
+            found[scp.parts[-3], utterance] = reader.stack([place]).tobytes()
+    assert len(found) == 30
+    return found
+
+
+def test_killed_in_stage_2_the_same_command_finishes_with_the_same_features(recipe, finished):
+    process = recipe.start(stop_stage=2)
+    wait_for(recipe, process, "dump/*/train/layer_00/part.0001.scp")
     kill(process)
-    assert not (recipe.folder / "exp" / "tiny" / "results.json").exists()
-    answer = recipe.run()
+    assert not list(recipe.folder.glob("dump/*/train/layer_00/feats.scp"))
+    answer = recipe.run(stop_stage=2)
     assert answer.returncode == 0, answer.stderr
-    assert recipe.scores() == finished.scores()
+    assert cached(recipe) == cached(finished)
+
+
+@pytest.fixture
+def extracted(recipe, finished):
+    """A recipe of its own that has all features."""
+    recipe.folders |= {name: finished.folders[name] for name in ("datadir", "dumpdir")}
+    return recipe
+
+
+def test_killed_in_stage_3_the_same_command_finishes_with_the_same_scores(extracted, finished):
+    process = extracted.start(stage=3)
+    wait_for(extracted, process, "exp/tiny/checkpoints/last.safetensors")
+    kill(process)
+    assert not (extracted.folder / "exp" / "tiny" / "results.json").exists()
+    answer = extracted.run(stage=3)
+    assert answer.returncode == 0, answer.stderr
+    assert extracted.scores() == finished.scores()
+
+
+def test_two_processes_train_and_two_jobs_score_what_one_does(extracted, finished):
+    # Dropout draws other numbers in each process, and the losses of the router are no means over utterances.
+    override = f"{SMALL} model.dropout=0 model.balance_weight=0 model.z_weight=0"
+    answer = extracted.run(stage=3, stop_stage=4, override=override, tag="two", num_processes=2, score_nj=2)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    exp, folder = extracted.folder / "exp", {name: Path(path) for name, path in extracted.folders.items()}
+    assert "in 2 processes" in (exp / "two" / "log" / "train.log").read_text()
+    assert len(list((exp / "two" / "log").glob("score.*.log"))) == 2
+
+    sets = [word for name in ("train", "dev") for word in (f"--{name}-data", folder["datadir"] / name)]
+    given = ["--config", RECIPE / "conf" / "lfcc_moe_mamba.yaml", "--override", *override.split()]
+    of_one = ["--exp", exp / "one", "--dump", folder["dumpdir"]]
+    assert main([str(word) for word in ("train", *given, *of_one, *sets)]) == 0
+    for ours, theirs in zip(
+        Experiment(exp / "two").records(), Experiment(exp / "one").records(), strict=True
+    ):
+        for name in ("loss", "dev_loss"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-5)
+
+    in_parts = extracted.scores("two")
+    data = [folder["datadir"] / name for name in ("dev", "eval")]
+    again = ["score", "--exp", exp / "two", "--dump", folder["dumpdir"], "--force", "--data", *data]
+    assert main([str(word) for word in again]) == 0
+    assert len(in_parts) == 2 and extracted.scores("two") == in_parts
 
 
 @pytest.mark.parametrize(
@@ -207,7 +252,6 @@ def test_killed_in_a_stage_the_same_command_finishes_with_the_same_scores(recipe
         ({"config": "conf/none.yaml"}, 1, "conf/none.yaml: no such configuration"),
         ({"override": "model.expert=3"}, 1, "unknown key 'expert'; did you mean 'experts'"),
         ({"override": "frontend.name=ssl frontend.model=/none"}, 1, "/none: no such directory"),
-        ({"stage": 3, "tag": "new", "dumpdir": "/none"}, 1, "no features .* run stage 2 first"),
         ({"stage": 3, "datadir": "/none"}, 1, "no such data directory; run stage 1 first"),
         ({"stage": 4, "tag": "none"}, 1, "nothing was trained here; run stage 3 first"),
         ({"stage": 5, "tag": "none"}, 1, "run stage 4"),
@@ -215,7 +259,10 @@ def test_killed_in_a_stage_the_same_command_finishes_with_the_same_scores(recipe
         ({"seeds": "one"}, 2, "expected A:B or one number"),
         ({"stage": "abc"}, 2, "--stage 'abc': expected a whole number"),
         ({"skip_stages": "0,1"}, 2, "expected numbers and spaces"),
-        ({"nj": 0}, 2, "must be at least 1"),
+        ({"nj": 0}, 2, "--nj '0': expected a whole number, at least 1"),
+        ({"score_nj": "all"}, 2, "--score-nj 'all': expected a whole number"),
+        ({"ngpu": "two"}, 2, "--ngpu 'two': expected auto, 0 or a number of GPUs"),
+        ({"num_nodes": 2}, 2, "--num-nodes 2: needs Slurm, by slurm.py in cmd.sh; cuda_cmd is 'run.py'"),
         ({"tag": "a(b)"}, 2, "brackets, quotes"),
         ({"dumpdir": "/none/JOBS"}, 2, "JOB and SEED cannot be in it"),
         ({"config": "conf"}, 1, "missing config 'conf'"),
@@ -230,19 +277,43 @@ def test_misuse_is_one_clear_message(finished, options, status, message):
     assert "Traceback" not in answer.stderr
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_gpu_that_is_not_there_is_refused(finished):
-    answer = finished.run(stage=3, tag="gpu", ngpu=1)
-    assert answer.returncode == 2 and "lists no GPU here; give --ngpu 0" in answer.stderr
+@pytest.mark.parametrize("listed, found", [(0, "no"), (2, 2)])
+def test_more_gpus_than_there_are_are_refused(finished, monkeypatch, tmp_path, listed, found):
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n" + "echo 'GPU 0: one'\n" * listed)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    answer = finished.run(stage=3, tag="gpu", ngpu=3)
+    assert answer.returncode == 2
+    assert f"--ngpu 3: 'nvidia-smi -L' lists {found} GPU here; give --ngpu 0" in answer.stderr
 
 
-def test_launcher_alone_killed_the_same_command_waits_for_the_orphan(recipe, finished):
+def test_training_on_several_gpus_is_one_job_of_as_many_processes(tmp_path):
+    """What the launcher is told; cuda_cmd names a stand-in that only notes it."""
+    for name in ("conf", "local"):
+        (tmp_path / name).symlink_to(RECIPE / name)
+    (tmp_path / "path.sh").write_text(f'here=$PWD; cd {RECIPE}; . ./path.sh; cd "$here"\n')
+    (tmp_path / "note").write_text('#!/bin/sh\necho "$@" >>noted\n')
+    (tmp_path / "note").chmod(0o755)
+    (tmp_path / "cmd.sh").write_text("export cuda_cmd=./note\n")
+    words = ["--stage", "3", "--stop-stage", "3", "--ngpu", "4", "--num-threads", "2", "--seeds", "1:3"]
+    answer = subprocess.run([RECIPE / "run.sh", *words], cwd=tmp_path, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    said = (tmp_path / "noted").read_text()
+    assert said.startswith(
+        "--gpu 4 --num-threads 8 SEED=1:3 exp/lfcc_moe_mamba_seedSEED/log/train.log env OMP_NUM_THREADS=2 "
+        "torchrun --nnodes 1 --nproc-per-node 4 --standalone -m asvtk train --config "
+    )
+    assert said.endswith(" --ngpu 4\n")
+
+
+def test_launcher_alone_killed_the_same_command_waits_for_the_orphan(extracted, finished):
     """kill -9 for run.sh only: its jobs live on, and must neither be disturbed nor doubled."""
-    process = recipe.start()
+    recipe = extracted
+    process = recipe.start(stage=3)
     wait_for(recipe, process, "exp/tiny/checkpoints/last.safetensors")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    answer = recipe.run()
+    answer = recipe.run(stage=3)
     assert answer.returncode == 0, answer.stderr
     assert recipe.scores() == finished.scores()
     assert len((recipe.folder / "exp" / "tiny" / "train.jsonl").read_text().splitlines()) == 3
@@ -251,7 +322,8 @@ def test_launcher_alone_killed_the_same_command_waits_for_the_orphan(recipe, fin
 def test_force_without_features_throws_nothing_away(finished, tmp_path):
     before = finished.scores()
     answer = finished.run(stage=3, stop_stage=3, force="true", dumpdir=tmp_path)
-    assert answer.returncode == 1 and "run stage 2 first" in answer.stderr
+    assert answer.returncode == 1 and "Traceback" not in answer.stderr
+    assert re.search("no features .* run stage 2 first", answer.stderr)
     assert finished.scores() == before
     assert (finished.folder / "exp" / "tiny" / "checkpoints" / "best.safetensors").exists()
 
@@ -264,13 +336,13 @@ def test_full_disk_is_named_and_the_same_command_finishes(recipe, finished, tmp_
     ).returncode:
         pytest.skip("mounting a small disk needs root")
     try:
-        answer = recipe.run()
+        answer = recipe.run(stop_stage=2)
         assert answer.returncode == 1 and "are free on" in answer.stderr and "--dumpdir" in answer.stderr
         assert "Traceback" not in answer.stderr
         subprocess.run(["mount", "-o", "remount,size=10m", small], check=True)
-        answer = recipe.run()
+        answer = recipe.run(stop_stage=2)
         assert answer.returncode == 0, answer.stderr
-        assert recipe.scores() == finished.scores()
+        assert cached(recipe) == cached(finished)
     finally:
         subprocess.run(["umount", small], check=True)
 
@@ -278,7 +350,19 @@ def test_full_disk_is_named_and_the_same_command_finishes(recipe, finished, tmp_
 def test_help_lists_every_option():
     answer = subprocess.run(["./run.sh", "--help"], cwd=RECIPE, capture_output=True, text=True)
     assert answer.returncode == 0
-    for option in ("stage", "stop-stage", "skip-stages", "corpus", "config", "tag", "nj", "ngpu", "force"):
+    for option in (
+        "stage",
+        "stop-stage",
+        "skip-stages",
+        "corpus",
+        "config",
+        "tag",
+        "nj",
+        "score-nj",
+        "ngpu",
+        "num-nodes",
+        "force",
+    ):
         assert f"--{option}" in answer.stderr
 
 

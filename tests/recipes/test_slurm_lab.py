@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tools" / "slurm_lab"))
 
 from slurm_lab import DAEMONS, SlurmLab, find_daemon
 
+from asvtk.training.experiment import Experiment
+
 ROOT = Path(__file__).parents[2]
 SLURM = ROOT / "utils" / "slurm.py"
 RECIPE = ROOT / "egs" / "asvspoof2019_la"
@@ -97,70 +99,138 @@ def identity() -> str:
 # ---- the recipe
 
 
-class Recipe:
-    """./run.sh in a recipe folder of its own, whose cmd.sh names these launchers."""
+# Nothing that differs with the number of processes: dropout, and losses that are no means.
+SMALL = (
+    "model.d_model=16 model.blocks=1 model.d_state=4 model.d_expert=16 model.d_embedding=8 "
+    "model.dropout=0 model.balance_weight=0 model.z_weight=0 training.epochs=2 training.batch_size=4 "
+    "frontend.crop.samples=6000"
+)
+HERE = {"train": "run.py", "cuda": "run.py", "decode": "run.py"}
+# -G 1 asks for a GPU although --ngpu 0 says not to compute on it: the lab's are none.
+SUBMITTED = {
+    "train": "slurm.py --max-jobs-run 3 --mem 300M",
+    "cuda": "slurm.py -p gpu -G 1 --mem 2000M",
+    "decode": "slurm.py --max-jobs-run 4 --mem 900M",
+}
 
-    def __init__(self, folder, corpus, **commands):
-        self.folder, self.corpus = folder, corpus
-        folder.mkdir()
+
+class Recipe:
+    """./run.sh in a recipe folder of its own, whose cmd.sh names these launchers.
+
+    Args:
+        of: the recipe whose conf/ and local/ it has.
+        override: changes to its configuration.
+    """
+
+    def __init__(self, folder, corpus, of=RECIPE, override=SMALL, **commands):
+        self.folder, self.corpus, self.override = folder, corpus, override
+        folder.mkdir(parents=True)
         for name in ("conf", "local"):
-            (folder / name).symlink_to(RECIPE / name)
+            (folder / name).symlink_to(of / name)
         (folder / "path.sh").write_text(f'here=$PWD; cd {RECIPE}; . ./path.sh; cd "$here"\n')
         (folder / "cmd.sh").write_text(
             "".join(f'export {name}_cmd="{command}"\n' for name, command in commands.items())
         )
 
+    def command(self, *more):
+        given = {"corpus": self.corpus, "override": self.override}
+        options = given | {"tag": "tiny", "ngpu": 0, "stop-stage": 4}
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        return [RECIPE / "run.sh", *words, *more]
+
     def run(self, *more):
-        small = (
-            "model.d_model=16 model.blocks=1 model.d_state=4 model.d_expert=16 model.d_embedding=8 "
-            "training.epochs=2 training.batch_size=4 frontend.crop.samples=6000"
-        )
-        options = [
-            "--corpus",
-            self.corpus,
-            "--override",
-            small,
-            "--tag",
-            "tiny",
-            "--ngpu",
-            "0",
-            "--stop-stage",
-            "4",
-            *more,
-        ]
         return subprocess.run(
-            [RECIPE / "run.sh", *options], cwd=self.folder, capture_output=True, text=True, timeout=300
+            self.command(*more), cwd=self.folder, capture_output=True, text=True, timeout=300
         )
 
     def scores(self):
         return {path.name: path.read_bytes() for path in (self.folder / "exp/tiny/scores").glob("*.txt")}
 
 
-def test_the_recipe_on_two_nodes_gives_the_scores_of_this_machine(here):
-    corpus = write_tiny_corpus(here / "corpus")
-    local = Recipe(here / "local", corpus, train="run.py", cuda="run.py", decode="run.py")
-    # -G 1 asks for a GPU although --ngpu 0 says not to compute on it: the lab's are none.
-    cluster = Recipe(
-        here / "slurm",
-        corpus,
-        train="slurm.py --max-jobs-run 3 --mem 300M",
-        cuda="slurm.py -p gpu -G 1 --mem 2000M",
-        decode="slurm.py --mem 2000M",
-    )
-    answers = {local: local.run("--nj", "2"), cluster: cluster.run("--nj", "8")}
-    for answer in answers.values():
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_tiny_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory, corpus):
+    """The recipe on this machine."""
+    recipe = Recipe(tmp_path_factory.mktemp("local") / "egs", corpus, **HERE)
+    answer = recipe.run("--nj", "2")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return recipe
+
+
+@pytest.fixture
+def cluster(here, corpus):
+    """The recipe in the lab."""
+    return Recipe(here / "slurm", corpus, **SUBMITTED)
+
+
+def test_the_whole_of_egs_mini_on_two_nodes_gives_the_scores_of_this_machine(here):
+    pytest.importorskip("espeakng_loader")
+    pytest.importorskip("pyworld")
+    of = {"corpus": here / "corpus", "of": ROOT / "egs" / "mini", "override": "training.epochs=2"}
+    local, cluster = Recipe(here / "local", **of, **HERE), Recipe(here / "slurm", **of, **SUBMITTED)
+    wide = ("--nj", "8", "--score-nj", "8", "--stop-stage", "5")
+    answers = [local.run("--stop-stage", "5"), cluster.run(*wide)]
+    for answer in answers:
         assert answer.returncode == 0, answer.stdout + answer.stderr
     assert cluster.scores() == local.scores() and set(local.scores()) == {"dev.txt", "eval.txt"}
 
-    heads = [header(cluster.folder / f"dump/log/extract_train.{job}.log") for job in range(1, 9)]
-    assert {head["SLURM_ARRAY_TASK_COUNT"] for head in heads} == {"8"}
-    assert {head["SLURMD_NODENAME"] for head in heads} == {"d1", "d2"}
-    assert header(cluster.folder / "exp/tiny/log/train.log")["SLURM_JOB_GPUS"] == "0"
-    assert answers[cluster].stderr.count("slurm.py: job ") == 5  # three arrays, training, scoring
+    train = header(cluster.folder / "exp/tiny/log/train.log")
+    assert train["SLURM_JOB_GPUS"] == "0"
+    for array in ("dump/log/extract_train", "exp/tiny/log/score"):
+        heads = [header(cluster.folder / f"{array}.{job}.log") for job in range(1, 9)]
+        assert {head["SLURM_ARRAY_TASK_COUNT"] for head in heads} == {"8"}
+        assert {head["SLURMD_NODENAME"] for head in heads} == {"d1", "d2"}
+    assert answers[1].stderr.count("slurm.py: job ") == 5  # three arrays of features, training, scores
 
-    answer = cluster.run("--nj", "8", "--stage", "2", "--stop-stage", "2")
+    answer = cluster.run(*wide, "--stage", "2")
     assert answer.returncode == 0 and answer.stderr.count(" 0 to compute") == 3
-    assert "slurm.py" not in answer.stderr  # so nothing is submitted
+    assert answer.stderr.count("slurm.py: job ") == 1  # training, which says that it is finished
+
+
+def test_a_training_on_two_nodes_has_the_losses_of_one_process(cluster, local):
+    (cluster.folder / "cmd.sh").write_text('export cuda_cmd="slurm.py -p gpu --mem 1500M"\n')
+    for name in ("data", "dump"):
+        (cluster.folder / name).symlink_to(local.folder / name)
+    answer = cluster.run("--stage", "3", "--stop-stage", "3", "--num-nodes", "2")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    log = cluster.folder / "exp/tiny/log/train.log"
+    assert header(log)["SLURM_JOB_NODELIST"] == "d[1-2]" and "in 2 processes" in log.read_text()
+    ours, theirs = (Experiment(recipe.folder / "exp/tiny").records() for recipe in (cluster, local))
+    assert len(ours) == 2
+    for one, other in zip(ours, theirs, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+        assert one["dev_loss"] == pytest.approx(other["dev_loss"], rel=1e-5)
+
+
+def test_an_array_of_the_recipe_that_is_cancelled_and_the_rerun_computes_nothing_twice(cluster, local):
+    commands = cluster.folder / "cmd.sh"
+    commands.write_text(commands.read_text().replace("--max-jobs-run 3", "--max-jobs-run 1"))
+    only_2 = ("--nj", "8", "--stop-stage", "2")
+    first = cluster.folder / "dump/log/extract_train.1.log"
+    with subprocess.Popen(
+        cluster.command(*only_2),
+        cwd=cluster.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_for(lambda: first.exists() and "with status 0" in first.read_text(), 120)
+        subprocess.run(["scancel", identity()], check=True)
+        said = process.stderr.read()
+    assert process.returncode == 1 and "cancelled (scancel)" in said and "Traceback" not in said
+    answer = cluster.run("--nj", "20", "--stop-stage", "2")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "nj: 10 for eval, where only 10 utterances lack features" in answer.stdout
+    written = [
+        line.split()[0]
+        for part in cluster.folder.glob("dump/*/*/layer_00/part.*.scp")
+        for line in part.read_text().splitlines()
+    ]
+    assert len(written) == len(set(written)) == 30
 
 
 # ---- what is asked is granted
@@ -250,6 +320,18 @@ def test_too_much_memory_is_told_as_that(here):
     Path("eat.py").write_text("x = b'x' * 400_000_000\nimport time\ntime.sleep(60)\n")
     status, said = run("--mem", "100M", "log/a.log", "python3", "eat.py")
     assert status == 1 and "more memory than it had asked for (--mem sets it)" in said
+
+
+def test_a_time_limit_is_told_and_the_rerun_finishes(here):
+    # Slurm counts in minutes.
+    words = ["--time", "1", "JOB=1:2", "log/a.JOB.log", "echo", "JOB", ">>", "ran;"]
+    words += ["test", "JOB", "=", "1", "||", "test", "-e", "go", "||", "sleep", "600"]
+    status, said = run(*words)
+    assert status == 1 and "1 / 2 failed" in said
+    assert "killed at its time limit, 00:01:00 (--time sets it)" in said
+    Path("go").touch()
+    assert run("--pick", "failed", *words)[0] == 0
+    assert lines("ran") == ["1", "2", "2"]
 
 
 def test_jobs_of_a_lost_node_finish_on_the_other_and_no_other_runs_twice(here, lab):

@@ -28,7 +28,7 @@ help_message="Usage: local/ablations.sh [--option value ...]        (in a recipe
   --cells 'NAME ...'    only these cells (default: all)
   --seeds A:B           seeds of each cell (default: $seeds)
   --parallel N          cells at a time; several fit on one GPU (default: $parallel)
-  --nj N --ngpu auto|0|1 --num-threads N --datadir DIR --dumpdir DIR    as for run.sh
+  --nj N --ngpu auto|0|N --num-threads N --datadir DIR --dumpdir DIR    as for run.sh
   --expdir DIR          experiments, logs and RESULTS.md (default: exp/ablations_NAME for the list NAME.yaml)
   --force true          train again what is finished (default: $force)"
 
