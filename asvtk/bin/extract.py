@@ -89,7 +89,7 @@ def _compute(sources, frontend, args) -> None:
     for source in sources:
         folder, started = source.cache.folder, time.monotonic()
         with locked(folder / f".job.{args.job}.of.{args.nj}.lock", "computes this share"):
-            computed, faults = extract_missing(source, frontend, args.job, args.nj)
+            computed, faults = extract_missing(source, frontend, args.job, args.nj, print)
         if faults and args.skip_bad:
             source.cache.skip(faults)
         if faults:

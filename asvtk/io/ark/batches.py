@@ -9,12 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asvtk.io.ark.matrices import CODECS, LARGEST, QUARTERS, STEPS, UINT16_STEP, quartile_ranks
+from asvtk.io.ark.matrices import CODECS, LARGEST, QUARTERS, STEPS, UINT16_STEP, Encoded, quartile_ranks
 
-__all__ = ["Entry", "as_entries", "encode_batch"]
-
-#: header and numbers of one matrix as they stand in an ark; None: it cannot be stored
-Entry = tuple[bytes, np.ndarray] | None
+__all__ = ["as_entries", "encode_batch"]
 
 
 def encode_batch(matrices: Tensor, kind: str) -> tuple[Tensor, Tensor]:
@@ -43,8 +40,8 @@ def encode_batch(matrices: Tensor, kind: str) -> tuple[Tensor, Tensor]:
     return scales, quantise(matrices, *scales.T[..., None, None])
 
 
-def as_entries(kind: str, shape: tuple[int, int], scales: np.ndarray, bodies: np.ndarray) -> list[Entry]:
-    """Entries of matrices of ``shape`` (frames, dimensions); their numbers are rows of ``bodies``, uncopied."""
+def as_entries(kind: str, shape: tuple[int, int], scales: np.ndarray, bodies: np.ndarray) -> list[Encoded]:
+    """Entries of matrices of ``shape`` (frames, dimensions), from what ``encode_batch`` gave, uncopied."""
     head = CODECS[kind].head
     return [
         None if np.isnan(span) else (head(*shape, (minimum, span)), body)

@@ -20,7 +20,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["CODECS", "Codec", "encode_matrix", "entry_size"]
+__all__ = ["CODECS", "Codec", "Encoded", "encode_matrix", "entry_size"]
+
+#: what stands behind the key in an ark, in parts that hold bytes; None: a matrix that must not be stored
+Encoded = Sequence[bytes | np.ndarray] | None
 
 STEPS = 65535  # of CM2's numbers, and of CM's percentiles
 LARGEST = float(np.finfo(np.float32).max)
