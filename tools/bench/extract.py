@@ -115,11 +115,12 @@ def measure(folder: Path, args, jobs: int) -> None:
     subprocess.run([*asvtk, "join", *common], check=True, stdout=subprocess.DEVNULL)
     joined = time.perf_counter()
     size = sum(ark.stat().st_size for ark in dump.glob("*/train/*/*.ark"))
+    rate = args.utterances / (computed - begun)
     print(
         f"{jobs} jobs, {args.utterances} utterances of {args.seconds} s, layers {args.layers} as "
         f"{args.storage}, batch {args.batch_size}: begin {begun - started:.1f} s, "
-        f"jobs {computed - begun:.1f} s ({args.utterances / (computed - begun):.0f} utterances/s with their start), join "
-        f"{joined - computed:.1f} s, {size / 1e9:.1f} GB",
+        f"jobs {computed - begun:.1f} s ({rate:.0f} utterances/s with their start), "
+        f"join {joined - computed:.1f} s, {size / 1e9:.1f} GB",
         flush=True,
     )
     for ark in dump.glob("*/train/*/*.ark"):
