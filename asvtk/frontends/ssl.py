@@ -9,7 +9,6 @@ pre-trained on raw samples, do not.
 torch and transformers take seconds to import, so only the functions that need them do.
 """
 
-import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -87,7 +86,7 @@ class Ssl(FrontEnd):
             "front-end": "self-supervised model, frozen",
             "model": self.label,
             "architecture": digest(_numerical_part(self._folder)),
-            "weights": self._weights,
+            "weights": {path.name: file_digest(path) for path in _weight_files(self._folder)},
             "zero mean, unit variance per utterance": self._normalise,
             "crop (samples)": self.crop.samples,
             "shorter utterances are repeated": self.crop.repeat,
@@ -95,11 +94,6 @@ class Ssl(FrontEnd):
             "stored as": self.storage,
             "implementation": 2,
         }
-
-    @functools.cached_property
-    def _weights(self) -> dict[str, str]:
-        """Digests of a gigabyte or more: once, however many data sets ask."""
-        return {path.name: file_digest(path) for path in _weight_files(self._folder)}
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
         if self._normalise:
