@@ -205,12 +205,16 @@ class OneByte(_Compressed):
         fill(body)
         marks = _marks(body[: 8 * columns].view("<u2").reshape(columns, 4), *scale)
         coded = np.ascontiguousarray(body[8 * columns :].reshape(columns, rows).T)
-        for part in _blocks(coded):
-            numbers = out[part]
-            numbers[...] = marks[0]
-            for (low, high), (left, right) in zip(QUARTERS, pairwise(marks), strict=True):
-                steps = np.clip(coded[part], low, high) - np.uint8(low)
-                numbers += steps * ((right - left) * np.float32(1 / (high - low)))
+        # Few operations over the whole matrix: between any two, other threads may take the interpreter.
+        steps, share = np.empty_like(coded), np.empty_like(out)
+        for segment, ((low, high), (left, right)) in enumerate(zip(QUARTERS, pairwise(marks), strict=True)):
+            np.clip(coded, low, high, out=steps)
+            if low:
+                steps -= np.uint8(low)
+            numbers = share if segment else out
+            numbers[...] = steps
+            numbers *= (right - left) * np.float32(1 / (high - low))
+            out += share if segment else left
 
 
 def _minimum_and_span(matrix: np.ndarray) -> tuple[np.float32, np.float32]:
