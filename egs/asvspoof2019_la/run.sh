@@ -140,8 +140,9 @@ fi
 if stage 2 "features -> $dumpdir"; then
     for set in train dev eval; do
         extract=(--config "$config" --override $override --data "$datadir/$set" --dump "$dumpdir" --nj "$nj")
-        [ "$set" != train ] || extract+=(--training)
-        answer=$(asvtk extract begin "${extract[@]}" --ngpu "$ngpu" "${again[@]}")
+        then=()
+        [ "$set" != train ] || extract+=(--training) then=(--then "$datadir/dev" "$datadir/eval")
+        answer=$(asvtk extract begin "${extract[@]}" "${then[@]}" --ngpu "$ngpu" "${again[@]}")
         read -r missing gpus <<<"$answer"
         if [ "$missing" -gt 0 ]; then
             jobs=$((nj < missing ? nj : missing))
