@@ -3,7 +3,7 @@
 
   tools/bench/extract.py --ngpu 1                                   one job a GPU of this machine, 1, 2, 4 ...
   tools/bench/extract.py --ngpu 1 --free-forward                    what the rest of the pipeline can do
-  tools/bench/extract.py --free-forward --utterances 3000 --gpus 1  the same, where there is no GPU
+  tools/bench/extract.py --free-forward --utterances 3000           the same, where there is no GPU
 
 A corpus of --utterances FLAC files (--seconds of noise each, coloured and with pauses like speech: about
 as many bits a sample) is laid out in a scratch folder, and `asvtk extract`, started by utils/run.py as in
@@ -137,12 +137,12 @@ def main():
     parser.add_argument("--storage", default="CM2")
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--ngpu", type=int, default=0, choices=(0, 1), help="GPUs of each job")
-    parser.add_argument("--gpus", type=int, nargs="+", help="jobs to measure with (default: 1, 2 ... GPUs)")
+    parser.add_argument("--ngpu", type=int, default=0, choices=(0, 1), help="GPUs of each job (default 0)")
+    parser.add_argument("--jobs", type=int, nargs="+", help="numbers of jobs (default: 1, 2 ... GPUs)")
     parser.add_argument("--free-forward", action="store_true", help="features cost nothing")
     parser.add_argument("--scratch", help="folder to work in (default: the system's)")
     args = parser.parse_args()
-    counts = args.gpus
+    counts = args.jobs
     if counts is None:
         import torch
 
