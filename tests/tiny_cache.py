@@ -23,7 +23,8 @@ class Ramp(FrontEnd):
         return self.crop.length(samples) // self.shift, 4
 
     def start(self, batch, layers):
-        return lambda: [{layer: self._compute(audio) * (layer + 1) for layer in layers} for audio in batch]
+        features = [{layer: self._compute(audio) * (layer + 1) for layer in layers} for audio in batch]
+        return lambda: features
 
     def _compute(self, audio):
         frames, width = self.shape(len(audio))

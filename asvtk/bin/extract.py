@@ -5,12 +5,12 @@ asvtk extract job ...      compute share --job of --nj; killed, it goes on where
 asvtk extract join ...     check that all is there, and gather what the jobs wrote
 """
 
-import shutil
 import sys
 import time
 
 from asvtk.frontends import build_frontend, load_frontend_config
 from asvtk.frontends.cache import description
+from asvtk.frontends.cache_prune import hold, remove
 from asvtk.frontends.cache_tools import bytes_needed, human_bytes, require_space
 from asvtk.frontends.extraction import extract_missing, find_sources
 from asvtk.io.datadir import DataDirectory
@@ -36,6 +36,14 @@ def add_arguments(parser):
     parser.add_argument("--skip-bad", action="store_true", help="do without audio that cannot be decoded")
     parser.add_argument(
         "--force", action="store_true", help="begin: throw away what is cached of this data set"
+    )
+    parser.add_argument(
+        "--then",
+        nargs="*",
+        default=[],
+        metavar="DIR",
+        help="begin: data directories that come after this one; the disk must have room for all, counted "
+        "without augmented copies of these",
     )
 
 
@@ -68,20 +76,25 @@ def _begin(sources, frontend, augmentation, args) -> None:
         return
     total = needed = 0
     for source in sources:
-        if args.force:
-            shutil.rmtree(source.cache.folder, ignore_errors=True)
+        if args.force and source.cache.folder.exists():
+            with hold(source.cache):
+                remove(source.cache, source.cache.folder)
         changed_by = None if source.change is None else augmentation
         source.cache.claim(source.data, description(frontend, changed_by))
         utterances = source.data.utterances
-        missing, size = len(source.cache.missing(utterances, frontend.layers)), bytes_needed(source, frontend)
+        missing = source.cache.missing(utterances, frontend.layers)
+        size = bytes_needed(source, frontend, missing)
         layers = " ".join(map(str, frontend.layers))
         print(
-            f"{source.cache.folder}: layers {layers}: {len(utterances) - missing} of {len(utterances)} "
-            f"utterances are cached, {missing} to compute ({human_bytes(size)})",
+            f"{source.cache.folder}: layers {layers}: {len(utterances) - len(missing)} of "
+            f"{len(utterances)} utterances are cached, {len(missing)} to compute ({human_bytes(size)})",
             file=sys.stderr,
         )
-        total += missing
+        total += len(missing)
         needed += size
+    for directory in args.then:
+        later = find_sources(DataDirectory.read(directory), args.dump, frontend)
+        needed += sum(bytes_needed(source, frontend) for source in later)
     require_space(args.dump, needed)
     print(total, args.ngpu if frontend.uses_gpu else 0)  # for the shell
 
@@ -90,7 +103,7 @@ def _compute(sources, frontend, args) -> None:
     for source in sources:
         folder, started = source.cache.folder, time.monotonic()
         with locked(folder / f".job.{args.job}.of.{args.nj}.lock", "computes this share"):
-            computed, faults = extract_missing(source, frontend, args.job, args.nj)
+            computed, faults = extract_missing(source, frontend, args.job, args.nj, print)
         if faults and args.skip_bad:
             source.cache.skip(faults)
         if faults:

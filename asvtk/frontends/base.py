@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from asvtk.io.ark import Encoded, encode_matrix
+
 __all__ = ["Crop", "Features", "FrontEnd", "Mode", "Storage"]
 
 #: layer -> float32 matrix, shape (frames, dimensions)
@@ -69,6 +71,7 @@ class FrontEnd(abc.ABC):
             layers has the one layer 0, and one without features, or a live one, none.
         crop: how much of an utterance it hears.
         uses_gpu: whether a GPU would help; if not, none is asked for.
+        on_gpu: whether it was given one.
         batch_size: how many utterances of the crop's length ``start`` likes at once.
         storage: how its features are stored.
     """
@@ -78,6 +81,7 @@ class FrontEnd(abc.ABC):
     layers: tuple[int, ...]
     crop: Crop
     uses_gpu: bool
+    on_gpu: bool = False
     batch_size: int = 1
     storage: Storage = "FM"
 
@@ -102,13 +106,27 @@ class FrontEnd(abc.ABC):
         """Start computing, and let the caller read and write files meanwhile.
 
         Args:
-            batch: prepared utterances.
+            batch: prepared utterances; they may be overwritten as soon as this returns.
             layers: which layers, a subset of ``self.layers``.
 
         Returns:
             a function that waits for the features of each utterance. What an utterance gets does not
             depend on its company, but for rounding.
         """
+
+    def start_encoded(
+        self, batch: list[np.ndarray], layers: tuple[int, ...]
+    ) -> Callable[[], list[dict[int, Encoded]]]:
+        """``start``, for features as they stand in an ark, of kind ``storage``.
+
+        None stands for features that are not finite (nan or inf).
+        """
+        wait = self.start(batch, layers)
+
+        def encode(matrix: np.ndarray) -> Encoded:
+            return (encode_matrix(matrix, self.storage),) if np.isfinite(matrix).all() else None
+
+        return lambda: [{layer: encode(matrix) for layer, matrix in features.items()} for features in wait()]
 
     def live_part(self):
         """What has to run with the system, where ``mode`` is not ``cached``.

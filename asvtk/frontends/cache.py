@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from asvtk.augment.config import AugmentationConfig
-from asvtk.frontends.base import FrontEnd, Storage
-from asvtk.io.ark import ArkWriter, MatrixReader, encode_matrix, parse_scp_line, read_scp
+from asvtk.frontends.base import FrontEnd
+from asvtk.io.ark import ArkWriter, Encoded, MatrixReader, parse_scp_line, read_scp
 from asvtk.io.atomic import write_text
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError, listing
@@ -194,39 +194,26 @@ class FeatureWriter:
 
     Args:
         cache: where they go.
-        storage: how matrices are stored.
     """
 
-    def __init__(self, cache: FeatureCache, storage: Storage = "FM"):
-        self._cache, self._storage = cache, storage
+    def __init__(self, cache: FeatureCache):
+        self._cache = cache
         self._writers = {}
 
-    def encode(self, utterance: str, layer: int, features: np.ndarray) -> bytes:
-        """The ark entry of one matrix, shape (frames, dimensions). Threads may do this.
+    def write_encoded(self, utterance: str, layer: int, entry: Encoded) -> None:
+        """Add one matrix as it stands in an ark, of the cache's kind.
 
         Raises:
-            AsvtkError: it is not finite.
+            AsvtkError: there is none, as the features are not finite; or the disk is full.
         """
-        if not np.isfinite(features).all():
+        if entry is None:
             raise AsvtkError(
                 f"{utterance}, layer {layer}: the features are not finite (nan or inf) and were not "
                 "written; look at the audio, and at the weights and precision of the front-end"
             )
-        return encode_matrix(features, self._storage)
-
-    def write_encoded(self, utterance: str, layer: int, entry: bytes) -> None:
-        """Add what ``encode`` gave.
-
-        Raises:
-            AsvtkError: the disk is full.
-        """
         if layer not in self._writers:
             self._writers[layer] = _open_part(self._cache.layer_folder(layer))
-        self._writers[layer].write_encoded(utterance, entry)
-
-    def write(self, utterance: str, layer: int, features: np.ndarray) -> None:
-        """Encode one matrix and add it."""
-        self.write_encoded(utterance, layer, self.encode(utterance, layer, features))
+        self._writers[layer].write_encoded(utterance, *entry)
 
     def __enter__(self) -> "FeatureWriter":
         return self

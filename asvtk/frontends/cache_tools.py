@@ -29,14 +29,23 @@ __all__ = [
 ]
 
 
-def bytes_by_layer(source: Source, frontend: FrontEnd) -> dict[int, int]:
+def bytes_by_layer(
+    source: Source, frontend: FrontEnd, missing: dict[str, tuple[int, ...]] | None = None
+) -> dict[int, int]:
     """Layer -> bytes of the matrices that the cache lacks, keys and headers included.
 
     Exact: what the arks of a finished cache hold. The index beside them is not counted: two lines of
     text per matrix.
+
+    Args:
+        source: the audio, and the cache of its features.
+        frontend: whose features.
+        missing: what the cache lacks, if that is known already (see ``FeatureCache.missing``).
     """
+    if missing is None:
+        missing = source.cache.missing(source.data.utterances, frontend.layers)
     needed = dict.fromkeys(frontend.layers, 0)
-    for utterance, layers in source.cache.missing(source.data.utterances, frontend.layers).items():
+    for utterance, layers in missing.items():
         shape = frontend.shape(source.data.num_samples[utterance])
         size = entry_size(frontend.storage, *shape, utterance)
         for layer in layers:
@@ -44,9 +53,9 @@ def bytes_by_layer(source: Source, frontend: FrontEnd) -> dict[int, int]:
     return needed
 
 
-def bytes_needed(source: Source, frontend: FrontEnd) -> int:
+def bytes_needed(source: Source, frontend: FrontEnd, missing: dict | None = None) -> int:
     """What stage 2 will write, in bytes: the sum of ``bytes_by_layer``."""
-    return sum(bytes_by_layer(source, frontend).values())
+    return sum(bytes_by_layer(source, frontend, missing).values())
 
 
 def require_space(dump, needed: int) -> None:

@@ -1,30 +1,34 @@
 """Stage 2's loop: audio -> front-end -> cache, for the utterances that are not there yet.
 
-Threads decode the batches that come next and write those that are done, while the front-end computes:
-decoding, compressing and writing hold no lock of Python's. A bounded number of batches is under way.
+Processes decode the batches that come next, and a thread writes those that are done, while the front-end
+computes. A bounded number of batches is under way.
 """
 
 import functools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from asvtk.augment.config import AugmentationConfig
-from asvtk.frontends.base import Features, FrontEnd
+from asvtk.frontends.base import FrontEnd
 from asvtk.frontends.cache import FeatureCache, FeatureWriter, cache_name, copy_name
+from asvtk.frontends.pace import Pace
+from asvtk.frontends.readers import AudioReaders, Request
+from asvtk.io.ark import Encoded
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 
 __all__ = ["Source", "extract_missing", "find_sources"]
 
-#: batches being read, and batches being written, at any time
-AHEAD, BEHIND = 3, 2
+#: batches of which the features are computed or written, at any time
+UNDER_WAY = 3
 
 
 class Source(NamedTuple):
@@ -61,7 +65,7 @@ def find_sources(
 
 
 def extract_missing(
-    source: Source, frontend: FrontEnd, job: int, num_jobs: int
+    source: Source, frontend: FrontEnd, job: int, num_jobs: int, report: Callable[[str], None] | None = None
 ) -> tuple[int, dict[str, str]]:
     """Compute what the cache lacks of this job's share of a data set.
 
@@ -69,6 +73,7 @@ def extract_missing(
         source: the audio, and where its features go.
         frontend: whose layers are wanted.
         job, num_jobs: which share, 1 ... ``num_jobs``.
+        report: is told how fast it went, and what held it up.
 
     Returns:
         for how many utterances something was computed, and utterance -> what is wrong with its audio;
@@ -81,7 +86,12 @@ def extract_missing(
     missing = source.cache.missing([utterance for batch in share for utterance in batch], frontend.layers)
     todo = [batch for batch in share if any(utterance in missing for utterance in batch)]
     faults = {}
-    threads = len(os.sched_getaffinity(0))
+    pace, processes = Pace(), _processes(frontend)
+    readers = AudioReaders(
+        lambda utterance: frontend.prepare(source.read(utterance, frontend.crop.samples)),
+        processes,
+        functools.partial(pace.add, "decoding"),
+    )
     bar = tqdm(
         total=sum(map(len, share)),
         initial=sum(map(len, share)) - len(missing),
@@ -90,25 +100,44 @@ def extract_missing(
         disable=None,
     )
     with (
-        ThreadPoolExecutor(threads) as pool,
-        FeatureWriter(source.cache, frontend.storage) as writer,
+        closing(readers.ahead([_request(batch, source.data, frontend) for batch in todo])) as audio,
+        FeatureWriter(source.cache) as writer,
         ThreadPoolExecutor(1) as saver,  # one after the other, or a run's arks would differ from another's
         bar,
     ):
         saving: deque[Future] = deque()
-        for batch, audio in _read_ahead(pool, todo, source, frontend, faults):
-            gaps = {utterance: missing[utterance] for utterance in batch if utterance in missing}
-            layers = tuple(sorted({layer for gap in gaps.values() for layer in gap}))
-            wait = frontend.start(audio, layers)
+
+        def finish_oldest() -> None:
+            finished = saving.popleft().result()
+            bar.update(finished)
+            pace.done(finished)
+
+        for batch in todo:
+            with pace.spending("audio"):
+                found = next(audio)
+            for utterance, samples in zip(batch, found, strict=True):
+                if isinstance(samples, AsvtkError):
+                    faults[utterance] = str(samples)
+            with pace.spending("feeding"):
+                gaps = {utterance: missing[utterance] for utterance in batch if utterance in missing}
+                layers = tuple(sorted({layer for gap in gaps.values() for layer in gap}))
+                wait = frontend.start_encoded(_silence_faults(found, batch, source.data, frontend), layers)
             wanted = {u: gap for u, gap in gaps.items() if u not in faults}
-            saving.append(saver.submit(_save, pool, writer, batch, wanted, wait))
-            if len(saving) > BEHIND:
-                bar.update(saving.popleft().result())
+            saving.append(saver.submit(_save, writer, batch, wanted, wait, pace))
+            if len(saving) == UNDER_WAY:
+                finish_oldest()
         while saving:
-            bar.update(saving.popleft().result())
+            finish_oldest()
+    if report is not None:
+        report(pace.report(processes))
     # What is cached already is only company in its batch: that its audio broke since costs nothing.
     faults = {utterance: fault for utterance, fault in faults.items() if utterance in missing}
     return len(missing) - len(faults), faults
+
+
+def _processes(frontend: FrontEnd) -> int:
+    """How many decode: a GPU takes what all the CPUs of its job can give, other front-ends need them."""
+    return max(1, len(os.sched_getaffinity(0)) - 1) if frontend.on_gpu else 1
 
 
 def _batches(frontend: FrontEnd, data: DataDirectory) -> list[list[str]]:
@@ -129,48 +158,37 @@ def _batches(frontend: FrontEnd, data: DataDirectory) -> list[list[str]]:
     return batches
 
 
-def _read_ahead(
-    pool: ThreadPoolExecutor,
-    batches: Iterable[list[str]],
-    source: Source,
-    frontend: FrontEnd,
-    faults: dict[str, str],
-) -> Iterator[tuple[list[str], list[np.ndarray]]]:
-    """Prepared audio of batch after batch; silence stands for what cannot be read (see ``faults``)."""
+def _request(batch: list[str], data: DataDirectory, frontend: FrontEnd) -> Request:
+    longest = max(frontend.crop.length(data.num_samples[utterance]) for utterance in batch)
+    return Request(batch, len(_silence(longest, frontend)))
 
-    def read(utterance: str) -> np.ndarray | AsvtkError:
-        try:
-            return frontend.prepare(source.read(utterance, frontend.crop.samples))
-        except AsvtkError as error:
-            return error
 
-    reading: deque[tuple[list[str], list[Future]]] = deque()
-    upcoming = iter(batches)
-    while True:
-        while len(reading) < AHEAD and (batch := next(upcoming, None)) is not None:
-            reading.append((batch, [pool.submit(read, utterance) for utterance in batch]))
-        if not reading:
-            return
-        batch, futures = reading.popleft()
-        audio = [future.result() for future in futures]
-        for place, utterance in enumerate(batch):
-            if isinstance(audio[place], AsvtkError):
-                faults[utterance] = str(audio[place])
-                audio[place] = frontend.prepare(np.zeros(source.data.num_samples[utterance], np.float32))
-        yield batch, audio
+def _silence_faults(
+    found: list[np.ndarray | AsvtkError], batch: list[str], data: DataDirectory, frontend: FrontEnd
+) -> list[np.ndarray]:
+    """Silence in place of what cannot be read: the others' company does not change."""
+    return [
+        _silence(data.num_samples[utterance], frontend) if isinstance(samples, AsvtkError) else samples
+        for utterance, samples in zip(batch, found, strict=True)
+    ]
+
+
+def _silence(samples: int, frontend: FrontEnd) -> np.ndarray:
+    return frontend.prepare(np.zeros(samples, np.float32))
 
 
 def _save(
-    pool: ThreadPoolExecutor,
     writer: FeatureWriter,
     batch: list[str],
     wanted: dict[str, tuple[int, ...]],
-    wait: Callable[[], list[Features]],
+    wait: Callable[[], list[dict[int, Encoded]]],
+    pace: Pace,
 ) -> int:
     """Write what is wanted of a batch's features; returns for how many utterances."""
-    features = dict(zip(batch, wait(), strict=True))
-    places = [(utterance, layer) for utterance, gap in wanted.items() for layer in gap]
-    entries = [pool.submit(writer.encode, *place, features[place[0]][place[1]]) for place in places]
-    for place, entry in zip(places, entries, strict=True):
-        writer.write_encoded(*place, entry.result())
+    with pace.spending("features"):
+        features = dict(zip(batch, wait(), strict=True))
+    with pace.spending("writing"):
+        for utterance, gap in wanted.items():
+            for layer in gap:
+                writer.write_encoded(utterance, layer, features[utterance][layer])
     return len(wanted)

@@ -71,7 +71,8 @@ class Lfcc(FrontEnd):
         return (heard - self.config.window) // self.config.shift + 1, 3 * self.config.coefficients
 
     def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
-        return lambda: [{0: self._compute(audio)} for audio in batch]
+        features = [{0: self._compute(audio)} for audio in batch]
+        return lambda: features
 
     def _compute(self, audio: np.ndarray) -> np.ndarray:
         """(samples,) -> (frames, 3 * coefficients)."""

@@ -70,7 +70,8 @@ class Spectrogram(FrontEnd):
         return (heard - self.config.window) // self.config.shift + 1, self.config.bands
 
     def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
-        return lambda: [{0: self._compute(audio)} for audio in batch]
+        features = [{0: self._compute(audio)} for audio in batch]
+        return lambda: features
 
     def _compute(self, audio: np.ndarray) -> np.ndarray:
         """(samples,) -> (frames, bands)."""

@@ -15,6 +15,7 @@ torch and transformers take seconds to import, so only the functions that need t
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +31,7 @@ from asvtk.frontends.ssl_folder import (
     wants_normalised_input,
     weight_files,
 )
+from asvtk.io.ark import Encoded
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import digest, file_digest
 
@@ -81,7 +83,7 @@ class Ssl(FrontEnd):
     def __init__(self, config: SslConfig, device: str = "cpu"):
         self.crop = config.crop
         self.batch_size, self.storage = config.batch_size, config.storage
-        self._precision, self._device = config.precision, device
+        self._precision, self._device, self.on_gpu = config.precision, device, device != "cpu"
         self._folder = find_model(config.model, config.revision)
         architecture = read_architecture(self._folder)
         if (kind := architecture["model_type"]) not in ARCHITECTURES:
@@ -152,15 +154,55 @@ class Ssl(FrontEnd):
         return frames, self._width
 
     def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
+        states, frames = self._compute(batch)
+        fetch = _fetch([states[layer].float() for layer in layers])
+
+        def wait() -> list[Features]:
+            matrices = fetch()
+            return [
+                {layer: matrix[row, :count] for layer, matrix in zip(layers, matrices, strict=True)}
+                for row, count in enumerate(frames)
+            ]
+
+        return wait
+
+    def start_encoded(
+        self, batch: list[np.ndarray], layers: tuple[int, ...]
+    ) -> Callable[[], list[dict[int, Encoded]]]:
+        from asvtk.io.ark.batches import as_entries, encode_batch
+
+        states, frames = self._compute(batch)
+        places = [(layer, run) for layer in layers for run in _runs(frames)]
+        fetch = _fetch(
+            [
+                part
+                for layer, run in places
+                for part in encode_batch(states[layer][run, : frames[run.start]].float(), self.storage)
+            ]
+        )
+
+        def wait() -> list[dict[int, Encoded]]:
+            entries, fetched = [{} for _ in batch], iter(fetch())
+            for layer, run in places:
+                shape = frames[run.start], self._width
+                stored = as_entries(self.storage, shape, scales=next(fetched), bodies=next(fetched))
+                for utterance, entry in zip(entries[run], stored, strict=True):
+                    utterance[layer] = entry
+            return entries
+
+        return wait
+
+    def _compute(self, batch: list[np.ndarray]) -> tuple[list, list[int]]:
+        """Hidden states, each (utterances, frames, d), and how many frames of each utterance are real."""
         import torch
 
         if self._encoder is None:
             self._load()
         samples = [len(audio) for audio in batch]
         ragged = len(set(samples)) > 1
-        audio = torch.empty(len(batch), max(samples), pin_memory=self._device != "cpu")
+        audio = torch.empty(len(batch), max(samples), pin_memory=self.on_gpu)
         # Filled by numpy: torch would share out each row's copy over its own threads, which wait for
-        # each other while the readers' threads keep all processors busy.
+        # each other while the readers keep all processors busy.
         for row, utterance in zip(audio.numpy(), batch, strict=True):
             row[: len(utterance)] = utterance
             row[len(utterance) :] = 0
@@ -171,22 +213,7 @@ class Ssl(FrontEnd):
                 states = self._encoder(audio, torch.tensor(samples, device=self._device))
             else:
                 states = self._forward(audio)
-            fetched = [_to_host(states[layer].float()) for layer in layers]
-            done = torch.cuda.Event() if audio.is_cuda else None
-            if done is not None:
-                done.record()
-        frames = [self._encoder.stem.frames(count) for count in samples]  # of prepared audio
-
-        def wait() -> list[Features]:
-            if done is not None:
-                done.synchronize()
-            matrices = [tensor.numpy() for tensor in fetched]
-            return [
-                {layer: matrix[row, :count] for layer, matrix in zip(layers, matrices, strict=True)}
-                for row, count in enumerate(frames)
-            ]
-
-        return wait
+        return states, [self._encoder.stem.frames(count) for count in samples]  # of prepared audio
 
     def live_part(self):
         if self.mode == "cached":
@@ -217,17 +244,34 @@ class Ssl(FrontEnd):
         # Shallow front-ends skip the blocks above their deepest layer.
         model = load_model(self._folder)
         self._encoder = SslEncoder(model, max(self.layers), getattr(torch, self._precision)).to(self._device)
-        fixed = self._device != "cpu" and self.crop.is_fixed
+        fixed = self.on_gpu and self.crop.is_fixed
         self._forward = Replay(self._encoder) if fixed else self._encoder
 
 
-def _to_host(tensor):
-    """A copy in this machine's memory; from a GPU, one that is still on its way."""
-    if not tensor.is_cuda:
-        return tensor
+def _fetch(tensors: list) -> Callable[[], list[np.ndarray]]:
+    """Start to copy tensors to this machine's memory; returns a function that waits for the copies."""
+    if not tensors[0].is_cuda:
+        return lambda: [tensor.numpy() for tensor in tensors]
     import torch
 
-    return torch.empty(tensor.shape, pin_memory=True).copy_(tensor, non_blocking=True)
+    copies = [
+        torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+        for tensor in tensors
+    ]
+    done = torch.cuda.Event()
+    done.record()
+
+    def wait() -> list[np.ndarray]:
+        done.synchronize()
+        return [copy.numpy() for copy in copies]
+
+    return wait
+
+
+def _runs(numbers: list[int]) -> list[slice]:
+    """Where neighbours are equal: all of a batch, or a few utterances of one of whole utterances."""
+    groups = (list(places) for _, places in groupby(range(len(numbers)), numbers.__getitem__))
+    return [slice(places[0], places[-1] + 1) for places in groups]
 
 
 def _receptive_field(strides: list[tuple[int, int]]) -> int:

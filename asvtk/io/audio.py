@@ -1,7 +1,7 @@
 """Audio files: 16 kHz, one channel, integer samples."""
 
 import hashlib
-import itertools
+import mmap
 import sys
 from pathlib import Path
 
@@ -17,7 +17,7 @@ __all__ = ["SAMPLE_RATE", "inspect_audio", "read_audio", "write_audio"]
 SAMPLE_RATE = 16_000
 
 _CONVERT = "convert it first: sox IN -r 16000 -c 1 -b 16 OUT.flac"
-_fallbacks = itertools.count()  # files that libsndfile refused and PyAV read
+_told = mmap.mmap(-1, 1)  # 1: that PyAV read what libsndfile refused. Forked processes share it
 
 
 def inspect_audio(path) -> tuple[int, str]:
@@ -145,7 +145,8 @@ def _decode_otherwise(path: Path, refusal: soundfile.LibsndfileError | _UnknownL
     except pyav.Refused as also:
         reason = f"libsndfile: {reason}; PyAV: {also}"
     else:
-        if next(_fallbacks) == 0:
+        if not _told[0]:
+            _told[0] = 1
             print(
                 f"asvtk: warning: {path}: libsndfile refuses it ({reason}), PyAV decoded it; other files "
                 "may follow without a word",

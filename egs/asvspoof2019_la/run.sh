@@ -187,10 +187,13 @@ if stage 1 "data directories -> $datadir"; then
 fi
 
 if stage 2 "features -> $dumpdir"; then
-    for set in "${training_sets[@]}" dev eval; do
+    sets=("${training_sets[@]}" dev eval)
+    for set in "${sets[@]}"; do
         extract=(--config "$config" --override $override --data "$datadir/$set" --dump "$dumpdir" --nj "$nj")
         [[ $set != train* ]] || extract+=(--training)
-        answer=$(asvtk extract begin "${extract[@]}" --ngpu "$job_gpu" "${again[@]}")
+        then=()
+        [ "$set" != train ] || then=("${sets[@]:1}")
+        answer=$(asvtk extract begin "${extract[@]}" --then "${then[@]/#/$datadir/}" --ngpu "$job_gpu" "${again[@]}")
         read -r missing gpus <<<"$answer"
         if [ "$missing" -gt 0 ]; then
             jobs=$((nj < missing ? nj : missing))

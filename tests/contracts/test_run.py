@@ -232,6 +232,17 @@ def test_jobs_that_run_together_have_their_own_gpus(run, nvidia_smi):
     assert sorted(gpus_of(3)) == ["0", "1", "2"]
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU is not shared out")
+def test_gpu_jobs_that_run_together_share_the_cpus_out(run, nvidia_smi):
+    nvidia_smi(2)
+    show_cpus = ["python3", "-c", "import os; print(*os.sched_getaffinity(0))"]
+    silent(run("--gpu", "1", "JOB=1:2", "a.JOB.log", *show_cpus))
+    first, second = (set(map(int, cpus.split())) for cpus in gpus_of(2))
+    assert first and len(first) == len(second) and not first & second
+    silent(run("--gpu", "1", "a.1.log", *show_cpus))
+    assert set(map(int, gpus_of(1)[0].split())) == os.sched_getaffinity(0)
+
+
 def test_several_gpus_for_each_job(run, nvidia_smi):
     nvidia_smi(5)
     silent(run("--gpu", "2", "JOB=1:2", "a.JOB.log", *SHOW_GPU, "sleep", "0.3"))

@@ -10,7 +10,7 @@ from tiny_corpus import write_tiny_corpus
 
 from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends.base import Crop, FrontEnd
-from asvtk.frontends.cache import FeatureCache, FeatureWriter, cache_name, description
+from asvtk.frontends.cache import FeatureCache, cache_name, description
 from asvtk.frontends.extraction import Source, extract_missing
 from asvtk.io.ark import ArkWriter
 from asvtk.io.errors import AsvtkError
@@ -41,7 +41,8 @@ class Spy(FrontEnd):
         if self.kill_after is not None and len(self.asked) >= self.kill_after:
             os.kill(os.getpid(), signal.SIGKILL)
         self.asked.append((len(batch), layers))
-        return lambda: [{layer: audio[:20].reshape(5, 4) * layer for layer in layers} for audio in batch]
+        features = [{layer: audio[:20].reshape(5, 4) * layer for layer in layers} for audio in batch]
+        return lambda: features
 
 
 @pytest.fixture
@@ -136,14 +137,18 @@ def test_no_features_says_to_run_stage_2(dump, data):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_features_that_are_not_finite_are_never_written(dump, data, value):
-    cache = open_cache(dump, Spy(1), data)
-    with (
-        pytest.raises(AsvtkError, match="LA_T_1, layer 3: the features are not finite"),
-        FeatureWriter(cache) as writer,
-    ):
-        writer.write("LA_T_0", 3, np.zeros((2, 2), np.float32))
-        writer.write("LA_T_1", 3, np.full((2, 2), value, np.float32))
-    assert list(cache.completed(3)) == ["LA_T_0"]
+    class Spoilt(Spy):
+        def start(self, batch, layers):
+            wait = super().start(batch, layers)
+            if len(self.asked) == 2:
+                wait()[1][3][2, 3] = value
+            return wait
+
+    cache, spy = open_cache(dump, Spy(1), data), Spoilt(2, 3)
+    with pytest.raises(AsvtkError, match="^LA_T_[0-9]+, layer 3: the features are not finite .*; look at"):
+        extract_missing(Source(data, cache), spy, 1, 1)
+    first = cache.missing(data.utterances, (3,)).keys() - cache.missing(data.utterances, (2,)).keys()
+    assert len(first) == 1 and len(cache.completed(3)) >= 5
 
 
 def test_all_truncated_audio_is_named_and_the_rest_kept(dump, data, tmp_path):
@@ -182,19 +187,15 @@ def test_audio_that_broke_after_it_was_cached_is_no_fault(dump, data, tmp_path):
 
 
 def test_augmented_copies_are_of_changed_audio(dump, data):
-    spy, calls = Spy(1), []
-
     def louder(utterance, samples):
-        calls.append(utterance)
-        return 2 * samples
+        return (2 + data.utterances.index(utterance)) * samples
 
     cache = FeatureCache(dump, "augmented", "train_copy1")
-    extract_missing(Source(data, cache, louder), spy, 1, 1)
+    extract_missing(Source(data, cache, louder), Spy(1), 1, 1)
     cache.join(data, (1,))
-    clean = extract_and_open(dump, data, Spy(1))
-    assert sorted(calls) == data.utterances
-    for utterance in data.utterances:
-        np.testing.assert_array_equal(cache.open(data, (1,))[utterance], 2 * clean[utterance])
+    clean, copy = extract_and_open(dump, data, Spy(1)), cache.open(data, (1,))
+    for number, utterance in enumerate(data.utterances, 2):
+        np.testing.assert_array_equal(copy[utterance], number * clean[utterance])
 
 
 @pytest.mark.parametrize("storage, error", [("CM2", 1e-4), ("CM", 0.05)])

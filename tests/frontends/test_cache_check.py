@@ -12,6 +12,7 @@ from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends import cache_check
 from asvtk.frontends.cache import FeatureWriter
 from asvtk.frontends.cache_check import verify
+from asvtk.io.ark import encode_matrix
 from asvtk.io.tables import read_table, write_table
 
 
@@ -127,7 +128,7 @@ def test_without_a_majority_every_layer_is_suspect(tmp_path, data):
 
 def test_unfinished_layers_are_not_wrong(data, cache):
     with FeatureWriter(cache) as writer:
-        writer.write(data.utterances[0], 7, np.zeros((80, 4), np.float32))
+        writer.write_encoded(data.utterances[0], 7, [encode_matrix(np.zeros((80, 4), np.float32))])
     assert verify(cache) == (37, [])
 
 

@@ -9,6 +9,7 @@ from tiny_models import LARGE, SMALL, save_model
 from asvtk.frontends.base import Crop
 from asvtk.frontends.ssl import Ssl, SslConfig
 from asvtk.frontends.ssl_encoder import SslEncoder
+from asvtk.io.ark import encode_matrix
 
 WIDE = SMALL | dict(hidden_size=128, num_attention_heads=2, conv_dim=(64,) * 7)
 
@@ -47,3 +48,33 @@ def test_gpu_gives_what_the_cpu_gives(tmp_path, architecture, large, precision, 
             for layer in (0, 2, 3):
                 error = np.linalg.norm(found[layer] - expected[layer]) / np.linalg.norm(expected[layer])
                 assert error < limit, layer
+
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")),
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("storage", ["FM", "CM2", "CM"])
+@pytest.mark.parametrize("crop", [Crop(9000), Crop(None)], ids=["fixed", "ragged"])
+def test_encoded_features_are_the_features_encoded(tmp_path, device, storage, crop):
+    name = save_model(tmp_path / "m", **SMALL, **LARGE)
+    ssl = Ssl(SslConfig(name, crop=crop, storage=storage), device)
+    rng = np.random.default_rng(0)
+    sizes = (9000, 9100, 5000, 8000)  # the first two give as many frames
+    batch = [ssl.prepare(rng.normal(size=size).astype(np.float32)) for size in sizes]
+    waits = [ssl.start_encoded(batch, (0, 3)) for _ in range(2)]
+    for features, *encoded in zip(ssl.extract(batch, (0, 3)), *(wait() for wait in waits), strict=True):
+        for entries in encoded:
+            assert {layer: b"".join(entries[layer]) for layer in entries} == {
+                layer: encode_matrix(features[layer], storage) for layer in (0, 3)
+            }
+
+
+def test_features_that_are_not_finite_have_no_entry(tmp_path):
+    ssl = Ssl(SslConfig(save_model(tmp_path / "m", **SMALL, **LARGE), crop=Crop(9000), storage="CM2"))
+    good, bad = np.ones(9000, np.float32), np.full(9000, np.nan, np.float32)
+    found = ssl.start_encoded([good, bad], (1, 3))()
+    assert found[0][1] is not None and found[1] == {1: None, 3: None}

@@ -1,9 +1,17 @@
 #!/usr/bin/env python3
-"""Stage 2 end to end, FLAC files on disk -> ark on disk: tools/bench/extract.py [--ngpu 1] [--jobs 1]
+"""Stage 2 end to end, FLAC files on disk -> ark on disk, and what bounds it.
 
-A corpus of --utterances FLAC files (--seconds of noise each, 16 bit) is laid out in a scratch folder, and
-`asvtk extract` caches one layer as CM2 of a randomly initialised WavLM of the Large shape (--small: a
-tiny one, to time everything but the model). With --jobs 2, two processes with a GPU each share it.
+  tools/bench/extract.py --ngpu 1                                   one job a GPU of this machine, 1, 2, 4 ...
+  tools/bench/extract.py --ngpu 1 --free-forward                    what the rest of the pipeline can do
+  tools/bench/extract.py --free-forward --utterances 3000           the same, where there is no GPU
+
+A corpus of --utterances FLAC files (--seconds of noise each, coloured and with pauses like speech: about
+as many bits a sample) is laid out in a scratch folder, and `asvtk extract`, started by utils/run.py as in
+a recipe, caches --layers as --storage of a randomly initialised WavLM of the Large shape. With
+--free-forward the same command runs with features that are ready at once: all the rest is as ever.
+
+Each job's line says the rate behind its start-up and the shares of time of its stages; the summary counts
+everything, the start of Python included.
 """
 
 import argparse
@@ -16,26 +24,24 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import transformers
-from ssl_forward import LARGE
 
 from asvtk.io.audio import inspect_audio
 from asvtk.io.datadir import DataDirectory
 
-SMALL = LARGE | dict(
-    conv_dim=(32,) * 7, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
-)
+RUN = Path(__file__).parents[2] / "utils" / "run.py"
 
 
 def write_corpus(folder: Path, count: int, seconds: float, distinct: int = 64) -> DataDirectory:
-    """Noise through a low-pass filter, which compresses like speech; few files under many names."""
+    """Noise with a falling spectrum and pauses, which compresses like speech; few files under many names."""
     (folder / "flac").mkdir()
     rows = []
     for number in range(count):
         path = folder / "flac" / f"LA_T_{number:07d}.flac"
         if number < distinct:
-            noise = np.random.default_rng(number).normal(size=int(16000 * seconds) + 8)
-            soundfile.write(path, 0.1 * np.convolve(noise, np.hanning(9), "valid"), 16000)
+            rng = np.random.default_rng(number)
+            noise = np.convolve(rng.normal(size=int(16000 * seconds) + 8), np.hanning(9), "valid")
+            loudness = np.repeat(rng.uniform(0, 0.1, size=len(noise) // 1600 + 1) ** 1.5, 1600)
+            soundfile.write(path, loudness[: len(noise)] * noise, 16000)
             rows.append((path.stem, str(path), *inspect_audio(path)))
         else:
             os.link(rows[number % distinct][1], path)
@@ -56,58 +62,105 @@ def write_corpus(folder: Path, count: int, seconds: float, distinct: int = 64) -
     return data
 
 
+def write_model(folder: Path) -> None:
+    import transformers
+    from ssl_forward import LARGE
+
+    config = transformers.WavLMConfig(num_buckets=320, max_bucket_distance=800, **LARGE)
+    transformers.WavLMModel(config).save_pretrained(folder)
+
+
+def extract_for_free(arguments: list[str]) -> int:
+    """`asvtk extract` with an SSL front-end whose features are there at once."""
+    from asvtk.bin.main import main
+    from asvtk.frontends.ssl import Ssl
+    from asvtk.io.ark import encode_matrix
+
+    def ready(self, batch, layers):
+        # What comes from the device, in memory that is written anew for every batch.
+        frames, width = self.shape(64_600)
+        entry = encode_matrix(np.random.default_rng(0).normal(size=(frames, width)), self.storage)
+        fetched = np.empty((len(batch), len(entry)), np.uint8)
+        rows = np.empty((len(batch), max(map(len, batch))), np.float32)
+        for row, audio in zip(rows, batch, strict=True):  # what goes to it is copied once, too
+            row[: len(audio)] = audio
+        fetched[:] = np.frombuffer(entry, np.uint8)
+        return lambda: [dict.fromkeys(layers, (row,)) for row in fetched]
+
+    Ssl.start_encoded = ready
+    Ssl.on_gpu = property(lambda self: True, lambda self, value: None)
+    return main(["extract", *arguments])
+
+
+def measure(folder: Path, args, jobs: int) -> None:
+    """Stage 2 as run.sh runs it, by so many jobs."""
+    asvtk = [sys.executable, "-m", "asvtk", "extract"]
+    if args.free_forward:
+        asvtk = [sys.executable, __file__, "--as-asvtk"]
+    dump = folder / f"dump{jobs}"
+    common = ["--config", folder / "c.yaml", "--data", folder / "data" / "train", "--dump", dump]
+    common = [*map(str, common), "--nj", str(jobs), "--ngpu", str(args.ngpu)]
+    started = time.perf_counter()
+    subprocess.run([*asvtk, "begin", *common], check=True, stdout=subprocess.DEVNULL)
+    begun = time.perf_counter()
+    log = folder / f"log{jobs}" / "extract.JOB.log"
+    here = [sys.executable, RUN, "--gpu", str(args.ngpu), f"JOB=1:{jobs}", log]
+    failed = subprocess.run([*here, *asvtk, "job", *common, "--job", "JOB"]).returncode
+    computed = time.perf_counter()
+    for job in range(1, jobs + 1):
+        text = Path(str(log).replace("JOB", str(job))).read_text()
+        print(text if failed else "\n".join(line for line in text.splitlines() if "a second" in line))
+    if failed:
+        sys.exit("a job failed")
+    subprocess.run([*asvtk, "join", *common], check=True, stdout=subprocess.DEVNULL)
+    joined = time.perf_counter()
+    size = sum(ark.stat().st_size for ark in dump.glob("*/train/*/*.ark"))
+    rate = args.utterances / (computed - begun)
+    print(
+        f"{jobs} jobs, {args.utterances} utterances of {args.seconds} s, layers {args.layers} as "
+        f"{args.storage}, batch {args.batch_size}: begin {begun - started:.1f} s, "
+        f"jobs {computed - begun:.1f} s ({rate:.0f} utterances/s with their start), "
+        f"join {joined - computed:.1f} s, {size / 1e9:.1f} GB",
+        flush=True,
+    )
+    for ark in dump.glob("*/train/*/*.ark"):
+        ark.unlink()
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--utterances", type=int, default=20000)
-    parser.add_argument("--seconds", type=float, default=4.0375)
+    parser.add_argument("--utterances", type=int, default=30000)
+    parser.add_argument("--seconds", type=float, default=4.1)
     parser.add_argument("--layers", default="[12]")
     parser.add_argument("--storage", default="CM2")
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--ngpu", type=int, default=0, choices=(0, 1), help="GPUs of each job")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--ngpu", type=int, default=0, choices=(0, 1), help="GPUs of each job (default 0)")
+    parser.add_argument("--jobs", type=int, nargs="+", help="numbers of jobs (default: 1, 2 ... GPUs)")
+    parser.add_argument("--free-forward", action="store_true", help="features cost nothing")
     parser.add_argument("--scratch", help="folder to work in (default: the system's)")
     args = parser.parse_args()
+    counts = args.jobs
+    if counts is None:
+        import torch
+
+        found = torch.cuda.device_count() if args.ngpu else 1
+        counts = [2**power for power in range(found.bit_length()) if 2**power <= found]
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
         folder = Path(scratch)
-        config = transformers.WavLMConfig(
-            num_buckets=320, max_bucket_distance=800, **(SMALL if args.small else LARGE)
-        )
-        transformers.WavLMModel(config).save_pretrained(folder / "wavlm")
+        write_model(folder / "wavlm")
         write_corpus(folder, args.utterances, args.seconds)
         (folder / "c.yaml").write_text(
             f"frontend: {{name: ssl, model: {folder / 'wavlm'}, layers: {args.layers}, "
             f"precision: {args.precision}, storage: {args.storage}, batch_size: {args.batch_size}}}\n"
         )
-        extract = [sys.executable, "-m", "asvtk", "extract"]
-        common = [
-            "--config",
-            folder / "c.yaml",
-            "--data",
-            folder / "data" / "train",
-            "--dump",
-            folder / "dump",
-        ]
-        subprocess.run([*extract, "begin", *common, "--ngpu", str(args.ngpu)], check=True)
-        started = time.perf_counter()
-        jobs = []
-        for job in range(1, args.jobs + 1):
-            share = ["--job", str(job), "--nj", str(args.jobs), "--ngpu", str(args.ngpu)]
-            gpu = os.environ | ({"CUDA_VISIBLE_DEVICES": str(job - 1)} if args.ngpu else {})
-            jobs.append(subprocess.Popen([*extract, "job", *common, *share], env=gpu))
-        if any([job.wait() for job in jobs]):
-            sys.exit("a job failed")
-        taken = time.perf_counter() - started
-        subprocess.run([*extract, "join", *common], check=True)
-        size = sum(ark.stat().st_size for ark in folder.glob("dump/*/train/*/*.ark"))
-    print(
-        f"{args.utterances} utterances of {args.seconds} s, layers {args.layers} as {args.storage}: ", end=""
-    )
-    print(f"{taken:.1f} s with start-up, {args.utterances / taken:.0f} utterances/s, {size / 1e9:.1f} GB")
+        for jobs in counts:
+            measure(folder, args, jobs)
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--as-asvtk"]:
+        sys.exit(extract_for_free(sys.argv[2:]))
     main()

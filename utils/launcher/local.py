@@ -11,7 +11,7 @@ from launcher import body, logs, signals
 from launcher.grammar import Request
 from launcher.jobs import Job
 from launcher.logs import open_log
-from launcher.machine import slots, thread_variables
+from launcher.machine import Slot, slots, thread_variables
 from launcher.messages import say
 
 #: Seconds between asking the jobs of an interrupted run to end and killing them.
@@ -35,9 +35,9 @@ def run_here(request: Request, jobs: list[Job], caught: signals.Signals) -> None
 class Process:
     """A job that runs."""
 
-    def __init__(self, job: Job, slot: dict) -> None:
+    def __init__(self, job: Job, slot: Slot) -> None:
         self.job = job
-        self.slot = slot  # the variables that pin it to its GPUs
+        self.slot = slot
         self.started = time.monotonic()
         self.descriptor = -1  # of the open log
         self.process: subprocess.Popen | None = None
@@ -46,7 +46,7 @@ class Process:
 class Runner:
     """Runs jobs, as many at a time as there are slots."""
 
-    def __init__(self, request: Request, free: list[dict], caught: signals.Signals) -> None:
+    def __init__(self, request: Request, free: list[Slot], caught: signals.Signals) -> None:
         self.free = deque(free)
         self.threads = request.num_threads or 1
         defaults, self.demands = thread_variables(request)
@@ -82,7 +82,10 @@ class Runner:
             self.retire(started, failed=True)
             return
         self.running[started.process.pid] = started
-        script = body.opening({**self.demands, **started.slot}) + job.command + body.CLOSING
+        if started.slot.cpus is not None:  # bash still waits for its script, and has no children
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(started.process.pid, started.slot.cpus)
+        script = body.opening({**self.demands, **started.slot.variables}) + job.command + body.CLOSING
         # A bash that has died already is found by wait().
         with contextlib.suppress(BrokenPipeError):
             started.process.stdin.write(os.fsencode(script))

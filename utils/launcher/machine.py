@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from typing import NamedTuple
 
 from launcher.grammar import Request
 from launcher.messages import CannotStart
@@ -36,15 +37,25 @@ def visible_gpus() -> list[str]:
     return re.findall(r"^GPU ([0-9]+):", answer.stdout.decode("utf-8", "replace"), re.MULTILINE)
 
 
-def slots(request: Request) -> list[dict]:
-    """One entry for each job that may run at the same time: the variables that pin the job to it.
+class Slot(NamedTuple):
+    """A place for one job at a time."""
+
+    variables: dict = {}  # that pin the job to its GPUs
+    cpus: set[int] | None = None  # the CPUs that it is kept to; None: all
+
+
+def slots(request: Request) -> list[Slot]:
+    """One for each job that may run at the same time.
+
+    Jobs with GPUs that run at the same time share the CPUs evenly: each of them takes all that it sees.
 
     Raises:
         CannotStart: there are fewer GPUs than one job wants.
     """
+    cpus = sorted(os.sched_getaffinity(0))
     if request.gpus == 0:
-        free = max(1, len(os.sched_getaffinity(0)) // (request.num_threads or 1))
-        return [{}] * min(request.max_jobs_run or free, request.total)
+        free = max(1, len(cpus) // (request.num_threads or 1))
+        return [Slot()] * min(request.max_jobs_run or free, request.total)
     names = visible_gpus()
     if len(names) < request.gpus:
         source = "CUDA_VISIBLE_DEVICES" if "CUDA_VISIBLE_DEVICES" in os.environ else "nvidia-smi -L"
@@ -52,11 +63,16 @@ def slots(request: Request) -> list[dict]:
             f"each job needs {request.gpus} GPU(s) (--gpu), but {source} offers {len(names)}; "
             "nothing was started"
         )
-    shares = [
-        {"CUDA_VISIBLE_DEVICES": ",".join(names[at : at + request.gpus])}
-        for at in range(0, len(names) - request.gpus + 1, request.gpus)
+    places = range(0, len(names) - request.gpus + 1, request.gpus)[: request.max_jobs_run]
+    at_once = min(len(places), request.total)
+    share = len(cpus) // at_once
+    return [
+        Slot(
+            {"CUDA_VISIBLE_DEVICES": ",".join(names[at : at + request.gpus])},
+            set(cpus[number * share : (number + 1) * share]) if at_once > 1 and share else None,
+        )
+        for number, at in enumerate(places[:at_once])
     ]
-    return shares[: request.max_jobs_run]
 
 
 def thread_variables(request: Request) -> tuple[dict, dict]:

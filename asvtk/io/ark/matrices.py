@@ -14,16 +14,22 @@ arrays without the interpreter's lock: matrices can be encoded and decoded in th
 
 import math
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["CODECS", "Codec", "encode_matrix", "entry_size"]
+__all__ = ["CODECS", "Codec", "Encoded", "encode_matrix", "entry_size"]
 
-_STEPS = 65535
-_LARGEST = float(np.finfo(np.float32).max)
+#: what stands behind the key in an ark, in parts that hold bytes; None: a matrix that must not be stored
+Encoded = Sequence[bytes | np.ndarray] | None
+
+STEPS = 65535  # of CM2's numbers, and of CM's percentiles
+LARGEST = float(np.finfo(np.float32).max)
+UINT16_STEP = np.float32(1.52590218966964e-05)  # 1 / STEPS as Kaldi rounds it
+#: CM's bytes for the numbers between one percentile of a column and the next
+QUARTERS = tuple(pairwise((0, 64, 192, 255)))
 
 
 def encode_matrix(matrix: np.ndarray, kind: str = "FM") -> bytes:
@@ -65,6 +71,9 @@ class Codec(Protocol):
     token: bytes  # what an entry begins with
     header: struct.Struct  # the token, the shape, and what else stands before the numbers
 
+    def head(self, rows: int, columns: int, scale: Any) -> bytes:
+        """The header."""
+
     def parse(self, head: bytes) -> tuple[int, int, Any]:
         """Rows, columns, and the scale that ``decode`` takes. Raises ValueError: no header is like that."""
 
@@ -84,6 +93,9 @@ class Float32:
     token = b"\0BFM "
     header = struct.Struct("<5sbibi")  # token, 4, rows, 4, columns: Kaldi tells how long its integers are
 
+    def head(self, rows: int, columns: int, scale=None) -> bytes:
+        return self.header.pack(self.token, 4, rows, 4, columns)
+
     def parse(self, head: bytes):
         _, four, rows, also_four, columns = self.header.unpack_from(head)
         if (four, also_four) != (4, 4):
@@ -94,8 +106,7 @@ class Float32:
         return 4 * rows * columns
 
     def encode(self, matrix: np.ndarray):
-        rows, columns = matrix.shape
-        return self.header.pack(self.token, 4, rows, 4, columns), matrix
+        return self.head(*matrix.shape), matrix
 
     def decode(self, fill, scale, out: np.ndarray) -> None:
         fill(out)
@@ -103,6 +114,9 @@ class Float32:
 
 class _Compressed:
     """What CM2 and CM share: a header with minimum and range of the whole matrix, and its shape."""
+
+    def head(self, rows: int, columns: int, scale) -> bytes:
+        return self.header.pack(self.token, *scale, rows, columns)
 
     def parse(self, head: bytes):
         _, minimum, span, rows, columns = self.header.unpack_from(head)
@@ -112,7 +126,7 @@ class _Compressed:
 
     def encode(self, matrix: np.ndarray):
         scale = _minimum_and_span(matrix)
-        return self.header.pack(self.token, *scale, *matrix.shape), *self.quantise(matrix, *scale)
+        return self.head(*matrix.shape, scale), *self.quantise(matrix, *scale)
 
 
 class TwoBytes(_Compressed):
@@ -135,7 +149,7 @@ class TwoBytes(_Compressed):
         minimum, span = scale
         steps = np.empty(out.shape, "<u2")
         fill(steps)
-        np.multiply(steps, np.float32(float(span) * (1 / _STEPS)), out=out, dtype=np.float32)
+        np.multiply(steps, np.float32(float(span) * (1 / STEPS)), out=out, dtype=np.float32)
         out += minimum
 
 
@@ -151,7 +165,6 @@ class OneByte(_Compressed):
 
     token = b"\0BCM "
     header = struct.Struct("<5sffii")  # token, minimum, range, rows, columns
-    _bytes = (0, 64, 192, 255)  # what the four percentiles are coded as
 
     def body_size(self, rows: int, columns: int) -> int:
         return columns * (8 + rows)
@@ -173,7 +186,7 @@ class OneByte(_Compressed):
         """
         coded = np.zeros(columns.shape, np.uint8)
         rounded = np.empty(columns.shape, np.uint8)
-        for (low, high), (left, right) in zip(pairwise(self._bytes), pairwise(marks), strict=True):
+        for (low, high), (left, right) in zip(QUARTERS, pairwise(marks), strict=True):
             width = right - left
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 share = columns - left
@@ -192,12 +205,16 @@ class OneByte(_Compressed):
         fill(body)
         marks = _marks(body[: 8 * columns].view("<u2").reshape(columns, 4), *scale)
         coded = np.ascontiguousarray(body[8 * columns :].reshape(columns, rows).T)
-        for part in _blocks(coded):
-            numbers = out[part]
-            numbers[...] = marks[0]
-            for (low, high), (left, right) in zip(pairwise(self._bytes), pairwise(marks), strict=True):
-                steps = np.clip(coded[part], low, high) - np.uint8(low)
-                numbers += steps * ((right - left) * np.float32(1 / (high - low)))
+        # Few operations over the whole matrix: between any two, other threads may take the interpreter.
+        steps, share = np.empty_like(coded), np.empty_like(out)
+        for segment, ((low, high), (left, right)) in enumerate(zip(QUARTERS, pairwise(marks), strict=True)):
+            np.clip(coded, low, high, out=steps)
+            if low:
+                steps -= np.uint8(low)
+            numbers = share if segment else out
+            numbers[...] = steps
+            numbers *= (right - left) * np.float32(1 / (high - low))
+            out += share if segment else left
 
 
 def _minimum_and_span(matrix: np.ndarray) -> tuple[np.float32, np.float32]:
@@ -207,7 +224,7 @@ def _minimum_and_span(matrix: np.ndarray) -> tuple[np.float32, np.float32]:
     minimum, maximum = float(matrix.min()), float(matrix.max())
     if minimum == maximum:
         maximum = minimum + (1 + abs(minimum))
-    if not (maximum <= _LARGEST and maximum - minimum <= _LARGEST):  # nan compares as False
+    if not (maximum <= LARGEST and maximum - minimum <= LARGEST):  # nan compares as False
         raise ValueError(f"CM2 and CM hold finite numbers of a float32 range, found {minimum} to {maximum}")
     # In float64 the difference of two float32 is as good as exact: it is rounded once, as Kaldi's is.
     maximum = float(np.float32(maximum))
@@ -218,7 +235,7 @@ def _steps(numbers: np.ndarray, minimum: np.float32, span: np.float32) -> np.nda
     """Numbers as uint16, in steps of range / 65535 from the minimum."""
     steps = numbers - minimum
     steps /= span
-    steps *= np.float32(_STEPS)
+    steps *= np.float32(STEPS)
     # Kaldi adds a double, and float32 would round up past the next integer. The cast runs through
     # a small buffer: there is no whole array in float64.
     return np.add(steps, 0.499, out=np.empty(steps.shape, "<u2"), dtype=np.float64, casting="unsafe")
@@ -226,8 +243,7 @@ def _steps(numbers: np.ndarray, minimum: np.float32, span: np.float32) -> np.nda
 
 def _percentiles(columns: np.ndarray, minimum: np.float32, span: np.float32) -> np.ndarray:
     """The 0th, 25th, 75th and 100th percentile of each column, strictly rising: uint16 (columns, 4)."""
-    rows = columns.shape[1]
-    ranks = (0, rows // 4, 3 * (rows // 4), rows - 1) if rows >= 5 else range(rows)
+    ranks = quartile_ranks(columns.shape[1])
     steps = _steps(np.sort(columns, axis=1)[:, ranks], minimum, span)
     percentiles, last = np.zeros((len(columns), 4), "<u2"), -1
     percentiles[:, : steps.shape[1]] = steps  # what fewer than 4 rows leave at 0 follows one step behind
@@ -237,9 +253,14 @@ def _percentiles(columns: np.ndarray, minimum: np.float32, span: np.float32) -> 
     return percentiles
 
 
+def quartile_ranks(rows: int) -> Sequence[int]:
+    """Which numbers of a sorted column are its percentiles."""
+    return (0, rows // 4, 3 * (rows // 4), rows - 1) if rows >= 5 else range(rows)
+
+
 def _marks(percentiles: np.ndarray, minimum: np.float32, span: np.float32) -> np.ndarray:
     """Percentiles as float32, shape (4, columns)."""
-    return minimum + (span * np.float32(1.52590218966964e-05)) * percentiles.T.astype(np.float32)
+    return minimum + (span * UINT16_STEP) * percentiles.T.astype(np.float32)
 
 
 def _blocks(array: np.ndarray):

@@ -20,15 +20,18 @@ class ArkWriter:
 
     Args:
         ark, scp: paths; neither may exist.
-        buffer_bytes, buffer_seconds: how much, and how long, to gather before it is written.
+        buffer_bytes, buffer_seconds: how much, and how long, to gather before it is written. A larger
+            matrix is written at once.
     """
 
     def __init__(self, ark, scp, buffer_bytes: int = 8 << 20, buffer_seconds: float = 5.0):
         self.ark = Path(ark).absolute()
         self.written = 0
-        self._buffer_bytes, self._buffer_seconds = buffer_bytes, buffer_seconds
+        self._buffer_seconds = buffer_seconds
         self._flushed = time.monotonic()
-        self._data = bytearray()
+        # One array for good: a buffer that grows and shrinks is handed out by the system page by page.
+        self._buffer = np.empty(buffer_bytes, np.uint8)
+        self._used = 0
         self._lines = []
         self._offset = 0  # size of the ark, and below of the scp, as of the last flush
         self._scp_size = 0
@@ -44,13 +47,23 @@ class ArkWriter:
         """
         self.write_encoded(key, encode_matrix(matrix, kind))
 
-    def write_encoded(self, key: str, entry: bytes) -> None:
-        """Add what ``encode_matrix`` gave: that may run in many threads, a writer is for one."""
-        self._data += key.encode() + b" "
-        self._lines.append(f"{key} {self.ark}:{self._offset + len(self._data)}\n")
-        self._data += entry
+    def write_encoded(self, key: str, *parts) -> None:
+        """Add what ``encode_matrix`` gave, in one part or several.
+
+        That may run in many threads; a writer is for one.
+        """
+        name = key.encode() + b" "
+        parts = [np.frombuffer(part, np.uint8) for part in (name, *parts)]
+        if self._used + sum(map(len, parts)) > len(self._buffer):
+            self.flush()
+            if sum(map(len, parts)) > len(self._buffer):
+                self._buffer = np.empty(sum(map(len, parts)), np.uint8)
+        self._lines.append(f"{key} {self.ark}:{self._offset + self._used + len(name)}\n")
+        for part in parts:
+            self._buffer[self._used : self._used + len(part)] = part
+            self._used += len(part)
         late = time.monotonic() - self._flushed > self._buffer_seconds
-        if late or len(self._data) >= self._buffer_bytes:
+        if late or self._used == len(self._buffer):
             self.flush()
 
     def flush(self) -> None:
@@ -62,7 +75,7 @@ class ArkWriter:
         if not self._lines:
             return
         try:
-            _write_all(self._ark_stream, self._data)
+            _write_all(self._ark_stream, self._buffer[: self._used])
             os.fsync(self._ark_stream.fileno())
             _write_all(self._scp_stream, "".join(self._lines).encode())
             os.fsync(self._scp_stream.fileno())
@@ -73,15 +86,15 @@ class ArkWriter:
                 "written before are safe: make room and run the same command again, and it goes on there"
             ) from error
         self.written += len(self._lines)
-        self._offset += len(self._data)
+        self._offset += self._used
         self._scp_size = os.fstat(self._scp_stream.fileno()).st_size
         self._flushed = time.monotonic()
-        self._data.clear()
+        self._used = 0
         self._lines.clear()
 
     def _take_back(self) -> None:
         """Drop what a failed flush left, in memory and on disk: another try behind torn bytes would lie."""
-        self._data = bytearray()  # not clear(): the traceback may still hold a view of the old one
+        self._used = 0
         self._lines.clear()
         for stream, size in ((self._ark_stream, self._offset), (self._scp_stream, self._scp_size)):
             os.truncate(stream.fileno(), size)

@@ -1,0 +1,140 @@
+"""Audio for a front-end, decoded ahead of need by processes of their own.
+
+Opening and decoding a file is dozens of short calls from Python. Threads would do them too, but then
+the one thread that keeps a GPU busy waits with all of them for the interpreter's lock. What is decoded
+passes through memory that all share, a bounded number of batches of it.
+"""
+
+import mmap
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import NamedTuple
+
+import numpy as np
+
+from asvtk.io.errors import AsvtkError
+
+__all__ = ["AudioReaders", "Request"]
+
+_BATCHES = 3  # in shared memory: one that is used, and those being read meanwhile
+_AT_ONCE = 8  # utterances that a process is asked for at a time: each asking costs as much as a short one
+
+
+class Request(NamedTuple):
+    """Utterances to read together, and the most samples that any of them gives."""
+
+    utterances: Sequence[str]
+    longest: int
+
+
+class AudioReaders:
+    """Reads batch after batch.
+
+    Args:
+        read: utterance -> float32 samples; raises AsvtkError if they cannot be had. It runs in forked
+            processes: what it changes stays there.
+        processes: how many.
+        worked: is told the seconds that one of them worked, now and then.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[str], np.ndarray],
+        processes: int,
+        worked: Callable[[float], None] = lambda seconds: None,
+    ):
+        self._read, self._processes, self._worked = read, processes, worked
+
+    def ahead(self, requests: Sequence[Request]) -> Iterator[list[np.ndarray | AsvtkError]]:
+        """What ``read`` gives or raises for the utterances of each request, in order.
+
+        The samples must not be used any more once the next batch is asked for.
+
+        Raises:
+            AsvtkError: a process was killed.
+        """
+        room = max((len(request.utterances) * request.longest for request in requests), default=0)
+        if not room:
+            yield from ([] for _ in requests)
+            return
+        # No name and no file, so nothing is left behind by a kill.
+        shared = np.frombuffer(mmap.mmap(-1, 4 * room * _BATCHES), np.float32).reshape(_BATCHES, room)
+        pool = ProcessPoolExecutor(
+            self._processes, multiprocessing.get_context("fork"), _begin, (self._read, shared)
+        )
+        try:
+            yield from self._collect(pool, shared, requests)
+        except BrokenProcessPool:
+            raise AsvtkError(
+                "a process that decodes audio was killed, perhaps for want of memory; what was computed is "
+                "cached: run the same command again, with fewer jobs if need be"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _collect(
+        self, pool: ProcessPoolExecutor, shared: np.ndarray, requests: Iterable[Request]
+    ) -> Iterator[list[np.ndarray | AsvtkError]]:
+        reading: deque[tuple[Request, np.ndarray, list[Future]]] = deque()
+        upcoming = enumerate(requests)
+        while True:
+            while len(reading) < _BATCHES and (following := next(upcoming, None)) is not None:
+                number, request = following
+                reading.append((request, shared[number % _BATCHES], self._order(pool, number, request)))
+            if not reading:
+                return
+            request, batch, answers = reading.popleft()
+            found = []
+            for answer in answers:
+                lengths, seconds = answer.result()
+                self._worked(seconds)
+                for length in lengths:
+                    begin = len(found) * request.longest
+                    found.append(length if isinstance(length, AsvtkError) else batch[begin : begin + length])
+            yield found
+
+    def _order(self, pool: ProcessPoolExecutor, number: int, request: Request) -> list[Future]:
+        count, longest = len(request.utterances), request.longest
+        step = min(_AT_ONCE, -(-count // self._processes))
+        return [
+            pool.submit(
+                _fill, number % _BATCHES, start * longest, longest, request.utterances[start : start + step]
+            )
+            for start in range(0, count, step)
+        ]
+
+
+# What follows runs in the processes.
+
+_read, _shared = None, None
+
+
+def _begin(read: Callable[[str], np.ndarray], shared: np.ndarray) -> None:
+    global _read, _shared
+    _read, _shared = read, shared
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it too, and ends this one in order
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # it may be killed
+
+
+def _fill(
+    batch: int, begin: int, longest: int, utterances: Sequence[str]
+) -> tuple[list[int | AsvtkError], float]:
+    """Read utterances to ``begin``, ``begin + longest`` ...; returns how long they are, and the seconds."""
+    started, lengths = time.perf_counter(), []
+    for place in range(begin, begin + longest * len(utterances), longest):
+        try:
+            samples = _read(utterances[len(lengths)])
+        except AsvtkError as error:
+            lengths.append(error)
+        else:
+            _shared[batch, place : place + longest][: len(samples)] = samples  # a longer one is a ValueError
+            lengths.append(len(samples))
+    return lengths, time.perf_counter() - started

@@ -1,0 +1,91 @@
+"""asvtk extract: what it refuses, in one line, and what it leaves alone."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from tiny_corpus import write_tiny_corpus
+
+from asvtk.bin.main import main
+from asvtk.corpora.asvspoof2019_la import prepare_split
+from asvtk.io.datadir import DataDirectory
+from asvtk.io.locks import locked
+
+CONFIG = "frontend: {name: lfcc, crop: {samples: 4000}}\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where train and dev are prepared, and c.yaml is."""
+    monkeypatch.chdir(tmp_path)
+    corpus = write_tiny_corpus(tmp_path)
+    for split in ("train", "dev"):
+        prepare_split(corpus, split, tmp_path / "data" / split)
+    (tmp_path / "c.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+def arguments(action, *more):
+    return ["extract", action, "--config", "c.yaml", "--data", "data/train", "--dump", "dump", *more]
+
+
+def the_set(folder):
+    (found,) = folder.glob("dump/*/train")
+    return found
+
+
+def test_room_is_asked_for_all_data_sets_at_once(folder, capsys, monkeypatch):
+    def fits(free, *more):
+        monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": free}))
+        return main(arguments("begin", *more)) == 0
+
+    assert main(["cache", "size", "--config", "c.yaml", "--data", "data/train"]) == 0
+    train = int(re.search(r"\((\d+) bytes\)", capsys.readouterr().out)[1])
+    assert fits(train) and not fits(train - 1)
+    assert not fits(train, "--then", "data/dev")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line][-1:]
+    assert re.match("asvtk extract: error: dump: needs .* are free on /.*; name fewer layers", line)
+    assert fits(2 * train, "--then", "data/dev")
+
+
+def test_force_spares_a_cache_in_use(folder, capsys):
+    assert main(arguments("begin")) == main(arguments("job")) == main(arguments("join")) == 0
+    before = sorted(the_set(folder).rglob("part*"))
+    with locked(the_set(folder) / ".job.1.of.1.lock", "computes this share"):
+        assert main(arguments("begin", "--force")) == 1
+    assert "in use by process" in capsys.readouterr().err
+    assert before and sorted(the_set(folder).rglob("part*")) == before
+    assert main(arguments("begin", "--force")) == 0
+    assert not list(the_set(folder).rglob("part*"))
+    assert main(arguments("job")) == main(arguments("join")) == 0
+
+
+def test_second_job_of_the_same_share_waits_and_computes_nothing_twice(folder, capsys):
+    assert main(arguments("begin")) == 0
+    with locked(the_set(folder) / ".job.1.of.1.lock", "computes this share"):
+        second = subprocess.Popen(
+            [sys.executable, "-m", "asvtk", *arguments("job")], stdout=subprocess.PIPE, text=True
+        )
+        line = second.stdout.readline()
+        assert "waiting for process" in line and "which computes this share" in line
+        assert main(arguments("job", "--nj", "2", "--job", "1")) == 0  # one of another number of jobs
+        assert main(arguments("job", "--nj", "2", "--job", "2")) == 0
+    assert "features of 0 utterances computed" in second.communicate(timeout=60)[0]
+    assert second.returncode == 0
+
+
+def test_corrupt_audio_is_listed_at_the_end_and_skipped_on_demand(folder, capsys):
+    wav = DataDirectory.read("data/train").wav
+    harmed = [path for number, path in enumerate(wav.values()) if number in (3, 8)]
+    for path in harmed:
+        with open(path, "r+b") as stream:
+            stream.truncate(3000)
+    assert main(arguments("begin")) == 0
+    assert main(arguments("job")) == 1
+    said = capsys.readouterr().err
+    assert "2 audio files of data/train cannot be used" in said and all(path in said for path in harmed)
+    assert "features of all others are cached; restore these files, or give --skip-bad true" in said
+    assert main(arguments("join")) == 1
+    assert main(arguments("job", "--skip-bad")) == main(arguments("join")) == 0
+    assert "skipped: 2 utterances are done without" in capsys.readouterr().out
