@@ -154,9 +154,10 @@ def test_generated_script_runs_the_experiment_again_and_does_nothing_twice(finis
     assert len(made) == 2 and {path: path.stat().st_mtime_ns for path in made} == made
 
 
-def test_wavlm_from_a_local_directory_with_all_layers_cached_once(recipe, tmp_path):
+def test_wavlm_from_a_local_directory_with_all_layers_cached_once(recipe, finished, tmp_path, capsys):
     model = f"frontend.model={save_model(tmp_path / 'wavlm')}"
-    options = {"config": "conf/wavlm_moe_mamba.yaml", "nj": 1}
+    options = {"config": "conf/wavlm_moe_mamba.yaml", "nj": 1, "stage": 2}
+    recipe.folders["datadir"] = finished.folders["datadir"]
     answer = recipe.run(override=f"{SMALL} {model}", stop_stage=2, **options)
     assert answer.returncode == 0, answer.stderr
     assert "layers 0 1 2 3: 0 of 12 utterances are cached, 12 to compute" in answer.stderr
@@ -168,8 +169,10 @@ def test_wavlm_from_a_local_directory_with_all_layers_cached_once(recipe, tmp_pa
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr.count(" 0 to compute") == 3
     assert {path: path.stat().st_mtime_ns for path in recipe.folder.rglob("*.ark")} == arks
-    answer = recipe.run(override=f"{SMALL} {model} frontend.layers=[1,30]", tag="none", **options)
-    assert answer.returncode == 1 and "layer 30 does not exist" in answer.stderr
+    words = ["--override", model, "frontend.layers=[1,30]", "--data", Path(recipe.folders["datadir"]) / "dev"]
+    words += ["--config", RECIPE / "conf" / "wavlm_moe_mamba.yaml", "--dump", recipe.folders["dumpdir"]]
+    assert main(["extract", "begin", *map(str, words)]) == 1
+    assert "layer 30 does not exist" in capsys.readouterr().err
 
 
 def test_several_seeds_are_several_experiments_and_one_table(finished):
