@@ -140,9 +140,12 @@ if stage 1 "data directories -> $datadir"; then
     asvtk validate --no-wav "$datadir"/{train,dev,eval}
     if [ -n "$resynthesised" ]; then
         resynth=(--config "$config" --override $override --data "$datadir/train" "${again[@]}")
-        if [ -n "$(asvtk resynth untrained "${resynth[@]}")" ]; then
+        vocoders=$(asvtk resynth untrained "${resynth[@]}" | wc -w)
+        if [ "$vocoders" -gt 0 ]; then
+            vocoders=$(asvtk resynth untrained "${resynth[@]}" --force | wc -w)     # trained ones are left as they are
             one=$((ngpu > 0))
-            $cuda_cmd --gpu "$one" "$datadir/log/vocoders.log" asvtk resynth train "${resynth[@]}" --ngpu "$one"
+            $cuda_cmd --gpu "$one" JOB=1:"$vocoders" "$datadir/log/vocoder.JOB.log" \
+                asvtk resynth train "${resynth[@]}" --job JOB --ngpu "$one"
         fi
         asvtk resynth make "${resynth[@]}" --nj "$nj"
     fi
