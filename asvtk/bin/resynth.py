@@ -2,7 +2,7 @@
 
 asvtk resynth name ...        print the name of the data directory that the configuration asks for, or nothing
 asvtk resynth untrained ...   print the neural vocoders that it asks for and that are not trained yet
-asvtk resynth train ...       train them on the bona fide speech of DATA, a few minutes each on a GPU
+asvtk resynth train ...       train one of them (--job N: the N-th) on the bona fide speech of DATA
 asvtk resynth make ...        make the data directory beside DATA; killed, it goes on where it was
 
 The section of the configuration: resynthesis: {methods: all, copies: 1, share: 0.5, seed: 1}
@@ -32,6 +32,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="the training set, such as data/train")
     parser.add_argument("--nj", type=int, default=4, help="processes (default 4)")
+    parser.add_argument("--job", type=int, default=1, help="train: which of them, 1 ... (default 1)")
     parser.add_argument("--ngpu", type=int, default=0, help="train: 0: CPU, 1: GPU (default 0)")
     parser.add_argument("--force", action="store_true", help="make again what is there")
 
@@ -46,39 +47,41 @@ def run(args):
             print(config.set_name(path.name))
         return
     if args.action == "untrained":
-        print(*(_untrained(config, path, args.force) if config is not None and config.generators else ()))
+        if config is not None and config.generators:
+            source = DataDirectory.read(path)
+            print(*(g for g in config.generators if args.force or not config.weights(source, g).exists()))
         return
     if config is None:
         raise AsvtkError(
             f"{args.config}: has no section 'resynthesis', such as 'resynthesis: {{methods: all}}'"
         )
     if args.action == "train":
-        _train(config, path, args.ngpu, args.force)
+        _train(config, path, args.job, args.ngpu, args.force)
     else:
         _make(config, path, args.nj, args.force)
 
 
-def _untrained(config: ResynthesisConfig, path: Path, again: bool) -> list[str]:
-    source = DataDirectory.read(path)
-    return [name for name in config.generators if again or not config.weights(source, name).exists()]
-
-
-def _train(config: ResynthesisConfig, path: Path, ngpu: int, again: bool) -> None:
+def _train(config: ResynthesisConfig, path: Path, job: int, ngpu: int, again: bool) -> None:
     from asvtk.augment.neural.training import train_vocoder
     from asvtk.augment.neural.weights import save_generator
     from asvtk.training.device import choose_device
 
+    if not 1 <= job <= len(config.generators):
+        raise AsvtkError(f"--job {job}: the configuration asks for {len(config.generators)} neural vocoders")
+    name = config.generators[job - 1]
     device, source = choose_device(ngpu), DataDirectory.read(path)
-    originals = bona_fide(source)
+    weights, originals = config.weights(source, name), bona_fide(source)
+    if weights.exists() and not again:
+        print(f"{weights}: trained already; --force trains it anew")
+        return
     recordings = [read_audio(source.wav[u], source.num_samples[u]) for u in originals]
-    for name in _untrained(config, path, again):
-        began, weights = time.monotonic(), config.weights(source, name)
-        generator, distance = train_vocoder(name, recordings, config.vocoders, device)
-        save_generator(weights, generator)
-        print(
-            f"{weights}: trained on {len(originals)} utterances in {time.monotonic() - began:.0f} s; "
-            f"log-mel spectra differ by {distance:.2f} on average"
-        )
+    began = time.monotonic()
+    generator, distance = train_vocoder(name, recordings, config.vocoders, device)
+    save_generator(weights, generator)
+    print(
+        f"{weights}: trained on {len(originals)} utterances in {time.monotonic() - began:.0f} s; "
+        f"log-mel spectra differ by {distance:.2f} on average"
+    )
 
 
 def _make(config: ResynthesisConfig, path: Path, jobs: int, again: bool) -> None:
