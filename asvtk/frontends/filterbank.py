@@ -1,13 +1,58 @@
-"""Short-time power spectra, and bands that are evenly spaced on the linear frequency axis."""
+"""Short-time power spectra, bands evenly spaced on the linear frequency axis, and front-ends made of them."""
+
+import abc
+from collections.abc import Callable
 
 import numpy as np
 
+from asvtk.frontends.base import Features, FrontEnd
 from asvtk.io.audio import SAMPLE_RATE
 
-__all__ = ["linear_filters", "power_spectra"]
+__all__ = ["FilterbankFrontEnd"]
 
 
-def linear_filters(count: int, fft: int) -> np.ndarray:
+class FilterbankFrontEnd(FrontEnd):
+    """A front-end on the CPU that makes a vector of each frame's bands.
+
+    Args:
+        config: with ``window``, ``shift`` and ``fft`` in samples, and a ``crop``.
+        window: the window's values, shape (config.window,).
+        bands: how many.
+        dimensions: numbers a frame that ``compute`` gives.
+    """
+
+    layers = (0,)
+    uses_gpu = False
+    batch_size = 16
+
+    def __init__(self, config, window: np.ndarray, bands: int, dimensions: int):
+        self.config, self.crop, self._dimensions = config, config.crop, dimensions
+        self._window = window.astype(np.float32)
+        self._filters = _linear_filters(bands, config.fft).astype(np.float32)
+
+    @abc.abstractmethod
+    def compute(self, audio: np.ndarray) -> np.ndarray:
+        """Features of prepared audio: (samples,) -> (frames, dimensions)."""
+
+    def energies(self, audio: np.ndarray) -> np.ndarray:
+        """(samples,) -> (frames, bands)."""
+        return _power_spectra(audio, self._window, self.config.shift, self.config.fft) @ self._filters
+
+    def prepare(self, audio: np.ndarray) -> np.ndarray:
+        audio = self.crop(audio)
+        short = self.config.window - len(audio)
+        return np.pad(audio, (0, short)) if short > 0 else audio
+
+    def shape(self, samples: int) -> tuple[int, int]:
+        heard = max(self.crop.length(samples), self.config.window)
+        return (heard - self.config.window) // self.config.shift + 1, self._dimensions
+
+    def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
+        features = [{0: self.compute(audio)} for audio in batch]
+        return lambda: features
+
+
+def _linear_filters(count: int, fft: int) -> np.ndarray:
     """Triangles whose feet are the neighbours' peaks, up to 8 kHz; shape (fft // 2 + 1, count)."""
     peaks = np.linspace(0, SAMPLE_RATE / 2, count + 2)
     bins = np.arange(fft // 2 + 1)[:, None] * SAMPLE_RATE / fft
@@ -16,7 +61,7 @@ def linear_filters(count: int, fft: int) -> np.ndarray:
     return np.maximum(0, np.minimum(rising, falling))
 
 
-def power_spectra(samples: np.ndarray, window: np.ndarray, shift: int, fft: int) -> np.ndarray:
+def _power_spectra(samples: np.ndarray, window: np.ndarray, shift: int, fft: int) -> np.ndarray:
     """Power of windowed frames: (samples,), at least one window long -> (frames, fft // 2 + 1)."""
     frames = np.lib.stride_tricks.sliding_window_view(samples, len(window))[::shift]
     return np.abs(np.fft.rfft(frames * window, fft)) ** 2

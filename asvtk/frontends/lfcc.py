@@ -6,14 +6,13 @@ included), and their first and second differences: 60 numbers a frame. Source: S
 and Hanilçi, "A comparison of features for synthetic speech detection", Interspeech 2015.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.fft import dct
 
-from asvtk.frontends.base import Crop, Features, FrontEnd
-from asvtk.frontends.filterbank import linear_filters, power_spectra
+from asvtk.frontends.base import Crop
+from asvtk.frontends.filterbank import FilterbankFrontEnd
 
 __all__ = ["Lfcc", "LfccConfig"]
 
@@ -36,17 +35,12 @@ class LfccConfig:
             raise ValueError("expected 1 <= shift <= window <= fft")
 
 
-class Lfcc(FrontEnd):
+class Lfcc(FilterbankFrontEnd):
     label = "lfcc"
-    layers = (0,)
-    uses_gpu = False
-    batch_size = 16
 
     def __init__(self, config: LfccConfig, device: str = "cpu"):
-        self.config = config  # the device is not used: this is a few products of small matrices
-        self.crop = config.crop
-        self._window = np.hamming(config.window).astype(np.float32)
-        self._filters = linear_filters(config.filters, config.fft).astype(np.float32)
+        # The device is not used: this is a few products of small matrices.
+        super().__init__(config, np.hamming(config.window), config.filters, 3 * config.coefficients)
 
     def describe(self) -> dict:
         config = self.config
@@ -61,27 +55,12 @@ class Lfcc(FrontEnd):
             "implementation": 1,
         }
 
-    def prepare(self, audio: np.ndarray) -> np.ndarray:
-        audio = self.crop(audio)
-        short = self.config.window - len(audio)
-        return np.pad(audio, (0, short)) if short > 0 else audio
-
-    def shape(self, samples: int) -> tuple[int, int]:
-        heard = max(self.crop.length(samples), self.config.window)
-        return (heard - self.config.window) // self.config.shift + 1, 3 * self.config.coefficients
-
-    def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
-        features = [{0: self._compute(audio)} for audio in batch]
-        return lambda: features
-
-    def _compute(self, audio: np.ndarray) -> np.ndarray:
+    def compute(self, audio: np.ndarray) -> np.ndarray:
         """(samples,) -> (frames, 3 * coefficients)."""
-        config = self.config
         emphasised = audio.copy()
-        emphasised[1:] -= config.preemphasis * audio[:-1]
-        power = power_spectra(emphasised, self._window, config.shift, config.fft)
-        energies = np.log10(power @ self._filters + np.finfo(np.float32).eps)
-        static = dct(energies, type=2, norm="ortho", axis=-1)[..., : config.coefficients]
+        emphasised[1:] -= self.config.preemphasis * audio[:-1]
+        energies = np.log10(self.energies(emphasised) + np.finfo(np.float32).eps)
+        static = dct(energies, type=2, norm="ortho", axis=-1)[..., : self.config.coefficients]
         delta = _difference(static)
         return np.concatenate([static, delta, _difference(delta)], axis=-1).astype(np.float32)
 

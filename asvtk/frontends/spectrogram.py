@@ -5,13 +5,12 @@ logarithm. An utterance is first brought to an RMS of 1: its level says nothing 
 cepstra, bands keep what a vocoder leaves in one place of the time-frequency plane in one place.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from asvtk.frontends.base import Crop, Features, FrontEnd
-from asvtk.frontends.filterbank import linear_filters, power_spectra
+from asvtk.frontends.base import Crop
+from asvtk.frontends.filterbank import FilterbankFrontEnd
 
 __all__ = ["Spectrogram", "SpectrogramConfig"]
 
@@ -36,17 +35,12 @@ class SpectrogramConfig:
             raise ValueError(f"bands must lie between 1 and fft / 4 ({self.fft // 4}): filters need bins")
 
 
-class Spectrogram(FrontEnd):
+class Spectrogram(FilterbankFrontEnd):
     label = "spectrogram"
-    layers = (0,)
-    uses_gpu = False
-    batch_size = 16
 
     def __init__(self, config: SpectrogramConfig, device: str = "cpu"):
-        self.config = config  # the device is not used: this is a few products of small matrices
-        self.crop = config.crop
-        self._window = np.hanning(config.window + 1)[:-1].astype(np.float32)
-        self._filters = linear_filters(config.bands, config.fft).astype(np.float32)
+        # The device is not used: this is a few products of small matrices.
+        super().__init__(config, np.hanning(config.window + 1)[:-1], config.bands, config.bands)
 
     def describe(self) -> dict:
         config = self.config
@@ -60,20 +54,9 @@ class Spectrogram(FrontEnd):
         }
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
-        audio = self.crop(audio)
-        short = self.config.window - len(audio)
-        audio = np.pad(audio, (0, short)) if short > 0 else audio
+        audio = super().prepare(audio)
         return audio / np.float32(max(np.sqrt(np.square(audio, dtype=np.float64).mean()), SILENCE))
 
-    def shape(self, samples: int) -> tuple[int, int]:
-        heard = max(self.crop.length(samples), self.config.window)
-        return (heard - self.config.window) // self.config.shift + 1, self.config.bands
-
-    def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
-        features = [{0: self._compute(audio)} for audio in batch]
-        return lambda: features
-
-    def _compute(self, audio: np.ndarray) -> np.ndarray:
+    def compute(self, audio: np.ndarray) -> np.ndarray:
         """(samples,) -> (frames, bands)."""
-        power = power_spectra(audio, self._window, self.config.shift, self.config.fft)
-        return np.log(power @ self._filters + FLOOR).astype(np.float32)
+        return np.log(self.energies(audio) + FLOOR).astype(np.float32)
