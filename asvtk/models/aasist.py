@@ -90,6 +90,8 @@ class Aasist(System):
             AsvtkError: the audio is too short.
         """
         audio, samples = inputs.audio, inputs.samples
+        if audio.is_cuda and torch.cuda.is_current_stream_capturing():
+            samples = None  # only full crops are recorded, and a GPU that records cannot be asked
         lengths = [audio.shape[1]] if samples is None else sorted(set(samples.tolist()))
         if lengths[0] < self.min_samples:
             raise AsvtkError(
