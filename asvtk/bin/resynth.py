@@ -1,7 +1,7 @@
 """Part of stage 1: further training spoofs, made of the bona fide training speech by vocoders.
 
 asvtk resynth name ...        print the name of the data directory that the configuration asks for, or nothing
-asvtk resynth untrained ...   print the neural vocoders that it asks for and that are not trained yet
+asvtk resynth jobs ...        print how many jobs train its neural vocoders; 0 where there is nothing to train
 asvtk resynth train ...       train one of them (--job N: the N-th) on the bona fide speech of DATA
 asvtk resynth make ...        make the data directory beside DATA; killed, it goes on where it was
 
@@ -25,7 +25,7 @@ _SHOWN = 10
 
 
 def add_arguments(parser):
-    parser.add_argument("action", choices=("name", "untrained", "train", "make"))
+    parser.add_argument("action", choices=("name", "jobs", "train", "make"))
     parser.add_argument("--config", required=True, help="experiment configuration (YAML)")
     parser.add_argument(
         "--override", nargs="*", default=[], metavar="KEY=VALUE", help="change the configuration"
@@ -46,10 +46,8 @@ def run(args):
         if config is not None:
             print(config.set_name(path.name))
         return
-    if args.action == "untrained":
-        if config is not None and config.generators:
-            source = DataDirectory.read(path)
-            print(*(g for g in config.generators if args.force or not config.weights(source, g).exists()))
+    if args.action == "jobs":
+        print(0 if config is None else _count_jobs(config, path, args.force))
         return
     if config is None:
         raise AsvtkError(
@@ -59,6 +57,14 @@ def run(args):
         _train(config, path, args.job, args.ngpu, args.force)
     else:
         _make(config, path, args.nj, args.force)
+
+
+def _count_jobs(config: ResynthesisConfig, path: Path, again: bool) -> int:
+    if not config.generators:
+        return 0
+    source = DataDirectory.read(path)
+    ready = all(config.weights(source, name).exists() for name in config.generators)
+    return 0 if ready and not again else len(config.generators)
 
 
 def _train(config: ResynthesisConfig, path: Path, job: int, ngpu: int, again: bool) -> None:

@@ -178,9 +178,8 @@ if stage 1 "data directories -> $datadir"; then
     asvtk validate --no-wav "$datadir"/{train,dev,eval}
     if [ -n "$resynthesised" ]; then
         resynth=(--config "$config" --override $override --data "$datadir/train" "${again[@]}")
-        vocoders=$(asvtk resynth untrained "${resynth[@]}" | wc -w)
+        vocoders=$(asvtk resynth jobs "${resynth[@]}")
         if [ "$vocoders" -gt 0 ]; then
-            vocoders=$(asvtk resynth untrained "${resynth[@]}" --force | wc -w)     # trained ones are left as they are
             $cuda_cmd --gpu "$job_gpu" JOB=1:"$vocoders" "$datadir/log/vocoder.JOB.log" \
                 asvtk resynth train "${resynth[@]}" --job JOB --ngpu "$job_gpu"
         fi

@@ -11,6 +11,7 @@ from tiny_models import LARGE, save_model
 from asvtk.frontends.base import Crop
 from asvtk.frontends.ssl import Ssl, SslConfig
 from asvtk.models import Inputs, build_detector
+from asvtk.models.aasist import AasistConfig
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmaxConfig
 from asvtk.training.checkpoint import read_training
@@ -110,6 +111,16 @@ def test_live_steps_in_bfloat16_are_near(speech_model, record):
     expected, _ = trained_live(speech_model, "cpu", record=False)
     losses, _ = trained_live(speech_model, "cuda", record, precision="bfloat16")
     assert losses == pytest.approx(expected, rel=0.1)
+
+
+def test_aasist_can_be_recorded():
+    """It looks at the lengths of rows, which a GPU cannot tell while a step is recorded."""
+    detector = build_detector(AasistConfig(), OcSoftmaxConfig(), 0, 0).cuda().train()
+    step = GradientStep(detector, 0.0, record=True)
+    audio, samples = 0.1 * torch.randn(4, 16_000, device="cuda"), torch.full((4,), 16_000, device="cuda")
+    bonafide = torch.tensor([True, False, True, False], device="cuda")
+    loss, norm, _ = step([(Inputs(None, None, audio, samples), bonafide)], 4)
+    assert 0 < loss < 100 and 0 < norm < float("inf")
 
 
 @pytest.fixture(scope="module")

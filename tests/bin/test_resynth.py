@@ -1,0 +1,51 @@
+"""asvtk resynth with neural vocoders: how many jobs, their training, the spoofs, and what is refused."""
+
+import pytest
+from tiny_corpus import write_tiny_corpus
+
+from asvtk.bin.main import main
+from asvtk.io.datadir import DataDirectory
+
+CONFIG = """resynthesis:
+  methods: [neural_spectral, neural_spectral_smooth]
+  vocoders: {steps: 1, batch_size: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resynth")
+    corpus = write_tiny_corpus(folder)
+    assert not main(["prepare", str(corpus), str(folder / "data"), "--nj", "1"])
+    (folder / "conf.yaml").write_text(CONFIG)
+    return folder
+
+
+def resynth(folder, action, *more):
+    config, data = str(folder / "conf.yaml"), str(folder / "data" / "train")
+    return main(["resynth", action, "--config", config, "--data", data, *more])
+
+
+def test_vocoders_are_trained_once_and_make_the_spoofs(folder, capsys):
+    assert resynth(folder, "make") == 1  # nothing is trained yet
+    assert "asvtk resynth train makes them" in capsys.readouterr().err
+    assert not resynth(folder, "jobs") and capsys.readouterr().out.strip() == "1"
+    assert not resynth(folder, "train") and "trained on 6 utterances" in capsys.readouterr().out
+    assert not resynth(folder, "jobs") and capsys.readouterr().out.strip() == "0"
+    assert not resynth(folder, "train") and "trained already" in capsys.readouterr().out
+    assert not resynth(folder, "name")
+    name = capsys.readouterr().out.strip()
+    assert not resynth(folder, "make", "--nj", "1")
+    made = DataDirectory.read(folder / "data" / name)
+    assert set(made.attack.values()) <= {"resynth-neural_spectral", "resynth-neural_spectral_smooth"}
+    assert made.utterances and set(made.label.values()) == {"spoof"}
+
+
+def test_classic_methods_need_no_jobs(folder, capsys):
+    assert not resynth(folder, "jobs", "--override", "resynthesis.methods=[griffin_lim]")
+    assert capsys.readouterr().out.strip() == "0"
+
+
+def test_there_is_no_second_job(folder, capsys):
+    assert resynth(folder, "train", "--job", "2") == 1
+    assert "--job 2: the configuration asks for 1 neural vocoders" in capsys.readouterr().err
