@@ -14,7 +14,7 @@ from asvtk.frontends.filterbank import FilterbankFrontEnd
 
 __all__ = ["Spectrogram", "SpectrogramConfig"]
 
-#: energy under every band: about 85 dB below that of a band of white noise as loud as the speech
+#: energy under every band: 88 dB below a band's of white noise as loud as the speech
 FLOOR = 1e-6
 SILENCE = 1e-5  # an RMS below this is not raised
 

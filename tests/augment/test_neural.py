@@ -67,6 +67,12 @@ def test_training_lowers_the_distance(speech, monkeypatch):
     assert train_vocoder("spectral", speech, config, "cpu")[1] < 0.8 * first
 
 
+def test_a_training_that_went_astray_is_an_error(speech):
+    broken = [np.full(16_000, np.nan, np.float32)]
+    with pytest.raises(AsvtkError, match="vocoder spectral: its weights are not finite after 1 steps"):
+        train_vocoder("spectral", broken, VocoderConfig(steps=1, batch_size=1), "cpu")
+
+
 @pytest.mark.parametrize("method", ["neural_spectral", "neural_spectral_smooth"])
 def test_copies_are_as_long_and_loud(method, spectral, speech):
     audio = speech[0][:12_345]

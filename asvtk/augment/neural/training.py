@@ -12,6 +12,7 @@ from asvtk.augment.neural.config import VocoderConfig
 from asvtk.augment.neural.discriminators import Discriminators
 from asvtk.augment.neural.generators import GENERATORS
 from asvtk.augment.neural.spectra import HOP, log_mel, spectral_distance
+from asvtk.io.errors import AsvtkError
 
 __all__ = ["LEVEL", "train_vocoder"]
 
@@ -35,6 +36,9 @@ def train_vocoder(
 
     Returns:
         the generator, on the CPU, and its last distance of log-mel spectra (natural logarithm).
+
+    Raises:
+        AsvtkError: training went astray: nothing of it is of use.
     """
     torch.manual_seed(config.seed)
     torch.backends.cudnn.benchmark = True  # all steps have the same shapes
@@ -67,6 +71,11 @@ def train_vocoder(
         _update(optimisers[0], generator, loss)
         if step % 50 == 0:
             bar.set_postfix(mel=f"{mel_distance.item():.2f}")
+    if not all(torch.isfinite(parameter).all() for parameter in generator.parameters()):
+        raise AsvtkError(
+            f"vocoder {name}: its weights are not finite after {config.steps} steps; lower "
+            f"resynthesis.vocoders.lr ({config.lr}), or look for broken recordings"
+        )
     return generator.cpu().eval(), mel_distance.item()
 
 
