@@ -25,7 +25,7 @@ from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.stamps import digest
 
-__all__ = ["ResynthesisConfig", "bona_fide", "is_resynthesis", "resynthesise_set"]
+__all__ = ["ResynthesisConfig", "bona_fide", "is_resynthesis", "resynthesise_set", "source_of"]
 
 #: raise it when a change of the vocoders changes what they make
 GENERATION = 2
@@ -89,6 +89,11 @@ class ResynthesisConfig:
 def is_resynthesis(attack: str) -> bool:
     """Whether an attack id is one of a spoof that was made here."""
     return attack.startswith(_ATTACK)
+
+
+def source_of(utterance: str, attack: str) -> str | None:
+    """The utterance that a spoof of an attack was made of here; None if it was not."""
+    return utterance.rsplit(f"-{attack.removeprefix(_ATTACK)}", 1)[0] if is_resynthesis(attack) else None
 
 
 def resynthesise_set(

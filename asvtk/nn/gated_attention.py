@@ -47,7 +47,10 @@ def gated_attention(
         return attend(projected, heads, gate_scale, bias, lengths)
     batch, frames, width = projected.shape
     d = (width if gate_scale is None else width - 2 * heads) // 3
-    q, k, v = projected[..., : 3 * d].view(batch, frames, 3, heads, d // heads).permute(2, 0, 3, 1, 4)
+    qkv = projected[..., : 3 * d]
+    if width * projected.element_size() % 16:  # fused kernels want rows that begin at multiples of 16 bytes
+        qkv = qkv.contiguous()
+    q, k, v = qkv.view(batch, frames, 3, heads, d // heads).permute(2, 0, 3, 1, 4)
     mask = None
     if gate_scale is not None:
         a, b = projected[..., 3 * d :].float().sigmoid().chunk(2, dim=-1)  # (batch, frames, heads)

@@ -1,5 +1,6 @@
 """A data set as tensors: cached features, audio, or both; and the order of an epoch."""
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from asvtk.augment.config import AugmentationConfig
-from asvtk.augment.copy_synthesis import is_resynthesis
+from asvtk.augment.copy_synthesis import source_of
 from asvtk.frontends.base import Crop
 from asvtk.frontends.cache import CachedFeatures, FeatureCache, copy_name
 from asvtk.io.audio import read_audio
@@ -54,7 +55,10 @@ class UtteranceDataset(Dataset):
             utterance for utterance in data.utterances if all(utterance in v.utterances for v in versions)
         ]
         self.bonafide = torch.tensor([data.label[utterance] == BONAFIDE for utterance in self.utterances])
-        self.resynthesised = torch.tensor([is_resynthesis(data.attack[u]) for u in self.utterances])
+        index = {utterance: number for number, utterance in enumerate(self.utterances)}
+        sources = (source_of(utterance, data.attack[utterance]) for utterance in self.utterances)
+        #: of spoofs that are resynthesised, the index of what they were made of; -1 for all others
+        self.made_of = torch.tensor([index.get(source, -1) for source in sources])
         self._data, self._versions = data, versions
         self._crop, self._random_crop, self._augmentation = crop, random_crop, augmentation
         self._prepare, self._has_features = prepare, bool(versions) or prepare is not None
@@ -90,6 +94,12 @@ class UtteranceDataset(Dataset):
             return 0, 0
         layers, _, d = self._versions[0][self.utterances[0]].shape
         return layers, d
+
+    @property
+    def largest(self) -> int:
+        """Most numbers that features and audio of an utterance have together."""
+        longest = max(range(len(self)), key=lambda index: self._data.num_samples[self.utterances[index]])
+        return sum(x.numel() for x in self[longest][:2] if x is not None)
 
     def sample(self, count: int) -> Iterator[Tensor]:
         """Clean features, if there are any, of up to ``count`` utterances, evenly spread."""
@@ -201,7 +211,7 @@ def draw_order(
     bonafide: Tensor,
     epoch_seed: int,
     balance: bool,
-    resynthesised: Tensor | None = None,
+    made_of: Tensor | None = None,
     share: float | None = None,
 ) -> list[int]:
     """The order of an epoch, a function of its seed alone, so that a resumed run draws the same.
@@ -210,27 +220,48 @@ def draw_order(
         bonafide: True for bona fide utterances, shape (utterances,).
         epoch_seed: seed of the epoch.
         balance: draw the rarer class again and again until both are equally frequent.
-        resynthesised: True for spoofs made of bona fide ones, shape (utterances,).
+        made_of: of spoofs that are resynthesised, the bona fide utterance they were made of; -1 for all
+            others, shape (utterances,).
         share: of the spoofs of an epoch that are resynthesised; None: as many as there are. An epoch
-            then has each of the other spoofs once, or as often as the balance asks for, and so many of
-            the resynthesised ones, drawn anew.
+            then has each of the other spoofs once, or as often as the balance asks for, and of as many
+            bona fide utterances a resynthesis, which one being drawn anew. It stands behind its source, so that
+            the two are in one batch and differ by what the vocoder did alone.
     """
     generator = torch.Generator().manual_seed(epoch_seed)
     if share is None and not balance:
         return torch.randperm(len(bonafide), generator=generator).tolist()
-    groups = [bonafide.nonzero().squeeze(1), (~bonafide).nonzero().squeeze(1)]
-    sizes = [len(group) for group in groups]
-    if share is not None:
-        groups[1:] = [group.nonzero().squeeze(1) for group in (~bonafide & ~resynthesised, resynthesised)]
-        sizes[1] = round(len(groups[1]) / (1 - share))
+    copies = torch.zeros_like(bonafide) if share is None else made_of >= 0
+    groups = [group.nonzero().squeeze(1) for group in (bonafide, ~bonafide & ~copies)]
+    sizes = [len(groups[0]), len(groups[1]) if share is None else round(len(groups[1]) / (1 - share))]
     if balance:
         sizes = [max(sizes)] * 2
-    if share is not None:
-        made = round(share * sizes[1])
-        sizes[1:] = [sizes[1] - made, made]
-    drawn = [_draw(group, size, generator) for group, size in zip(groups, sizes, strict=True)]
-    order = torch.cat(drawn)
-    return order[torch.randperm(len(order), generator=generator)].tolist()
+    made = 0 if share is None else round(share * sizes[1])
+    sizes[1] -= made
+    drawn = [_draw(group, size, generator).tolist() for group, size in zip(groups, sizes, strict=True)]
+    together = [[utterance] for utterance in drawn[0] + drawn[1]]
+    if made:
+        _put_beside_sources(together, made_of, made, generator)
+    return [u for k in torch.randperm(len(together), generator=generator) for u in together[k]]
+
+
+def _put_beside_sources(
+    together: list[list[int]], made_of: Tensor, count: int, generator: torch.Generator
+) -> None:
+    """Append so many resynthesised utterances, each to a list that begins with its source.
+
+    Every source is drawn equally often or once more, and so are its resyntheses.
+    """
+    places, copies = defaultdict(list), {}
+    for utterances in together:
+        places[utterances[0]].append(utterances)
+    for source in made_of[made_of >= 0].unique():
+        members = (made_of == source).nonzero().squeeze(1)
+        copies[int(source)] = members[torch.randperm(len(members), generator=generator)].tolist()
+    turns = Counter()
+    for source in _draw(torch.tensor(list(copies)), count, generator).tolist():
+        turn = turns[source]
+        places[source][turn % len(places[source])].append(copies[source][turn % len(copies[source])])
+        turns[source] += 1
 
 
 def _draw(members: Tensor, size: int, generator: torch.Generator) -> Tensor:

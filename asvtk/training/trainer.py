@@ -160,7 +160,7 @@ class _Run:
         training_set, resynthesis = self.sets["train"], self.config.resynthesis
         share = None if resynthesis is None else resynthesis.share
         return draw_order(
-            training_set.bonafide, epoch_seed, self.settings.balance, training_set.resynthesised, share
+            training_set.bonafide, epoch_seed, self.settings.balance, training_set.made_of, share
         )
 
     def _unfreeze(self, epoch: int) -> None:

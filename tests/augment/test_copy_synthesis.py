@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from tiny_corpus import write_tiny_corpus
 
-from asvtk.augment.copy_synthesis import ResynthesisConfig, is_resynthesis, resynthesise_set
+from asvtk.augment.copy_synthesis import ResynthesisConfig, is_resynthesis, resynthesise_set, source_of
 from asvtk.augment.resynthesis import RESYNTHESES
 from asvtk.bin.main import main
 from asvtk.corpora.asvspoof2019_la import prepare_split
@@ -42,6 +42,7 @@ def test_each_bona_fide_utterance_gets_a_spoof_by_each_method_and_copy(corpus, m
     assert {f"{bonafide[0]}-random_phase", f"{bonafide[0]}-random_phase-2"} < set(data.utterances)
     assert set(data.attack.values()) == {f"resynth-{method}" for method in METHODS}
     assert all(map(is_resynthesis, data.attack.values()))
+    assert {source_of(u, data.attack[u]) for u in data.utterances} == set(bonafide)
     assert not any(map(is_resynthesis, corpus["train"].attack.values()))
     assert read_table(data.path / "attack2kind")["resynth-world_conversion"] == "VC"
     first = data.utterances[0]

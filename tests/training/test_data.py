@@ -1,5 +1,7 @@
 """Order, batches, and the audio of systems that want it."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from tiny_corpus import write_tiny_corpus
@@ -29,20 +31,28 @@ def test_balanced_order_draws_both_classes_equally_and_everyone():
     assert counts.min() >= 1 and counts[:3].max() - counts[:3].min() <= 1
 
 
-RESYNTHESISED = torch.tensor([False] * 8 + [True] * 15)  # of 3 bona fide, 5 spoofs of the corpus's own
+#: 3 bona fide, 5 spoofs of the corpus's own, and 5 resyntheses of each bona fide one
+MADE_OF = torch.tensor([-1] * 8 + [0, 1, 2] * 5)
 
 
 @pytest.mark.parametrize(("balance", "counts"), [(False, (3, 5, 5)), (True, (10, 5, 5))])
 def test_share_of_resynthesised_spoofs(balance, counts):
-    drawn = [torch.tensor(draw_order(BONAFIDE, e, balance, RESYNTHESISED, 0.5)) for e in (1, 2)]
+    drawn = [torch.tensor(draw_order(BONAFIDE, e, balance, MADE_OF, 0.5)) for e in (1, 2)]
     for order in drawn:
-        own = ~BONAFIDE[order] & ~RESYNTHESISED[order]
-        assert (BONAFIDE[order].sum(), own.sum(), RESYNTHESISED[order].sum()) == counts
+        own = ~BONAFIDE[order] & (MADE_OF[order] < 0)
+        assert (BONAFIDE[order].sum(), own.sum(), (MADE_OF[order] >= 0).sum()) == counts
         assert order.bincount(minlength=23)[:8].min() >= 1
-    chosen = [set(order[RESYNTHESISED[order]].tolist()) for order in drawn]
+    chosen = [set(order[MADE_OF[order] >= 0].tolist()) for order in drawn]
     assert len(chosen[0]) == 5 and chosen[0] != chosen[1]
-    many = draw_order(BONAFIDE, 1, balance, RESYNTHESISED, 0.9)  # more than there are
-    assert RESYNTHESISED[many].sum() == 45 and len(set(many)) == 23
+    many = draw_order(BONAFIDE, 1, balance, MADE_OF, 0.9)  # more than there are
+    assert (MADE_OF[many] >= 0).sum() == 45 and len(set(many)) == 23
+
+
+def test_a_resynthesis_stands_beside_its_source():
+    order = draw_order(BONAFIDE, 1, True, MADE_OF, 0.4)
+    copies = [(source, copy) for source, copy in pairwise(order) if MADE_OF[copy] >= 0]
+    assert len(copies) == 3 and all(MADE_OF[copy] == source for source, copy in copies)
+    assert len({source for source, _ in copies}) == 3  # not twice the same
 
 
 def test_several_data_directories_are_one_set(tmp_path, audio_set):

@@ -55,6 +55,7 @@ class Data:
     def __init__(self, folder: Path, utterances: int):
         self.utterances = [f"U{number:06d}" for number in range(utterances)]
         self.label = {u: BONAFIDE if n % 10 == 0 else "spoof" for n, u in enumerate(self.utterances)}
+        self.attack = dict.fromkeys(self.utterances, "A01")
         self.path, rng = folder, np.random.default_rng(0)
         files = [folder / f"{number}.flac" for number in range(min(utterances, 200))]
         for path in files:

@@ -54,6 +54,8 @@ class FakeData:
     def __init__(self, utterances: int):
         self.utterances = [f"U{number:06d}" for number in range(utterances)]
         self.label = {u: BONAFIDE if n % 10 == 0 else "spoof" for n, u in enumerate(self.utterances)}
+        self.attack = dict.fromkeys(self.utterances, "A01")
+        self.num_samples = dict.fromkeys(self.utterances, 64_600)
         self.path = Path("synthetic")
 
 
