@@ -223,9 +223,9 @@ def draw_order(
         made_of: of spoofs that are resynthesised, the bona fide utterance they were made of; -1 for all
             others, shape (utterances,).
         share: of the spoofs of an epoch that are resynthesised; None: as many as there are. An epoch
-            then has each of the other spoofs once, or as often as the balance asks for, and of as many
-            bona fide utterances a resynthesis, which one being drawn anew. It stands behind its source, so that
-            the two are in one batch and differ by what the vocoder did alone.
+            then has each of the other spoofs once, or as often as the balance asks for, and
+            resyntheses that are drawn anew. Each stands behind its source, so that the two are in one
+            batch and differ by what the vocoder did alone.
     """
     generator = torch.Generator().manual_seed(epoch_seed)
     if share is None and not balance:

@@ -1,5 +1,6 @@
 """Batches of a data set on their way to the processor."""
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -36,6 +37,14 @@ class Loader:
         self._dataset, self._device = dataset, device
         self._workers = (_cpus_per_gpu() if device != "cpu" else 0) if workers is None else workers
         self._orders, self._loader, self._slots = [], None, None
+        self._processes, self._owner = [], os.getpid()
+
+    def __del__(self):
+        # A DataLoader asks its workers to end, and waits five seconds for each that does not. On GPUs it
+        # was seen to wait for all of them, two minutes at the end of a training. They only read.
+        if os.getpid() == self._owner:
+            for process in self._processes:
+                process.terminate()
 
     def __call__(
         self, batches: list[list[int]], epoch_seed: int | None = None
@@ -55,9 +64,12 @@ class Loader:
         # At any time so many batches are read or waiting, and one more is on its way to the device.
         count = self._slots.count if self._slots is not None else 1
         self._orders[:] = [(number % count, batch, epoch_seed) for number, batch in enumerate(batches)]
+        others = multiprocessing.active_children()
         answers = iter(self._loader)
-        if is_new and self._slots is not None and self._device != "cpu":
-            self._slots.pin()
+        if is_new and self._slots is not None:
+            self._processes += [child for child in multiprocessing.active_children() if child not in others]
+            if self._device != "cpu":
+                self._slots.pin()
         return self._arriving(answers)
 
     def _open(self, batch_size: int) -> bool:
@@ -87,7 +99,7 @@ class Loader:
 
         def fetch():
             if stream is not None:
-                stream.synchronize()  # asking for a batch gives its predecessor's slot to the next one to read
+                stream.synchronize()  # asking for a batch gives the slot of the last one away
             answer = next(answers, None)
             if isinstance(answer, AsvtkError):
                 raise answer
