@@ -55,10 +55,11 @@ class UtteranceDataset(Dataset):
             utterance for utterance in data.utterances if all(utterance in v.utterances for v in versions)
         ]
         self.bonafide = torch.tensor([data.label[utterance] == BONAFIDE for utterance in self.utterances])
-        index = {utterance: number for number, utterance in enumerate(self.utterances)}
+        index = {utterance: number for number, utterance in enumerate(self.utterances)} | {None: -1}
         sources = (source_of(utterance, data.attack[utterance]) for utterance in self.utterances)
-        #: of spoofs that are resynthesised, the index of what they were made of; -1 for all others
-        self.made_of = torch.tensor([index.get(source, -1) for source in sources])
+        #: of spoofs that are resynthesised, the index of what they were made of; -1 for all others, -2 for
+        #: those of which that is not in the set
+        self.made_of = torch.tensor([index.get(source, -2) for source in sources])
         self._data, self._versions = data, versions
         self._crop, self._random_crop, self._augmentation = crop, random_crop, augmentation
         self._prepare, self._has_features = prepare, bool(versions) or prepare is not None
@@ -221,17 +222,21 @@ def draw_order(
         epoch_seed: seed of the epoch.
         balance: draw the rarer class again and again until both are equally frequent.
         made_of: of spoofs that are resynthesised, the bona fide utterance they were made of; -1 for all
-            others, shape (utterances,).
+            others, -2 for those of which that is not in the set. Shape (utterances,).
         share: of the spoofs of an epoch that are resynthesised; None: as many as there are. An epoch
             then has each of the other spoofs once, or as often as the balance asks for, and
-            resyntheses that are drawn anew. Each stands behind its source, so that the two are in one
-            batch and differ by what the vocoder did alone.
+            resyntheses that are drawn anew. Each stands behind its source, so that one batch has
+            both, but for those that its end parts.
+
+    Raises:
+        AsvtkError: there is a share, but no resynthesised spoof whose source is in the set.
     """
     generator = torch.Generator().manual_seed(epoch_seed)
     if share is None and not balance:
         return torch.randperm(len(bonafide), generator=generator).tolist()
-    copies = torch.zeros_like(bonafide) if share is None else made_of >= 0
-    groups = [group.nonzero().squeeze(1) for group in (bonafide, ~bonafide & ~copies)]
+    # With a share, resyntheses are no utterances of their own but go with others.
+    spoof = ~bonafide if share is None else ~bonafide & (made_of == -1)
+    groups = [group.nonzero().squeeze(1) for group in (bonafide, spoof)]
     sizes = [len(groups[0]), len(groups[1]) if share is None else round(len(groups[1]) / (1 - share))]
     if balance:
         sizes = [max(sizes)] * 2
@@ -241,7 +246,7 @@ def draw_order(
     together = [[utterance] for utterance in drawn[0] + drawn[1]]
     if made:
         _put_beside_sources(together, made_of, made, generator)
-    return [u for k in torch.randperm(len(together), generator=generator) for u in together[k]]
+    return [u for k in torch.randperm(len(together), generator=generator).tolist() for u in together[k]]
 
 
 def _put_beside_sources(
@@ -251,14 +256,19 @@ def _put_beside_sources(
 
     Every source is drawn equally often or once more, and so are its resyntheses.
     """
-    places, copies = defaultdict(list), {}
+    places, copies, sources = defaultdict(list), defaultdict(list), made_of.tolist()
     for utterances in together:
         places[utterances[0]].append(utterances)
-    for source in made_of[made_of >= 0].unique():
-        members = (made_of == source).nonzero().squeeze(1)
-        copies[int(source)] = members[torch.randperm(len(members), generator=generator)].tolist()
+    made = (made_of >= 0).nonzero().squeeze(1)
+    for utterance in made[torch.randperm(len(made), generator=generator)].tolist():
+        copies[sources[utterance]].append(utterance)
+    if not copies:
+        raise AsvtkError(
+            "resynthesis.share: no resynthesised spoof has its source in the training set; train with the "
+            "set that they were made of"
+        )
     turns = Counter()
-    for source in _draw(torch.tensor(list(copies)), count, generator).tolist():
+    for source in _draw(torch.tensor(sorted(copies)), count, generator).tolist():
         turn = turns[source]
         places[source][turn % len(places[source])].append(copies[source][turn % len(copies[source])])
         turns[source] += 1

@@ -1,5 +1,6 @@
 """Batches of a data set on their way to the processor."""
 
+import functools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from asvtk.training.slots import Slots
 
 __all__ = ["Loader", "collate", "in_parts"]
 
-#: of memory for batches that are read ahead
+#: bytes of the batches that a loader reads ahead, or two batches if these are larger
 _ROOM = 4 << 30
 _Utterances = list[tuple[Tensor | None, Tensor | None, Tensor]]
 
@@ -34,17 +35,10 @@ class Loader:
     """
 
     def __init__(self, dataset: UtteranceDataset, device: str, workers: int | None = None):
+        self._processes, self._owner = [], os.getpid()
         self._dataset, self._device = dataset, device
         self._workers = (_cpus_per_gpu() if device != "cpu" else 0) if workers is None else workers
         self._orders, self._loader, self._slots = [], None, None
-        self._processes, self._owner = [], os.getpid()
-
-    def __del__(self):
-        # A DataLoader asks its workers to end, and waits five seconds for each that does not. On GPUs it
-        # was seen to wait for all of them, two minutes at the end of a training. They only read.
-        if os.getpid() == self._owner:
-            for process in self._processes:
-                process.terminate()
 
     def __call__(
         self, batches: list[list[int]], epoch_seed: int | None = None
@@ -56,27 +50,37 @@ class Loader:
             epoch_seed: as in ``UtteranceDataset.draw``.
 
         Raises:
-            AsvtkError: an utterance cannot be read; from the iterator.
+            AsvtkError: an utterance cannot be read; from here or from the iterator.
         """
         if not batches:
             return iter(())
-        is_new = self._open(max(map(len, batches)))
-        # At any time so many batches are read or waiting, and one more is on its way to the device.
-        count = self._slots.count if self._slots is not None else 1
+        answers = map(_raise_fault, self._read(batches, epoch_seed))
+        return self._to_cpu(answers) if self._device == "cpu" else self._to_gpu(answers)
+
+    def _read(self, batches: list[list[int]], epoch_seed: int | None) -> Iterator:
+        """Start to read; what workers answer comes in the order of the batches."""
+        numbers = max(map(len, batches)) * self._largest if self._workers else 0
+        starts = self._loader is None or (self._workers > 0 and numbers > self._slots.numbers)
+        if starts:
+            self._end_workers()
+            self._open(numbers)
+        # A slot for each batch that is read or waits, and one for that on its way to the device.
+        count = self._slots.count if self._workers else 1
         self._orders[:] = [(number % count, batch, epoch_seed) for number, batch in enumerate(batches)]
         others = multiprocessing.active_children()
         answers = iter(self._loader)
-        if is_new and self._slots is not None:
-            self._processes += [child for child in multiprocessing.active_children() if child not in others]
+        if starts and self._workers:
+            self._processes = [child for child in multiprocessing.active_children() if child not in others]
             if self._device != "cpu":
                 self._slots.pin()
-        return self._arriving(answers)
+        return answers
 
-    def _open(self, batch_size: int) -> bool:
-        """Start the workers, unless they run; returns whether it did."""
-        numbers = batch_size * self._dataset.largest if self._workers else 0
-        if self._loader is not None and (self._slots is None or numbers <= self._slots.numbers):
-            return False
+    @functools.cached_property
+    def _largest(self) -> int:
+        return self._dataset.largest
+
+    def _open(self, numbers: int) -> None:
+        """Make what reads batches of up to so many numbers."""
         options = {}
         if self._workers:
             fit = max(1, _ROOM // (4 * numbers))
@@ -90,68 +94,76 @@ class Loader:
                 generator=torch.Generator(), multiprocessing_context="fork",
             )  # fmt: skip
         reader = _Reader(self._dataset, self._slots)
-        self._loader = DataLoader(reader, batch_sampler=self._orders, collate_fn=_as_it_is, **options)
-        return True
+        self._loader = DataLoader(
+            reader, sampler=self._orders, batch_size=None, collate_fn=_as_it_is, **options
+        )
 
-    def _arriving(self, answers: Iterator) -> Iterator[tuple[Inputs, Tensor]]:
-        """Copy each batch to a GPU while it still computes on the one before."""
-        stream = torch.cuda.Stream() if self._device != "cpu" else None
+    def _end_workers(self) -> None:
+        """At once: they only read.
 
-        def fetch():
-            if stream is not None:
-                stream.synchronize()  # asking for a batch gives the slot of the last one away
+        A DataLoader asks its workers to end and waits five seconds for each that does not. On GPUs it was
+        seen to wait for all of them, a minute or two after a training; why they did not end is not known.
+        """
+        for process in self._processes:
+            process.terminate()
+        self._processes = []
+
+    def __del__(self):
+        if os.getpid() == self._owner:  # and not in a process that was forked later
+            self._end_workers()
+
+    def _to_cpu(self, answers: Iterator) -> Iterator[tuple[Inputs, Tensor]]:
+        for answer in answers:
+            if isinstance(answer, _Sent):
+                inputs, bonafide = answer.unpack(self._slots)
+                yield Inputs(*(x if x is None else x.clone() for x in inputs)), bonafide
+            else:
+                yield answer
+
+    def _to_gpu(self, answers: Iterator) -> Iterator[tuple[Inputs, Tensor]]:
+        """Copy each batch while the GPU still computes on the one before."""
+        stream = torch.cuda.Stream()
+
+        def copy():
+            stream.synchronize()  # asking for a batch gives the slot of the last one away
             answer = next(answers, None)
-            if isinstance(answer, AsvtkError):
-                raise answer
             if answer is None:
                 return None
+            inputs, bonafide = answer.unpack(self._slots) if isinstance(answer, _Sent) else answer
             with torch.cuda.stream(stream):
-                return self._received(answer)
+                return inputs.to(self._device), bonafide.to(self._device, non_blocking=True)
 
-        if stream is None:
-            yield from iter(fetch, None)
-            return
-        ready = fetch()
+        ready = copy()
         while ready is not None:
             compute = torch.cuda.current_stream()
             compute.wait_stream(stream)
             for tensor in (*ready[0], ready[1]):
                 if tensor is not None:
                     tensor.record_stream(compute)  # its memory is not reused before computing is done with it
-            now, ready = ready, fetch()
+            now, ready = ready, copy()
             yield now
-
-    def _received(self, answer: "tuple[Inputs, Tensor] | _Sent") -> tuple[Inputs, Tensor]:
-        """A batch on the device; what came through a slot is copied out of it."""
-        if isinstance(answer, _Sent):
-            inputs, bonafide = answer.unpack(self._slots)
-            if self._device == "cpu":
-                return Inputs(*(x if x is None else x.clone() for x in inputs)), bonafide
-        else:
-            inputs, bonafide = answer
-        return inputs.to(self._device), bonafide.to(self._device, non_blocking=True)
 
 
 class _Sent(NamedTuple):
     """A batch of which features and audio lie in a slot."""
 
     slot: int
-    shapes: list[tuple[int, ...]]  # of those of the two that there are
-    inputs: Inputs  # as lists of numbers; in place of features and audio, whether there are any
+    features: tuple[int, ...] | None  # their shape
+    audio: tuple[int, ...] | None
+    lengths: list[int] | None
+    samples: list[int] | None
     bonafide: list[bool]
 
     @classmethod
     def pack(cls, slot: int, batch: tuple[Inputs, Tensor]) -> "_Sent":
-        inputs, bonafide = batch
-        shapes = [tuple(x.shape) for x in (inputs.features, inputs.audio) if x is not None]
-        small = [None if x is None else x.tolist() for x in (inputs.lengths, inputs.samples)]
-        has_features, has_audio = inputs.features is not None, inputs.audio is not None
-        return cls(slot, shapes, Inputs(has_features, small[0], has_audio, small[1]), bonafide.tolist())
+        (features, lengths, audio, samples), bonafide = batch
+        shapes = (None if x is None else tuple(x.shape) for x in (features, audio))
+        counts = (None if x is None else x.tolist() for x in (lengths, samples))
+        return cls(slot, *shapes, *counts, bonafide.tolist())
 
     def unpack(self, slots: Slots) -> tuple[Inputs, Tensor]:
-        large = iter(slots.tensors(self.slot, self.shapes))
-        features, audio = (next(large) if there else None for there in self.inputs[::2])
-        lengths, samples = (None if x is None else torch.tensor(x) for x in self.inputs[1::2])
+        features, audio = slots.tensors(self.slot, (self.features, self.audio))
+        lengths, samples = (None if x is None else torch.tensor(x) for x in (self.lengths, self.samples))
         return Inputs(features, lengths, audio, samples), torch.tensor(self.bonafide)
 
 
@@ -164,7 +176,7 @@ class _Reader(Dataset):
     def __init__(self, dataset: UtteranceDataset, slots: Slots | None):
         self._dataset, self._slots = dataset, slots
 
-    def __getitems__(self, order: tuple[int, list[int], int | None]):
+    def __getitem__(self, order: tuple[int, list[int], int | None]):
         slot, batch, epoch_seed = order
         try:
             items = [self._dataset.draw(index, epoch_seed) for index in batch]
@@ -179,6 +191,12 @@ def _as_it_is(batch):
     return batch
 
 
+def _raise_fault(answer):
+    if isinstance(answer, AsvtkError):
+        raise answer
+    return answer
+
+
 def _cpus_per_gpu(most: int = 12) -> int:
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(most, cpus // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
@@ -189,37 +207,36 @@ def in_parts(items: list[int], count: int) -> list[list[int]]:
     return [items[number::count] for number in range(min(count, len(items)))]
 
 
-def _new(shapes: list[tuple[int, ...]]) -> list[Tensor]:
-    return [torch.empty(shape) for shape in shapes]
+def _new(shapes: list[tuple[int, ...] | None]) -> list[Tensor | None]:
+    return [None if shape is None else torch.empty(shape) for shape in shapes]
 
 
 def collate(
-    items: _Utterances, allocate: Callable[[list[tuple[int, ...]]], list[Tensor]] = _new
+    items: _Utterances, allocate: Callable[[list[tuple[int, ...] | None]], list[Tensor | None]] = _new
 ) -> tuple[Inputs, Tensor]:
     """Utterances as one batch, shorter ones padded with zeros behind.
 
     Args:
         items: as a data set gives them.
-        allocate: gives memory for features and audio, as far as there are any, by their shapes.
+        allocate: gives memory for features and audio by their shapes, None for None.
     """
     features, audio, bonafide = zip(*items, strict=True)
-    inputs, shapes = Inputs(None, None, None, None), []
+    lengths = samples = None
+    shapes = [None, None]
     if features[0] is not None:
-        inputs = inputs._replace(lengths=torch.tensor([matrix.shape[1] for matrix in features]))
+        lengths = torch.tensor([matrix.shape[1] for matrix in features])
         layers, _, d = features[0].shape
-        shapes.append((len(items), layers, int(inputs.lengths.max()), d))
+        shapes[0] = (len(items), layers, int(lengths.max()), d)
     if audio[0] is not None:
-        inputs = inputs._replace(samples=torch.tensor([len(samples) for samples in audio]))
-        shapes.append((len(items), int(inputs.samples.max())))
-    padded = iter(allocate(shapes))
-    if features[0] is not None:
-        inputs = inputs._replace(features=next(padded))
-        for row, matrix in zip(inputs.features, features, strict=True):
+        samples = torch.tensor([len(waveform) for waveform in audio])
+        shapes[1] = (len(items), int(samples.max()))
+    inputs = allocate(shapes)
+    if inputs[0] is not None:
+        for row, matrix in zip(inputs[0], features, strict=True):
             row[:, : matrix.shape[1]] = matrix
             row[:, matrix.shape[1] :] = 0
-    if audio[0] is not None:
-        inputs = inputs._replace(audio=next(padded))
-        for row, samples in zip(inputs.audio, audio, strict=True):
-            row[: len(samples)] = samples
-            row[len(samples) :] = 0
-    return inputs, torch.stack(bonafide)
+    if inputs[1] is not None:
+        for row, waveform in zip(inputs[1], audio, strict=True):
+            row[: len(waveform)] = waveform
+            row[len(waveform) :] = 0
+    return Inputs(inputs[0], lengths, inputs[1], samples), torch.stack(bonafide)

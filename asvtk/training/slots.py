@@ -1,5 +1,6 @@
 """Memory in which processes that read batches and the one that trains on them meet."""
 
+import contextlib
 import math
 import mmap
 import weakref
@@ -30,10 +31,13 @@ class Slots:
         self.count, self.numbers = count, numbers
         self._memory = torch.frombuffer(mmap.mmap(-1, 4 * count * numbers), dtype=torch.float32)
 
-    def tensors(self, slot: int, shapes: Iterable[tuple[int, ...]]) -> list[Tensor]:
-        """Views of a slot, one behind the other: float32, with whatever numbers are there."""
+    def tensors(self, slot: int, shapes: Iterable[tuple[int, ...] | None]) -> list[Tensor | None]:
+        """Views of a slot, one behind the other: float32, with whatever numbers are there; None for None."""
         begin, views = slot * self.numbers, []
         for shape in shapes:
+            if shape is None:
+                views.append(None)
+                continue
             end = begin + math.prod(shape)
             views.append(self._memory[begin:end].view(shape))
             begin = end
@@ -48,3 +52,6 @@ class Slots:
         address, cuda = self._memory.data_ptr(), torch.cuda.cudart()
         if int(cuda.cudaHostRegister(address, 4 * len(self._memory), 0)) == 0:
             weakref.finalize(self._memory, cuda.cudaHostUnregister, address)
+            return
+        with contextlib.suppress(RuntimeError):  # CUDA would tell whoever launches the next kernel
+            torch.ones(1, device="cuda")

@@ -113,7 +113,7 @@ class GradientStep:
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         try:
-            # Threads that read ahead go on allocating meanwhile.
+            # What other threads do meanwhile, such as the watchdog of several processes, is no part of it.
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._compute(*arguments)
         except RuntimeError as error:

@@ -39,8 +39,8 @@ help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder,
   --tag NAME            name of the experiment in $expdir/ (default: the config's name)
   --seeds A:B           train every seed from A to B, as TAG_seedA ... (default: the config's own, as TAG)
   --stage N --stop-stage N --skip-stages 'N ...'    which stages (default: $stage to $stop_stage)
-  --nj N                jobs of stage 2, each with one GPU or none (default: 4, or --ngpu if that is more;
-                        on this machine never more than GPUs, where there are any)
+  --nj N                jobs of stage 2, each with one GPU or none (default: 4, or --ngpu if that is more);
+                        with GPUs on this machine, no more than there are
   --score-nj N          jobs of stage 4, likewise (default: one for each experiment, times --ngpu)
   --ngpu auto|0|N       GPUs of a training on each node; 0: compute on the CPU (default: $ngpu)
   --num-processes N     processes of a training on each node, if it has no GPU (default: $num_processes)
@@ -202,7 +202,7 @@ if stage 2 "features -> $dumpdir"; then
             [ "$jobs" -eq "$nj" ] || log "nj: $jobs for $set, where only $missing utterances lack features"
             if [ "$gpus" -gt 0 ]; then launcher=$cuda_cmd; else launcher=$train_cmd; fi
             # On this machine more jobs than GPUs would take turns, and each needs some seconds to start.
-            if [ "$gpus" -gt 0 ] && [[ ${launcher%% *} == *run.p[yl] && $jobs -gt $ngpu ]]; then jobs=$ngpu; fi
+            if [[ $gpus -gt 0 && $found != any && $jobs -gt $found ]]; then jobs=$found; fi
             $launcher --gpu "$gpus" JOB=1:"$jobs" "$dumpdir/log/extract_$set.JOB.log" \
                 asvtk extract job "${extract[@]}" --nj "$jobs" --job JOB --ngpu "$gpus" "${skip[@]}"
         fi

@@ -55,6 +55,14 @@ def test_a_resynthesis_stands_beside_its_source():
     assert len({source for source, _ in copies}) == 3  # not twice the same
 
 
+def test_a_resynthesis_without_its_source_is_not_drawn():
+    made_of = torch.where(MADE_OF == 2, -2, MADE_OF)
+    order = torch.tensor(draw_order(BONAFIDE, 1, True, made_of, 0.5))
+    assert (made_of[order] >= 0).sum() == 5 and not (made_of[order] == -2).any()
+    with pytest.raises(AsvtkError, match="resynthesis.share: no resynthesised spoof has its source"):
+        draw_order(BONAFIDE, 1, True, torch.where(MADE_OF >= 0, -2, MADE_OF), 0.5)
+
+
 def test_several_data_directories_are_one_set(tmp_path, audio_set):
     data = prepare_split(write_tiny_corpus(tmp_path / "b"), "dev", tmp_path / "b" / "data")
     both = open_dataset([audio_set.data, data], None, WaveformConfig(), "", ())
@@ -106,6 +114,17 @@ def test_worker_processes_change_nothing(audio_set):
     alone = [dataset.draw(index, 7)[1] for index in range(6)]
     batches = Loader(dataset, "cpu", workers=2)([[0, 1, 2], [3, 4, 5]], epoch_seed=7)
     assert torch.equal(torch.cat([inputs.audio for inputs, _ in batches]), torch.stack(alone))
+
+
+def test_slots_are_used_in_turn_and_after_an_epoch_was_left(audio_set):
+    dataset = audio_set(crop=Crop(None))  # whole utterances, of different lengths
+    plain, working = Loader(dataset, "cpu"), Loader(dataset, "cpu", workers=2)
+    batches = [[n % 6, (n + 1) % 6, (n * n) % 6] for n in range(14)] + [[3]]
+    next(working(batches, 1))  # and no more of this epoch
+    for seed, some in ((2, batches), (3, batches[:2]), (4, batches + [[0, 1, 2, 3, 4]])):
+        for (ours, labels), (theirs, expected) in zip(working(some, seed), plain(some, seed), strict=True):
+            assert torch.equal(ours.audio, theirs.audio) and torch.equal(ours.samples, theirs.samples)
+            assert torch.equal(labels, expected)
 
 
 def test_system_that_needs_features_refuses_audio_alone(audio_set):
