@@ -14,6 +14,7 @@ from asvtk.models.parts import BackEndConfig, EmbeddingHead, FeatureProjection, 
 from asvtk.nn.frames import frame_mask
 from asvtk.nn.moe import MixtureOfExperts
 from asvtk.nn.pooling import GlobalMvn
+from asvtk.nn.rms_norm import RMSNorm
 
 __all__ = ["MoeMamba", "MoeMambaConfig", "MoeMambaStack"]
 
@@ -83,7 +84,7 @@ class MoeMambaBlock(MixerBlock):
 
     def __init__(self, config: MoeMambaConfig):
         super().__init__(config)
-        self.experts_norm = nn.RMSNorm(config.d_model)
+        self.experts_norm = RMSNorm(config.d_model)
         if config.experts > 1:
             self.experts = MixtureOfExperts(config.d_model, config.d_expert, config.experts, config.top_k)
         else:

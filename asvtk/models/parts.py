@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from asvtk.nn.frames import frame_mask, stack_frames
 from asvtk.nn.mixers import MixerName, build_mixer
 from asvtk.nn.pooling import AttentiveStatisticsPooling, WeightedLayerSum
+from asvtk.nn.rms_norm import RMSNorm
 
 __all__ = ["BackEndConfig", "EmbeddingHead", "FeatureProjection", "FeedForward", "MixerBlock", "MixerStack"]
 
@@ -74,7 +75,7 @@ class MixerBlock(nn.Module):
 
     def __init__(self, config: BackEndConfig):
         super().__init__()
-        self.mixer_norm = nn.RMSNorm(config.d_model)
+        self.mixer_norm = RMSNorm(config.d_model)
         self.mixer = build_mixer(
             config.mixer,
             config.d_model,
@@ -106,7 +107,7 @@ class TransformerBlock(MixerBlock):
 
     def __init__(self, config: BackEndConfig):
         super().__init__(config)
-        self.feed_forward_norm = nn.RMSNorm(config.d_model)
+        self.feed_forward_norm = RMSNorm(config.d_model)
         self.feed_forward = FeedForward(config.d_model, 4 * config.d_model)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
@@ -132,7 +133,7 @@ class EmbeddingHead(nn.Module):
 
     def __init__(self, config: BackEndConfig):
         super().__init__()
-        self.norm = nn.RMSNorm(config.d_model)
+        self.norm = RMSNorm(config.d_model)
         self.pooling = AttentiveStatisticsPooling(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.embedding = nn.Linear(2 * config.d_model, config.d_embedding)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asvtk.nn.attention import Attention
+from asvtk.nn.rms_norm import RMSNorm
 
 __all__ = ["AttentionFusion", "ConcatFusion", "GatedFusion", "GatedInjection"]
 
@@ -38,8 +39,8 @@ class GatedFusion(nn.Module):
 
     def __init__(self, d_model: int):
         super().__init__()
-        self.norm_a = nn.RMSNorm(d_model)
-        self.norm_b = nn.RMSNorm(d_model)
+        self.norm_a = RMSNorm(d_model)
+        self.norm_b = RMSNorm(d_model)
         self.to_gate = nn.Linear(2 * d_model, d_model)
 
     def gate(self, a: Tensor, b: Tensor) -> Tensor:
@@ -56,8 +57,8 @@ class ConcatFusion(nn.Module):
 
     def __init__(self, d_model: int):
         super().__init__()
-        self.norm_a = nn.RMSNorm(d_model)
-        self.norm_b = nn.RMSNorm(d_model)
+        self.norm_a = RMSNorm(d_model)
+        self.norm_b = RMSNorm(d_model)
         self.output = nn.Linear(2 * d_model, d_model)
 
     def forward(self, a: Tensor, b: Tensor, lengths: Tensor) -> Tensor:
@@ -69,8 +70,8 @@ class AttentionFusion(nn.Module):
 
     def __init__(self, d_model: int, heads: int):
         super().__init__()
-        self.norm_a = nn.RMSNorm(d_model)
-        self.norm_b = nn.RMSNorm(d_model)
+        self.norm_a = RMSNorm(d_model)
+        self.norm_b = RMSNorm(d_model)
         self.attention = Attention(d_model, heads)
 
     def forward(self, a: Tensor, b: Tensor, lengths: Tensor) -> Tensor:
