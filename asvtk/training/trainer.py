@@ -17,13 +17,14 @@ from asvtk.training import parallel
 from asvtk.training.assembly import new_detector, sample_features
 from asvtk.training.averaging import MovingAverage
 from asvtk.training.checkpoint import read_training
-from asvtk.training.data import UtteranceDataset, draw_order
+from asvtk.training.data import UtteranceDataset
 from asvtk.training.device import compute_deterministically
 from asvtk.training.experiment import Experiment, ExperimentConfig
 from asvtk.training.health import Diverged, FaultLog
 from asvtk.training.journal import Journal
 from asvtk.training.loading import Loader, in_parts
 from asvtk.training.optimiser import build_optimiser, learning_rate, set_rates
+from asvtk.training.order import draw_order
 from asvtk.training.saving import CheckpointWriter
 from asvtk.training.selection import Selection
 from asvtk.training.signals import Stopped, StopRequest, stop_request

@@ -39,9 +39,10 @@ from asvtk.models import Inputs, build_detector
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmaxConfig
 from asvtk.nn.selective_scan import active_backend
-from asvtk.training.data import UtteranceDataset, draw_order
+from asvtk.training.data import UtteranceDataset
 from asvtk.training.loading import Loader
 from asvtk.training.optimiser import build_optimiser
+from asvtk.training.order import draw_order
 from asvtk.training.settings import TrainingConfig
 from asvtk.training.step import GradientStep
 

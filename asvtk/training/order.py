@@ -1,0 +1,84 @@
+"""Which utterances an epoch hears, and in which order."""
+
+from collections import Counter, defaultdict
+
+import torch
+from torch import Tensor
+
+from asvtk.io.errors import AsvtkError
+
+__all__ = ["draw_order"]
+
+
+def draw_order(
+    bonafide: Tensor,
+    epoch_seed: int,
+    balance: bool,
+    made_of: Tensor | None = None,
+    share: float | None = None,
+) -> list[int]:
+    """The order of an epoch, a function of its seed alone, so that a resumed run draws the same.
+
+    Args:
+        bonafide: True for bona fide utterances, shape (utterances,).
+        epoch_seed: seed of the epoch.
+        balance: draw the rarer class again and again until both are equally frequent.
+        made_of: of spoofs that are resynthesised, the bona fide utterance they were made of; -1 for all
+            others, -2 for those of which that is not in the set. Shape (utterances,).
+        share: of the spoofs of an epoch that are resynthesised; None: as many as there are. An epoch
+            then has each of the other spoofs once, or as often as the balance asks for, and
+            resyntheses that are drawn anew. Each stands behind its source, so that one batch has
+            both, but for those that its end parts.
+
+    Raises:
+        AsvtkError: there is a share, but no resynthesised spoof whose source is in the set.
+    """
+    generator = torch.Generator().manual_seed(epoch_seed)
+    if share is None and not balance:
+        return torch.randperm(len(bonafide), generator=generator).tolist()
+    # With a share, resyntheses are no utterances of their own but go with others.
+    spoof = ~bonafide if share is None else ~bonafide & (made_of == -1)
+    groups = [group.nonzero().squeeze(1) for group in (bonafide, spoof)]
+    sizes = [len(groups[0]), len(groups[1]) if share is None else round(len(groups[1]) / (1 - share))]
+    if balance:
+        sizes = [max(sizes)] * 2
+    made = 0 if share is None else round(share * sizes[1])
+    sizes[1] -= made
+    drawn = [_draw(group, size, generator).tolist() for group, size in zip(groups, sizes, strict=True)]
+    together = [[utterance] for utterance in drawn[0] + drawn[1]]
+    if made:
+        _put_beside_sources(together, made_of, made, generator)
+    return [u for k in torch.randperm(len(together), generator=generator).tolist() for u in together[k]]
+
+
+def _put_beside_sources(
+    together: list[list[int]], made_of: Tensor, count: int, generator: torch.Generator
+) -> None:
+    """Append so many resynthesised utterances, each to a list that begins with its source.
+
+    Every source is drawn equally often or once more, and so are its resyntheses.
+    """
+    places, copies, sources = defaultdict(list), defaultdict(list), made_of.tolist()
+    for utterances in together:
+        places[utterances[0]].append(utterances)
+    made = (made_of >= 0).nonzero().squeeze(1)
+    for utterance in made[torch.randperm(len(made), generator=generator)].tolist():
+        copies[sources[utterance]].append(utterance)
+    if not copies:
+        raise AsvtkError(
+            "resynthesis.share: no resynthesised spoof has its source in the training set; train with the "
+            "set that they were made of"
+        )
+    turns = Counter()
+    for source in _draw(torch.tensor(sorted(copies)), count, generator).tolist():
+        turn = turns[source]
+        places[source][turn % len(places[source])].append(copies[source][turn % len(copies[source])])
+        turns[source] += 1
+
+
+def _draw(members: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """So many of ``members``, each equally often or once more: (members,) -> (size,)."""
+    rounds = [
+        members[torch.randperm(len(members), generator=generator)] for _ in range(-(-size // len(members)))
+    ]
+    return torch.cat(rounds)[:size]
