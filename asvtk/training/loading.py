@@ -19,7 +19,6 @@ __all__ = ["Loader", "collate", "in_parts"]
 
 #: bytes of the batches that a loader reads ahead, or two batches if these are larger
 _ROOM = 4 << 30
-_Utterances = list[tuple[Tensor | None, Tensor | None, Tensor]]
 
 
 class Loader:
@@ -212,7 +211,8 @@ def _new(shapes: list[tuple[int, ...] | None]) -> list[Tensor | None]:
 
 
 def collate(
-    items: _Utterances, allocate: Callable[[list[tuple[int, ...] | None]], list[Tensor | None]] = _new
+    items: list[tuple[Tensor | None, Tensor | None, Tensor]],
+    allocate: Callable[[list[tuple[int, ...] | None]], list[Tensor | None]] = _new,
 ) -> tuple[Inputs, Tensor]:
     """Utterances as one batch, shorter ones padded with zeros behind.
 

@@ -16,8 +16,8 @@ class Slots:
     """A ring of places, each of which takes the tensors of one batch.
 
     What a DataLoader passes on lies in new shared memory for each batch, and a thread copies it to
-    memory that a GPU can fetch from. At 40 MB a batch that thread, which meets every page for the first
-    time, is slower than all reading and all computing. Here the pages stay, and the GPU fetches from them.
+    memory that a GPU can fetch from, meeting every page for the first time. Here the pages stay, and the
+    GPU fetches from them.
 
     The memory has no name, so nothing is left behind by a kill, and no size but the machine's: only
     processes that are forked afterwards share it.
