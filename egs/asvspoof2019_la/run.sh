@@ -202,7 +202,10 @@ if stage 2 "features -> $dumpdir"; then
             [ "$jobs" -eq "$nj" ] || log "nj: $jobs for $set, where only $missing utterances lack features"
             if [ "$gpus" -gt 0 ]; then launcher=$cuda_cmd; else launcher=$train_cmd; fi
             # On this machine more jobs than GPUs would take turns, and each needs some seconds to start.
-            if [[ $gpus -gt 0 && $found != any && $jobs -gt $found ]]; then jobs=$found; fi
+            if [[ $gpus -gt 0 && $found != any && $jobs -gt $found ]]; then
+                jobs=$found
+                log "nj: $jobs for $set, a job for each GPU here"
+            fi
             $launcher --gpu "$gpus" JOB=1:"$jobs" "$dumpdir/log/extract_$set.JOB.log" \
                 asvtk extract job "${extract[@]}" --nj "$jobs" --job JOB --ngpu "$gpus" "${skip[@]}"
         fi
