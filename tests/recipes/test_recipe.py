@@ -304,6 +304,7 @@ def test_training_on_several_gpus_is_one_job_of_as_many_processes(tmp_path):
     said = (tmp_path / "noted").read_text()
     assert said.startswith(
         "--gpu 4 --num-threads 8 SEED=1:3 exp/lfcc_moe_mamba_seedSEED/log/train.log env OMP_NUM_THREADS=2 "
+        "MKL_NUM_THREADS=2 OPENBLAS_NUM_THREADS=2 "
         "torchrun --nnodes 1 --nproc-per-node 4 --standalone -m asvtk train --config "
     )
     assert said.endswith(" --ngpu 4\n")
