@@ -1,7 +1,8 @@
-"""Checkpoints on their way to the disk, which may be full: then training goes on, and says what it needs."""
+"""Checkpoints on their way to the disk, slow or full: training goes on, and says what it needs."""
 
 import shutil
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from torch import Tensor
@@ -18,7 +19,7 @@ _PATIENCE_S = 3600.0  # at the end of training
 
 
 class CheckpointWriter:
-    """Writes what it is given as soon as there is room for it.
+    """Writes what it is given as soon as there is room for it, in a thread beside training.
 
     What belongs together stays together: ``last``, which knows of the others, is written after them.
 
@@ -32,6 +33,8 @@ class CheckpointWriter:
     def __init__(self, folder):
         self.folder = Path(folder)
         self._pending: dict[str, tuple[dict[str, Tensor], dict]] = {}
+        self._thread = ThreadPoolExecutor(1, "checkpoints")
+        self._writing: Future | None = None
         self._tried = time.monotonic()
         for leftover in self.folder.glob(".*.tmp") if parallel.is_writer() else ():
             leftover.unlink()  # of a writer that was killed
@@ -45,27 +48,26 @@ class CheckpointWriter:
         if parallel.is_writer():
             self._pending[name] = tensors, progress
 
-    def flush(self) -> bool:
-        """Write all that is pending; whether that succeeded. If not, says what is missing."""
+    def begin(self) -> None:
+        """Begin to write all that is pending. Only if the last such writing has not ended, wait for that."""
+        self._settle()
         self._tried = time.monotonic()
-        for name in sorted(self._pending, key=lambda name: name == "last"):
-            tensors, progress = self._pending[name]
-            path = self.folder / f"{name}.safetensors"
-            try:
-                self._require_room(path, sum(tensor.nbytes for tensor in tensors.values()) + _SPARE)
-                write_tensors(path, tensors, progress, self._replaced(name))
-            except AsvtkError as error:
-                print(f"warning: {error} Training goes on, and tries again.", flush=True)
-                return False
-            del self._pending[name]
-            if name == "last":
-                self._delete_others({name for *_, name in progress["top"]})
-        return True
+        if self._pending:
+            self._writing = self._thread.submit(self._write, self._pending)
+            self._pending = {}
+
+    def flush(self) -> bool:
+        """Write all that is pending; whether that succeeded."""
+        self.begin()
+        self._settle()
+        return not self._pending
 
     def retry(self) -> None:
-        """``flush``, if something is pending and the last time was a while ago."""
+        """``begin``, if something found no room and the last time was a while ago."""
+        if self._writing is not None and self._writing.done():
+            self._settle()
         if self._pending and time.monotonic() - self._tried > _RETRY_S:
-            self.flush()
+            self.begin()
 
     def finish(self) -> None:
         """Write what is pending, waiting for room as long as that makes sense.
@@ -81,6 +83,29 @@ class CheckpointWriter:
                     f"{_PATIENCE_S / 60:.0f} minutes; make room and run the same command again"
                 )
             time.sleep(min(5.0, _RETRY_S))
+
+    def _settle(self) -> None:
+        """Wait for the thread; what found no room is pending again, unless a newer one is."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            self._pending = writing.result() | self._pending
+
+    def _write(self, checkpoints: dict[str, tuple[dict[str, Tensor], dict]]) -> dict:
+        """Write checkpoints, ``last`` after the others; says what is missing, and returns those left over."""
+        left = dict(checkpoints)
+        for name in sorted(checkpoints, key=lambda name: name == "last"):
+            tensors, progress = checkpoints[name]
+            path = self.folder / f"{name}.safetensors"
+            try:
+                self._require_room(path, sum(tensor.nbytes for tensor in tensors.values()) + _SPARE)
+                write_tensors(path, tensors, progress, self._replaced(name))
+            except AsvtkError as error:
+                print(f"warning: {error} Training goes on, and tries again.", flush=True)
+                break
+            del left[name]
+            if name == "last":
+                self._delete_others({name for *_, name in progress["top"]})
+        return left
 
     def _require_room(self, path: Path, needed: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

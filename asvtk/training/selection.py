@@ -54,7 +54,9 @@ class Selection:
             dev, more = self._evaluate("dev"), {}
             kept = self._rank(dev)
             if kept:
-                tensors = {name: x.detach().cpu().clone() for name, x in detector_tensors(detector).items()}
+                tensors = {
+                    name: x.detach().to("cpu", copy=True) for name, x in detector_tensors(detector).items()
+                }
                 for name in kept:
                     self._staged[name] = tensors, self._state.progress.as_dict()
             if "best" in kept and "eval" in self._sets:

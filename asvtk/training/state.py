@@ -80,9 +80,8 @@ class TrainingState:
         if self.progress.step:  # each epoch begins with a seed of its own
             for rank, state in enumerate(parallel.gather_objects(_random_state())):
                 tensors |= prefixed(f"{_RANDOM}{rank}.", state)
-        return {
-            name: tensor.detach().cpu().clone() for name, tensor in tensors.items()
-        }, self.progress.as_dict()
+        copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+        return copies, self.progress.as_dict()
 
     def restore(self, tensors: dict[str, Tensor], progress: dict, path="the last good state") -> None:
         """Be again what ``snapshot`` copied. Parameters stay where they are in memory.

@@ -212,7 +212,7 @@ class _Run:
         self.good = self.state.snapshot()
         self.selection.offer()
         self.writer.offer("last", *self.good)
-        self.writer.flush()
+        self.writer.begin()
 
     def _stop(self, stop: StopRequest) -> None:
         """Save, unless the last steps were bad: then the last good state is where to go on."""

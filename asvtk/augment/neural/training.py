@@ -69,7 +69,9 @@ class _Step:
 
     _UNRECORDED = 3  # of each kind: what is allocated and tuned at a first call must not be recorded
 
-    def __init__(self, generator: nn.Module, discriminators: Discriminators, config: VocoderConfig, device: str):
+    def __init__(
+        self, generator: nn.Module, discriminators: Discriminators, config: VocoderConfig, device: str
+    ):
         self._generator, self._discriminators, self._device = generator, discriminators, device
         self._rates = [torch.tensor(rate, device=device) for rate in (config.lr, config.lr / 2)]
         self._first_rates = (config.lr, config.lr / 2)
@@ -87,7 +89,7 @@ class _Step:
             rate.fill_(share * first)
 
     def __call__(self, real: np.ndarray, judged: bool) -> Tensor:
-        """Train on segments, with the discriminators or on spectra alone; the distance of log-mel spectra, ()."""
+        """Train on segments, with the discriminators or on spectra alone; the log-mel distance, ()."""
         self._real.copy_(torch.from_numpy(real))
         self._calls[judged] += 1
         if self._device == "cpu":
