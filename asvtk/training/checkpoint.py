@@ -111,7 +111,8 @@ def read_tensors(path) -> tuple[dict[str, Tensor], dict]:
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
             return tensors, json.loads(stream.metadata()["progress"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    # RuntimeError: torch's, for a file that was replaced while it was being opened.
+    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise AsvtkError(f"{path}: is damaged ({error})") from error
 
 

@@ -35,7 +35,7 @@ class GradientStep:
         self._sums = torch.zeros(
             sum(parameter.numel() for parameter in self._parameters) + 2, device=self._parameters[0].device
         )
-        self._loss, self._stop = self._sums[-2], self._sums[-1]
+        self._gradient, self._loss, self._stop = self._sums[:-2], self._sums[-2], self._sums[-1]
         for parameter in detector.parameters():
             parameter.grad = None
         begin = 0
@@ -65,7 +65,8 @@ class GradientStep:
         if stop:
             self._stop.fill_(1.0)
         parallel.sum_in_place(self._sums)
-        norm = nn.utils.clip_grad_norm_(self._parameters, self._clip)
+        norm = torch.linalg.vector_norm(self._gradient)
+        self._gradient.mul_((self._clip / (norm + 1e-6)).clamp(max=1.0))
         loss, norm, stop = torch.stack([self._loss, norm, self._stop]).tolist()  # the one wait for a GPU
         return loss, norm, bool(stop)
 
