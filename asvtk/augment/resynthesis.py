@@ -60,30 +60,34 @@ RESYNTHESES: dict[str, Resynthesis] = {
 
 
 class NeuralResynthesis(NamedTuple):
-    """A method that needs the weights of the vocoder ``generator``.
-
-    It is given spectra that are averaged over ``smooth`` frames.
-    """
+    """A method that needs the weights of the vocoder ``generator``, whose ``copy`` has the ``settings``."""
 
     kind: str
     description: str
     generator: str
-    smooth: int
+    settings: dict[str, float]
 
     def function(self, weights: str) -> Callable:
         """The method, with the weights in a file."""
-        return functools.partial(neural, generator=self.generator, weights=weights, smooth=self.smooth)
+        return functools.partial(neural, generator=self.generator, weights=weights, settings=self.settings)
 
 
 #: name -> method; all by vocoders that were trained on the corpus itself (``asvtk.augment.neural``)
 NEURAL: dict[str, NeuralResynthesis] = {
-    "neural_spectral": NeuralResynthesis("vocoder", "neural, magnitudes and phases", "spectral", 1),
+    "neural_spectral": NeuralResynthesis("vocoder", "neural, magnitudes and phases", "spectral", {}),
     "neural_spectral_smooth": NeuralResynthesis(
-        "vocoder", "neural, magnitudes and phases, of smooth mel spectra", "spectral", 3
+        "vocoder", "neural, magnitudes and phases, of smooth mel spectra", "spectral", {"smooth": 3}
     ),
-    "neural_upsampling": NeuralResynthesis("vocoder", "neural, transposed convolutions", "upsampling", 1),
+    "neural_upsampling": NeuralResynthesis("vocoder", "neural, transposed convolutions", "upsampling", {}),
     "neural_upsampling_smooth": NeuralResynthesis(
-        "vocoder", "neural, transposed convolutions, of smooth mel spectra", "upsampling", 3
+        "vocoder", "neural, transposed convolutions, of smooth mel spectra", "upsampling", {"smooth": 3}
+    ),
+    "neural_flow": NeuralResynthesis("vocoder", "neural, flow from noise", "flow", {"steps": 10}),
+    "neural_flow_part3": NeuralResynthesis(
+        "vocoder", "neural, flow from 0.3 speech in noise", "flow", {"steps": 8, "begin": 0.3}
+    ),
+    "neural_flow_part6": NeuralResynthesis(
+        "vocoder", "neural, flow from 0.6 speech in noise", "flow", {"steps": 4, "begin": 0.6}
     ),
 }
 

@@ -82,11 +82,11 @@ def _train(config: ResynthesisConfig, path: Path, job: int, ngpu: int, again: bo
         return
     recordings = [read_audio(source.wav[u], source.num_samples[u]) for u in originals]
     began = time.monotonic()
-    generator, distance = train_vocoder(name, recordings, config.vocoders, device)
+    generator, measure = train_vocoder(name, recordings, config.vocoders, device)
     save_generator(weights, generator)
     print(
         f"{weights}: trained on {len(originals)} utterances in {time.monotonic() - began:.0f} s; "
-        f"log-mel spectra differ by {distance:.2f} on average"
+        f"last {generator.MEASURE} {measure:.2f}"
     )
 
 

@@ -9,7 +9,7 @@ __all__ = ["VocoderConfig"]
 class VocoderConfig:
     """How the neural vocoders of ``resynthesis`` are trained."""
 
-    steps: int = 2000
+    steps: int = 2000  # eight of the flow vocoder for each; they take about as long
     batch_size: int = 32  # segments of 0.5 s
     lr: float = 4e-4  # at the beginning; half a cosine from there
     seed: int = 1

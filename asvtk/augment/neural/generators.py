@@ -1,21 +1,47 @@
-"""Two kinds of neural vocoder: log-mel frames in, a waveform out.
+"""Neural vocoders that make a waveform of log-mel frames at once, and the names of all vocoders.
 
 They leave different traces. One sets spectra of whole frames, which overlap-add joins; the other raises
-the rate step by step by transposed convolutions, whose kernels repeat along time.
+the rate step by step by transposed convolutions, whose kernels repeat along time. The third kind, in
+:mod:`asvtk.augment.neural.flow`, comes from noise in several steps.
+
+Every generator has ``copy(audio, rng, **settings)``: speech -> a copy of it, (batch, samples) in whole hops.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from asvtk.augment.neural.spectra import HOP, MELS
+from asvtk.augment.neural.blocks import SLOPE, FrameBlock, ResidualConvolutions
+from asvtk.augment.neural.flow import FlowGenerator
+from asvtk.augment.neural.spectra import HOP, MELS, istft, log_mel
 
 __all__ = ["GENERATORS"]
 
-_SLOPE = 0.1  # of leaky ReLUs
+
+class MelGenerator(nn.Module):
+    """One pass from log-mel frames to a waveform, trained against discriminators."""
+
+    STEPS_PER_STEP = 1  # of the configuration
+    MEASURE = "log-mel distance"  # what training reports
+
+    def copy(self, audio: Tensor, rng: np.random.Generator, smooth: int = 1) -> Tensor:
+        """A waveform of the mel frames of ``audio``.
+
+        Args:
+            audio: (batch, samples), whole hops, near the RMS of ``training.LEVEL``.
+            rng: for nothing: what these make is a function of the audio.
+            smooth: frames that the log-mel spectrum is averaged over, an odd number: acoustic models of
+                text-to-speech and voice conversion predict smoother spectra than recordings have.
+
+        Returns:
+            as ``audio``.
+        """
+        mel = F.pad(log_mel(audio), (smooth // 2, smooth // 2), "replicate")
+        return self(F.avg_pool1d(mel, smooth, 1))
 
 
-class SpectralGenerator(nn.Module):
+class SpectralGenerator(MelGenerator):
     """ConvNeXt blocks at the frame rate, and magnitudes and phases of short-time spectra.
 
     Source: Siuzdak, "Vocos: closing the gap between time-domain and Fourier-based neural vocoders for
@@ -24,7 +50,6 @@ class SpectralGenerator(nn.Module):
 
     def __init__(self, width: int = 384, blocks: int = 6, fft: int = 800):
         super().__init__()
-        self.fft = fft
         self.entry = nn.Conv1d(MELS, width, 7, padding=3)
         self.blocks = nn.Sequential(*(FrameBlock(width) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)
@@ -34,34 +59,10 @@ class SpectralGenerator(nn.Module):
         """(batch, MELS, frames) -> (batch, frames * HOP)."""
         x = self.norm(self.blocks(self.entry(mel)).transpose(1, 2))
         magnitude, phase = self.head(x).float().transpose(1, 2).chunk(2, dim=1)
-        return self._overlap_add(torch.polar(magnitude.clamp(max=5).exp(), phase))
-
-    def _overlap_add(self, spectra: Tensor) -> Tensor:
-        window = torch.hann_window(self.fft, device=spectra.device).unsqueeze(-1)
-        frames = torch.fft.irfft(spectra, self.fft, dim=1) * window
-        whole = (1, (frames.shape[-1] - 1) * HOP + self.fft)
-        place = {"output_size": whole, "kernel_size": (1, self.fft), "stride": (1, HOP)}
-        total = F.fold(frames, **place)
-        weight = F.fold(window.square().expand(1, -1, frames.shape[-1]), **place)
-        begin = (self.fft - HOP) // 2
-        return (total / weight.clamp_min(1e-3))[:, 0, 0, begin : begin + frames.shape[-1] * HOP]
+        return istft(torch.polar(magnitude.clamp(max=5).exp(), phase), HOP)
 
 
-class FrameBlock(nn.Module):
-    """x + a depthwise convolution over time, then two linear layers on each frame."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.over_time = nn.Conv1d(width, width, 7, padding=3, groups=width)
-        self.norm = nn.LayerNorm(width)
-        self.expand, self.contract = nn.Linear(width, 3 * width), nn.Linear(3 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.over_time(x).transpose(1, 2))
-        return x + self.contract(F.gelu(self.expand(y))).transpose(1, 2)
-
-
-class UpsamplingGenerator(nn.Module):
+class UpsamplingGenerator(MelGenerator):
     """Transposed convolutions from the frame rate to the sampling rate, each followed by residual ones.
 
     Source: Kong, Kim and Bae, "HiFi-GAN: generative adversarial networks for efficient and high fidelity
@@ -88,26 +89,10 @@ class UpsamplingGenerator(nn.Module):
         """(batch, MELS, frames) -> (batch, frames * HOP)."""
         x = self.entry(mel)
         for raise_rate, refine in zip(self.raise_rate, self.refine, strict=True):
-            x = raise_rate(F.leaky_relu(x, _SLOPE))
+            x = raise_rate(F.leaky_relu(x, SLOPE))
             x = sum(branch(x) for branch in refine) / len(refine)
-        return torch.tanh(self.exit(F.leaky_relu(x, _SLOPE)).float()).squeeze(1)
-
-
-class ResidualConvolutions(nn.Module):
-    """x + convolution, twice, the second one with wider steps."""
-
-    def __init__(self, channels: int, taps: int):
-        super().__init__()
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(channels, channels, taps, dilation=dilation, padding=dilation * (taps // 2))
-            for dilation in (1, 3)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        for convolution in self.convolutions:
-            x = x + convolution(F.leaky_relu(x, _SLOPE))
-        return x
+        return torch.tanh(self.exit(F.leaky_relu(x, SLOPE)).float()).squeeze(1)
 
 
 #: name -> class
-GENERATORS = {"spectral": SpectralGenerator, "upsampling": UpsamplingGenerator}
+GENERATORS = {"spectral": SpectralGenerator, "upsampling": UpsamplingGenerator, "flow": FlowGenerator}

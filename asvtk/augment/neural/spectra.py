@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from asvtk.augment.vocoders.parts import mel_matrix
 from asvtk.io.audio import SAMPLE_RATE
 
-__all__ = ["FFT", "HOP", "MELS", "log_mel", "magnitudes", "spectral_distance"]
+__all__ = ["FFT", "HOP", "MELS", "istft", "log_mel", "magnitudes", "spectral_distance", "stft"]
 
 HOP = 200  # samples between frames: 12.5 ms
 FFT = 1024
@@ -16,13 +16,34 @@ _WINDOW = 800
 _FLOOR = 1e-5
 
 
-def magnitudes(audio: Tensor, fft: int, hop: int, window: int) -> Tensor:
-    """(batch, samples) -> (batch, fft // 2 + 1, samples // hop), frames centred on whole hops and a half."""
+def stft(audio: Tensor, fft: int, hop: int, window: int) -> Tensor:
+    """(batch, samples) -> complex (batch, fft // 2 + 1, samples // hop).
+
+    Frames are centred on whole hops and a half; Hann windows of ``window`` samples.
+    """
     sides = (fft - hop) // 2, (fft - hop + 1) // 2
     padded = F.pad(audio.unsqueeze(1), sides, "reflect").squeeze(1)
     shape = torch.hann_window(window, device=audio.device)
+    return torch.stft(padded, fft, hop, window, shape, center=False, return_complex=True)
+
+
+def istft(spectra: Tensor, hop: int) -> Tensor:
+    """The way back from :func:`stft`, windows of ``fft``: (batch, bins, frames) -> (batch, frames * hop)."""
+    fft = 2 * (spectra.shape[1] - 1)
+    window = torch.hann_window(fft, device=spectra.device).unsqueeze(-1)
+    frames = torch.fft.irfft(spectra, fft, dim=1) * window
+    whole = (1, (frames.shape[-1] - 1) * hop + fft)
+    place = {"output_size": whole, "kernel_size": (1, fft), "stride": (1, hop)}
+    total = F.fold(frames, **place)
+    weight = F.fold(window.square().expand(1, -1, frames.shape[-1]), **place)
+    begin = (fft - hop) // 2
+    return (total / weight.clamp_min(1e-3))[:, 0, 0, begin : begin + frames.shape[-1] * hop]
+
+
+def magnitudes(audio: Tensor, fft: int, hop: int, window: int) -> Tensor:
+    """Of the spectra that :func:`stft` gives, 1e-5 at least."""
     # Not abs(): its gradient at 0 is not finite.
-    parts = torch.view_as_real(torch.stft(padded, fft, hop, window, shape, center=False, return_complex=True))
+    parts = torch.view_as_real(stft(audio, fft, hop, window))
     return parts.square().sum(-1).clamp_min(_FLOOR**2).sqrt()
 
 
@@ -32,8 +53,9 @@ _MEL = {}
 def log_mel(audio: Tensor) -> Tensor:
     """(batch, samples), whole hops -> (batch, MELS, samples // HOP)."""
     if audio.device not in _MEL:
-        matrix = torch.from_numpy(mel_matrix(MELS, FFT, SAMPLE_RATE)).float()
-        _MEL[audio.device] = matrix.to(audio.device)
+        with torch.inference_mode(False):  # kept from a call of inference, training could not use it
+            matrix = torch.from_numpy(mel_matrix(MELS, FFT, SAMPLE_RATE)).float()
+            _MEL[audio.device] = matrix.to(audio.device)
     return (_MEL[audio.device] @ magnitudes(audio, FFT, HOP, _WINDOW)).clamp_min(_FLOOR).log()
 
 

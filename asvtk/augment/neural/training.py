@@ -10,7 +10,9 @@ from tqdm import tqdm
 
 from asvtk.augment.neural.config import VocoderConfig
 from asvtk.augment.neural.discriminators import Discriminators
+from asvtk.augment.neural.flow import FlowGenerator
 from asvtk.augment.neural.generators import GENERATORS
+from asvtk.augment.neural.recorded import Recorded, half
 from asvtk.augment.neural.spectra import HOP, log_mel, spectral_distance
 from asvtk.io.errors import AsvtkError
 
@@ -26,7 +28,7 @@ _ALONE = 0.12  # share of the steps before the discriminators begin
 def train_vocoder(
     name: str, recordings: Sequence[np.ndarray], config: VocoderConfig, device: str
 ) -> tuple[nn.Module, float]:
-    """Train one vocoder: first on spectra alone, then against discriminators too.
+    """Train one vocoder.
 
     Args:
         name: of :data:`GENERATORS`.
@@ -35,7 +37,8 @@ def train_vocoder(
         device: ``cpu`` or ``cuda``; on a CPU a step takes a second or more.
 
     Returns:
-        the generator, on the CPU, and its last distance of log-mel spectra (natural logarithm).
+        the generator, on the CPU, and the last value of its ``MEASURE``: the distance of log-mel spectra
+        (natural logarithm), or the loss of flow matching.
 
     Raises:
         AsvtkError: training went astray: nothing of it is of use.
@@ -43,99 +46,109 @@ def train_vocoder(
     torch.manual_seed(config.seed)
     torch.backends.cudnn.benchmark = True  # all steps have the same shapes
     rng = np.random.default_rng(config.seed)
-    generator, discriminators = GENERATORS[name]().to(device), Discriminators().to(device)
-    step = _Step(generator, discriminators, config, device)
+    generator = GENERATORS[name]().to(device)
+    kind = _FlowStep if isinstance(generator, FlowGenerator) else _AdversarialStep
+    step = kind(generator, config, device)
     speech = [_at_level(recording) for recording in recordings]
-    bar = tqdm(range(config.steps), desc=f"vocoder {name}", unit="step", disable=None)
+    steps = config.steps * generator.STEPS_PER_STEP
+    bar = tqdm(range(steps), desc=f"vocoder {name}", unit="step", disable=None)
     for number in bar:
-        done = number / config.steps
+        done = number / steps
         step.set_rate(max(0.05, (1 + math.cos(math.pi * done)) / 2))
-        distance = step(_draw(speech, config.batch_size, rng), judged=done >= _ALONE)
+        measure = step(_draw(speech, config.batch_size, rng), done)
         if number % 50 == 0:
-            bar.set_postfix(mel=f"{distance.item():.2f}")
+            bar.set_postfix_str(f"{generator.MEASURE} {measure.item():.2f}")
     if not all(torch.isfinite(parameter).all() for parameter in generator.parameters()):
         raise AsvtkError(
-            f"vocoder {name}: its weights are not finite after {config.steps} steps; lower "
+            f"vocoder {name}: its weights are not finite after {steps} steps; lower "
             f"resynthesis.vocoders.lr ({config.lr}), or look for broken recordings"
         )
-    return generator.cpu().eval(), distance.item()
+    return generator.cpu().eval(), measure.item()
 
 
 class _Step:
-    """One step of training, which on a GPU is a recording of the third of its kind.
+    """One step of training of some parts, each at a rate of its own."""
 
-    A step is some three thousand kernels, of which Python starts ten in the time that one takes.
-    """
+    betas: tuple[float, float]
+    clip: float  # largest norm of a part's gradient
 
-    _UNRECORDED = 3  # of each kind: what is allocated and tuned at a first call must not be recorded
-
-    def __init__(
-        self, generator: nn.Module, discriminators: Discriminators, config: VocoderConfig, device: str
-    ):
-        self._generator, self._discriminators, self._device = generator, discriminators, device
-        self._rates = [torch.tensor(rate, device=device) for rate in (config.lr, config.lr / 2)]
-        self._first_rates = (config.lr, config.lr / 2)
-        self._optimisers = [
-            torch.optim.AdamW(part.parameters(), rate, betas=(0.8, 0.99), capturable=device != "cpu")
-            for part, rate in zip((generator, discriminators), self._rates, strict=True)
-        ]
+    def __init__(self, rates: dict[nn.Module, float], config: VocoderConfig, device: str):
+        self._device, self._first_rates = device, list(rates.values())
+        self._rates = [torch.tensor(rate, device=device) for rate in self._first_rates]
+        self._optimisers = {
+            part: torch.optim.AdamW(part.parameters(), rate, betas=self.betas, capturable=device != "cpu")
+            for part, rate in zip(rates, self._rates, strict=True)
+        }
         self._real = torch.zeros(config.batch_size, _SEGMENT, device=device)
-        self._distance = torch.zeros((), device=device)
-        self._calls, self._graphs = {True: 0, False: 0}, {}
+        self._measure = torch.zeros((), device=device)
+        self._run = Recorded(self._compute, device)
 
     def set_rate(self, share: float) -> None:
         """Set the learning rates to a share of their first values."""
         for rate, first in zip(self._rates, self._first_rates, strict=True):
             rate.fill_(share * first)
 
-    def __call__(self, real: np.ndarray, judged: bool) -> Tensor:
-        """Train on segments, with the discriminators or on spectra alone; the log-mel distance, ()."""
+    def __call__(self, real: np.ndarray, done: float) -> Tensor:
+        """Train on segments, when that share of the training is done; the generator's measure, ()."""
         self._real.copy_(torch.from_numpy(real))
-        self._calls[judged] += 1
-        if self._device == "cpu":
-            self._compute(judged)
-        elif self._calls[judged] <= self._UNRECORDED:
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                self._compute(judged)
-            torch.cuda.current_stream().wait_stream(side)
-        else:
-            if judged not in self._graphs:
-                self._graphs[judged] = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(self._graphs[judged], capture_error_mode="thread_local"):
-                    self._compute(judged)
-            self._graphs[judged].replay()
-        return self._distance
+        self._run(self._kind(done))
+        return self._measure
+
+    def _update(self, part: nn.Module, loss: Tensor) -> None:
+        optimiser = self._optimisers[part]
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(part.parameters(), self.clip)
+        optimiser.step()
+
+
+class _AdversarialStep(_Step):
+    """On spectra alone first, then against discriminators too."""
+
+    betas, clip = (0.8, 0.99), 10.0
+
+    def __init__(self, generator: nn.Module, config: VocoderConfig, device: str):
+        self._generator, self._discriminators = generator, Discriminators().to(device)
+        super().__init__({generator: config.lr, self._discriminators: config.lr / 2}, config, device)
+
+    def _kind(self, done: float) -> bool:
+        return done >= _ALONE
 
     def _compute(self, judged: bool) -> None:
-        real, (optimiser, judges) = self._real, self._optimisers
-        mel = log_mel(real)
-        with self._half():
+        real, mel = self._real, log_mel(self._real)
+        with half(self._device):
             made = self._generator(mel)
         made = made.float()
         distance = (log_mel(made) - mel).abs().mean()
         loss = _SPECTRAL_WEIGHT * (spectral_distance(made, real) + distance)
         if judged:
-            with self._half():
+            with half(self._device):
                 judgement = self._discriminators.loss(made, real)
-            self._update(judges, self._discriminators, judgement)
+            self._update(self._discriminators, judgement)
             self._discriminators.requires_grad_(False)
-            with self._half():
+            with half(self._device):
                 loss = loss + self._discriminators.generator_loss(made, real)
-        self._update(optimiser, self._generator, loss)
+        self._update(self._generator, loss)
         self._discriminators.requires_grad_(True)
-        self._distance.copy_(distance.detach())
+        self._measure.copy_(distance.detach())
 
-    def _half(self):
-        # Weights that autocast remembers as bfloat16 would be missing from a recording.
-        return torch.autocast(self._device, torch.bfloat16, cache_enabled=False)
 
-    def _update(self, optimiser: torch.optim.Optimizer, part: nn.Module, loss: Tensor) -> None:
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(part.parameters(), 10.0)
-        optimiser.step()
+class _FlowStep(_Step):
+    """On the generator's own loss."""
+
+    betas, clip = (0.9, 0.99), 1.0
+
+    def __init__(self, generator: FlowGenerator, config: VocoderConfig, device: str):
+        self._generator = generator
+        super().__init__({generator: config.lr}, config, device)
+
+    def _kind(self, done: float) -> None:
+        return None  # all steps are alike
+
+    def _compute(self, kind: None) -> None:
+        loss = self._generator.loss(self._real)
+        self._update(self._generator, loss)
+        self._measure.copy_(loss.detach())
 
 
 def _at_level(recording: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ Weights are a safetensors file that ``asvtk resynth train`` wrote; nothing in it
 """
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -13,30 +14,26 @@ __all__ = ["neural"]
 
 
 @guarded
-def neural(audio, sample_rate, rng, *, generator: str, weights: str, smooth: int = 1):
-    """Log-mel spectrum, and a waveform made of it.
+def neural(audio, sample_rate, rng, *, generator: str, weights: str, settings: Mapping):
+    """The copy that a generator makes.
 
     Args:
         generator: of :data:`asvtk.augment.neural.generators.GENERATORS`.
         weights: its weights, a file.
-        smooth: frames that the log-mel spectrum is averaged over, an odd number: acoustic models of
-            text-to-speech and voice conversion predict smoother spectra than recordings have.
+        settings: keywords of its method ``copy``.
     """
     import torch  # not for those who make classic spoofs alone
-    from torch.nn import functional as F
 
-    from asvtk.augment.neural.spectra import HOP, log_mel
+    from asvtk.augment.neural.spectra import HOP
     from asvtk.augment.neural.training import LEVEL
 
     model = _load(generator, weights)
     padded = np.pad(audio * LEVEL, (0, -len(audio) % HOP)).astype(np.float32)
     with torch.inference_mode():
-        mel = log_mel(torch.from_numpy(padded).unsqueeze(0))
-        mel = F.avg_pool1d(F.pad(mel, (smooth // 2, smooth // 2), "replicate"), smooth, 1)
-        return model(mel)[0].double().numpy()
+        return model.copy(torch.from_numpy(padded).unsqueeze(0), rng, **settings)[0].double().numpy()
 
 
-@functools.lru_cache(maxsize=2)
+@functools.cache  # a clip is made by one method after another: all vocoders stay
 def _load(generator: str, weights: str):
     """
     Raises:
