@@ -190,7 +190,9 @@ class CommitteeLoss(nn.Module):
         """Sum of the members' losses; shapes as in ``OcSoftmax``, of the joined embeddings."""
         if self.training:
             with torch.no_grad():
-                self.mean_square.lerp_(self._scores(embedding).square().mean(0), 1 - self._MEMORY)
+                now = self._scores(embedding).square().mean(0)
+                now = torch.where(now.isfinite(), now, self.mean_square)  # training skips such a batch
+                self.mean_square.lerp_(now, 1 - self._MEMORY)
         parts = zip(self.members, embedding.split(self.widths, dim=-1), strict=True)
         return sum(member(part, bonafide) for member, part in parts)
 

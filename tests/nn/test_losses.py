@@ -113,3 +113,11 @@ def test_committee_takes_its_scale_in_training_alone():
     loss(torch.randn(4, 8), torch.tensor([True, False, True, False]))
     assert torch.equal(loss.mean_square, before)
     assert "mean_square" in loss.state_dict()
+
+
+def test_committee_keeps_its_scale_through_a_broken_batch():
+    loss = CommitteeLoss(OcSoftmaxConfig(), [3, 5])
+    broken = torch.randn(4, 8)
+    broken[0, 0] = torch.nan
+    loss(broken, torch.tensor([True, False, True, False]))
+    assert loss.mean_square[0] == 1 and loss.mean_square.isfinite().all()
