@@ -39,7 +39,8 @@ def run(args):
 
     facts = "\n".join(f"- {what}: {value}" for what, value in environment().items())
     seeds = f"{len(args.seeds)} seeds, mean ± standard deviation" if len(args.seeds) > 1 else "one seed"
-    about = f"{seeds}. Epochs are chosen on dev. An epoch's seconds include the evaluation of dev."
+    about = f"{seeds}. Epochs are chosen on dev where that is evaluated more than once. An epoch's seconds "
+    about += "include the evaluation of dev."
     about = f"{about} {args.note}".rstrip()
     page = f"# Ablations\n\n{facts}\n\n{about}\n\n{ablation_table(cells, args.seeds, args.folder)}"
     write_text(Path(args.folder) / "RESULTS.md", page)

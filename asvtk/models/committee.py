@@ -1,9 +1,9 @@
 """A committee: several systems that hear the same utterance and are trained side by side as one.
 
 Each member has its own embedding and its own loss (``asvtk.nn.losses.CommitteeLoss``), so none can lean on
-another while it learns; their scores are averaged. Members that hear different things, such as bands and
-the audio itself, err on different utterances, and several of one kind, which begin at different weights,
-err less together than each of them.
+another while it learns (only the norm that gradients are clipped by is that of all); their scores are
+averaged. Members that hear different things, such as bands and the audio itself, err on different
+utterances, and several of one kind, which begin at different weights, err less together than each of them.
 """
 
 from dataclasses import dataclass

@@ -167,7 +167,7 @@ class CommitteeLoss(nn.Module):
 
     Logits of one member may be twice as large as those of another because it learned faster, not because it
     knows better. Each member's scores are therefore divided by their root mean square in training, a moving
-    average over batches.
+    average over some hundred batches (or their parts), which begins at 1.
 
     Args:
         config: of the members' loss, a key of ``LOSSES``.

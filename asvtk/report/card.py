@@ -92,7 +92,9 @@ def _training_data(config, environment: dict) -> str:
         [name, *(counts[label] for label in LABELS)] for name, counts in environment.get("data", {}).items()
     ]
     parts = [table(["Set", "bona fide", "spoof"], rows)] if rows else []
-    parts.append("The epoch was chosen on dev; eval chose nothing.")
+    once = config.training.eval_every >= config.training.epochs
+    kept = "The last epoch was kept: dev was evaluated once." if once else "The epoch was chosen on dev."
+    parts.append(f"{kept} Eval chose nothing.")
     if config.resynthesis is not None:
         names = ", ".join(config.resynthesis.names)
         parts.append(f"Further spoofs were made of the bona fide training speech by copy-synthesis: {names}.")

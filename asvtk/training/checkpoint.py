@@ -89,12 +89,10 @@ def write_tensors(path, tensors: dict[str, Tensor], progress: dict, replaced=Non
     path = Path(path)
     with atomic_path(path) as temporary:
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        mode = temporary.stat().st_mode
         try:
             save_file(on_cpu, temporary, metadata={"progress": json.dumps(progress)})
         except SafetensorError as error:  # how the library reports a full disk
             raise OSError(str(error)) from error
-        os.chmod(temporary, mode)  # the library makes private files
         if replaced is not None and path.exists():
             os.replace(path, replaced)
 

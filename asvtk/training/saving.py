@@ -84,6 +84,12 @@ class CheckpointWriter:
                 )
             time.sleep(min(5.0, _RETRY_S))
 
+    def close(self) -> None:
+        """Wait for the thread, whatever ended training: the folder is somebody else's afterwards."""
+        self._thread.shutdown()
+        if self._writing is not None and (fault := self._writing.exception()):
+            print(f"warning: {self.folder}: a checkpoint was not written: {fault!r}", flush=True)
+
     def _settle(self) -> None:
         """Wait for the thread; what found no room is pending again, unless a newer one is."""
         if self._writing is not None:

@@ -62,13 +62,16 @@ def train(
         AsvtkError: a set is of no use, training diverges again and again, or the disk stays full.
     """
     run = _Run(experiment, config, training_set, dev_set, device, eval_set, on_record)
-    with stop_request() as request:
-        while not run.is_over():
-            try:
-                run.epoch(request)
-            except Diverged as fault:
-                run.roll_back(str(fault))
-    return run.finish()
+    try:
+        with stop_request() as request:
+            while not run.is_over():
+                try:
+                    run.epoch(request)
+                except Diverged as fault:
+                    run.roll_back(str(fault))
+        return run.finish()
+    finally:
+        run.writer.close()
 
 
 class _Run:

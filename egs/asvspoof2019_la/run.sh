@@ -130,7 +130,7 @@ num_cpus=$((num_processes * num_threads))
 training=(asvtk train)
 resources=(--gpu "$ngpu" --num-threads "$num_cpus")
 if [ "$num_processes" -gt 1 ] || [ "$num_nodes" -gt 1 ]; then
-    # The launcher gives a job's threads, those of all its processes, by these three.
+    # The launcher sets these to the threads of the whole job; each of its processes gets its share.
     training=(env {OMP,MKL,OPENBLAS}_NUM_THREADS="$num_threads"
         torchrun --nnodes "$num_nodes" --nproc-per-node "$num_processes")
     if [ "$num_nodes" -eq 1 ]; then

@@ -15,6 +15,7 @@ from asvtk.augment.neural.spectra import HOP, MELS, istft, log_mel, spectral_dis
 from asvtk.augment.neural.training import train_vocoder
 from asvtk.augment.neural.weights import load_generator, save_generator
 from asvtk.augment.resynthesis import NEURAL
+from asvtk.io.atomic import write_text
 from asvtk.io.errors import AsvtkError
 
 
@@ -160,6 +161,8 @@ def test_copies_of_a_flow_are_a_function_of_the_seed(tmp_path, small_flow, speec
     torch.manual_seed(0)
     generator = GENERATORS["flow"]()
     save_generator(tmp_path / "flow.safetensors", generator)
+    write_text(tmp_path / "text", "of other files of ours")
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1  # others may read both
     again = load_generator(tmp_path / "flow.safetensors", GENERATORS["flow"]())
     audio = torch.from_numpy(speech[0]).unsqueeze(0)
     with torch.inference_mode():

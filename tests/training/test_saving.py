@@ -71,3 +71,23 @@ def test_fault_of_the_thread_reaches_training(tmp_path, monkeypatch):
     writer.begin()
     with pytest.raises(ZeroDivisionError):
         writer.flush()
+
+
+def test_nothing_is_written_any_more_when_it_is_closed(tmp_path, slow_disk, capsys):
+    go, order = slow_disk
+    writer = CheckpointWriter(tmp_path)
+    offer(writer, "last", 1)
+    writer.begin()
+    threading.Timer(0.2, go.set).start()
+    writer.close()
+    assert order == ["last"] and written(tmp_path, "last") == 1
+    assert not capsys.readouterr().out
+
+
+def test_closing_says_what_was_not_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(saving, "write_tensors", lambda *_: 1 / 0)
+    writer = CheckpointWriter(tmp_path)
+    offer(writer, "last", 1)
+    writer.begin()
+    writer.close()
+    assert "a checkpoint was not written: ZeroDivisionError" in capsys.readouterr().out

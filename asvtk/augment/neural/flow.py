@@ -22,7 +22,7 @@ class FlowGenerator(nn.Module):
     """Conditional flow matching: the velocity from noise (time 0) to speech (time 1), given log-mel frames.
 
     What flows are short-time spectra, over the envelope that the mel frames give: so the loudest bins do
-    not count for all, and speech has the power of the noise in every bin.
+    not count for all, and speech has about the power of the noise in every bin.
 
     Source: Lipman et al., "Flow matching for generative modeling", ICLR 2023, equations 22 and 23 with
     sigma_min = 0, for path and loss. The whitening is ours. That the network only adds to what is
@@ -66,7 +66,7 @@ class FlowGenerator(nn.Module):
         return linear.view(-1, 1, 1) * spectra + more
 
     def loss(self, real: Tensor) -> Tensor:
-        """The velocity's mean square error at random times, about 1 for none: (batch, samples) -> ()."""
+        """The velocity's mean square error at random times, some 0.8 at first: (batch, samples) -> ()."""
         mel = log_mel(real)
         speech, noise = self._whiten(real, mel), self._noise(torch.randn_like(real))
         time = torch.rand(len(real), device=real.device)

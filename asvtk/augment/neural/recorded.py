@@ -4,6 +4,8 @@ from collections.abc import Callable, Hashable
 
 import torch
 
+from asvtk.io.errors import AsvtkError
+
 __all__ = ["Recorded", "half"]
 
 
@@ -26,7 +28,11 @@ class Recorded:
         self._calls, self._graphs = {}, {}
 
     def __call__(self, kind: Hashable) -> None:
-        """Call it with ``kind``, which says which of its branches it takes."""
+        """Call it with ``kind``, which says which of its branches it takes.
+
+        Raises:
+            AsvtkError: it cannot be recorded.
+        """
         self._calls[kind] = self._calls.get(kind, 0) + 1
         if self._device == "cpu":
             self._function(kind)
@@ -38,7 +44,17 @@ class Recorded:
             torch.cuda.current_stream().wait_stream(side)
         else:
             if kind not in self._graphs:
-                self._graphs[kind] = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(self._graphs[kind], capture_error_mode="thread_local"):
-                    self._function(kind)
+                self._graphs[kind] = self._record(kind)
             self._graphs[kind].replay()
+
+    def _record(self, kind: Hashable) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self._function(kind)
+        except RuntimeError as error:  # above all, no memory
+            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+            raise AsvtkError(
+                f"resynthesis.vocoders: this GPU cannot record a step ({reason}); lower batch_size"
+            ) from error
+        return graph
