@@ -2,6 +2,7 @@
 """Run a command, or n numbered copies of it, on this machine; each writes its own log.
 
 usage: run.py [options] [JOB=1:n | JOB=k] [options] LOG command args...
+       run.py --count-gpus      print how many GPUs jobs may use
 
   utils/run.py JOB=1:4 exp/log/score.JOB.log asvtk score --part JOB
   utils/run.py --gpu 1 exp/log/train.log asvtk train exp
@@ -33,6 +34,10 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 from launcher.front import main
 from launcher.local import run_here
+from launcher.machine import visible_gpus
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--count-gpus"]:
+        print(len(visible_gpus()))
+        sys.exit()
     sys.exit(main("run.py", __doc__, run_here))

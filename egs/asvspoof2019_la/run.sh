@@ -104,14 +104,15 @@ stage() {
 
 # On this machine one can look for a GPU; a cluster's submitting host need not have what its nodes have.
 case $cuda_cmd in
-    run.p[ly]*) found=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true) ;;
+    run.p[ly]*) found=$(run.py --count-gpus) ;;
     *) found=any ;;
 esac
 if [ "$ngpu" = auto ]; then
     if [ "$found" = 0 ]; then ngpu=0; else ngpu=1; fi
     log "ngpu: $ngpu"
 elif [ "$found" != any ] && [ "$ngpu" -gt "$found" ]; then
-    misuse "--ngpu $ngpu: 'nvidia-smi -L' lists ${found/#0/no} GPU here; give --ngpu 0 to compute on the CPU"
+    of=${CUDA_VISIBLE_DEVICES+CUDA_VISIBLE_DEVICES}
+    misuse "--ngpu $ngpu: ${of:-nvidia-smi -L} names ${found/#0/no} GPU here; give --ngpu 0 to compute on the CPU"
 fi
 if [ "$num_nodes" -gt 1 ] && [[ $cuda_cmd != slurm.p[ly]* ]]; then
     misuse "--num-nodes $num_nodes: needs Slurm, by slurm.py in cmd.sh; cuda_cmd is '$cuda_cmd'"

@@ -301,6 +301,16 @@ def test_too_few_gpus_is_one_line_before_any_job_starts(run, nvidia_smi, gpus, s
     assert Path("a.1.log").read_text() == "old"
 
 
+@pytest.mark.parametrize("listed, count", [(None, 2), ("1", 1), ("0,1,5", 3), ("", 0), ("-1", 0)])
+def test_gpus_are_counted_as_they_are_handed_out(run, nvidia_smi, monkeypatch, listed, count):
+    nvidia_smi(2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if listed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    answer = run("--count-gpus")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"{count}\n", "")
+
+
 def test_no_nvidia_smi_is_no_gpu(run, here):
     (here / "bin").mkdir()
     for tool in ("bash", "env"):

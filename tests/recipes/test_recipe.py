@@ -285,9 +285,14 @@ def test_more_gpus_than_there_are_are_refused(finished, monkeypatch, tmp_path, l
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n" + "echo 'GPU 0: one'\n" * listed)
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     answer = finished.run(stage=3, tag="gpu", ngpu=3)
     assert answer.returncode == 2
-    assert f"--ngpu 3: 'nvidia-smi -L' lists {found} GPU here; give --ngpu 0" in answer.stderr
+    assert f"--ngpu 3: nvidia-smi -L names {found} GPU here; give --ngpu 0" in answer.stderr
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    answer = finished.run(stage=3, tag="gpu", ngpu=3)
+    assert answer.returncode == 2
+    assert "--ngpu 3: CUDA_VISIBLE_DEVICES names 1 GPU here" in answer.stderr
 
 
 def test_training_on_several_gpus_is_one_job_of_as_many_processes(tmp_path):
