@@ -1,5 +1,6 @@
 """Packing, unpacking, and scoring with what was packed."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -13,7 +14,9 @@ from tiny_training import prepare
 from asvtk.bin.main import main
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
-from asvtk.training.package import opened, unpack
+from asvtk.report.card import model_card
+from asvtk.training.experiment import Experiment
+from asvtk.training.package import opened, threshold_on_dev, unpack
 
 
 def asvtk(*words) -> int:
@@ -133,10 +136,19 @@ def test_the_card_and_the_bytes(experiment, package, tmp_path):
         card = (read.folder / "card.md").read_text()
         assert "CC0" in card and "11,984" in card and "asvtk score --model exp.asvtk.tar" in card
         rows = [line.replace(" ", "") for line in card.splitlines()]
+        assert "The epoch was chosen on dev. Eval chose nothing." in card
         assert "|train|6|6|" in rows and "|dev|4|4|" in rows
         assert "host" not in json.loads((read.folder / "environment.json").read_text())
     assert asvtk("pack", "--exp", experiment, "--licence", "CC0", "--out", tmp_path / "again.tar") == 0
     assert (tmp_path / "again.tar").read_bytes() == package.read_bytes()
+
+
+def test_the_card_says_when_there_was_nothing_to_choose(experiment, monkeypatch):
+    config = Experiment(experiment).config()
+    once = dataclasses.replace(config, training=dataclasses.replace(config.training, eval_every=2.0))
+    monkeypatch.setattr(Experiment, "config", lambda self: once)
+    card = model_card(Experiment(experiment), threshold_on_dev(Experiment(experiment)))
+    assert "The last epoch was kept: dev was evaluated once. Eval chose nothing." in card
 
 
 def rebuilt(package, out, change):

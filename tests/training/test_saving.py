@@ -1,3 +1,5 @@
+"""Checkpoints that are written beside training, on slow, full and broken disks."""
+
 import threading
 
 import pytest
