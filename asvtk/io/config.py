@@ -55,7 +55,8 @@ def apply_overrides(content: dict, overrides: list[str]) -> dict:
             place = _section(place, section, word)
         if not isinstance(place, dict):
             raise AsvtkError(
-                f"override {word!r}: {sections[-1]} is a list; name one of its sections by number"
+                f"override {word!r}: {sections[-1]} is a list of sections; expected a key in one of them, "
+                f"such as {'.'.join(sections)}.0.KEY=VALUE, or the whole list"
             )
         try:
             place[key] = yaml.safe_load(value)

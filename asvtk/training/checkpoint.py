@@ -17,6 +17,7 @@ from asvtk.io.atomic import atomic_path
 from asvtk.io.errors import AsvtkError
 
 __all__ = [
+    "copies",
     "detector_tensors",
     "load_detector",
     "part",
@@ -130,6 +131,11 @@ def put_detector(path, detector: nn.Module, tensors: dict[str, Tensor]) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise AsvtkError(f"{path}: holds the weights of another system: {reason}") from None
+
+
+def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU, and of their own: what is trained meanwhile does not change them."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

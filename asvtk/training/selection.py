@@ -4,7 +4,7 @@ import contextlib
 
 from asvtk.training import parallel
 from asvtk.training.averaging import mean_weights
-from asvtk.training.checkpoint import detector_tensors, part, read_tensors
+from asvtk.training.checkpoint import copies, detector_tensors, part, read_tensors
 from asvtk.training.data import UtteranceDataset
 from asvtk.training.evaluation import Evaluation, NonFiniteScores, evaluate
 from asvtk.training.health import Diverged
@@ -54,9 +54,7 @@ class Selection:
             dev, more = self._evaluate("dev"), {}
             kept = self._rank(dev)
             if kept:
-                tensors = {
-                    name: x.detach().to("cpu", copy=True) for name, x in detector_tensors(detector).items()
-                }
+                tensors = copies(detector_tensors(detector))
                 for name in kept:
                     self._staged[name] = tensors, self._state.progress.as_dict()
             if "best" in kept and "eval" in self._sets:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from asvtk.training import parallel
 from asvtk.training.averaging import MovingAverage
-from asvtk.training.checkpoint import detector_tensors, part, prefixed, put_detector
+from asvtk.training.checkpoint import copies, detector_tensors, part, prefixed, put_detector
 
 __all__ = ["Progress", "TrainingState"]
 
@@ -80,8 +80,7 @@ class TrainingState:
         if self.progress.step:  # each epoch begins with a seed of its own
             for rank, state in enumerate(parallel.gather_objects(_random_state())):
                 tensors |= prefixed(f"{_RANDOM}{rank}.", state)
-        copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
-        return copies, self.progress.as_dict()
+        return copies(tensors), self.progress.as_dict()
 
     def restore(self, tensors: dict[str, Tensor], progress: dict, path="the last good state") -> None:
         """Be again what ``snapshot`` copied. Parameters stay where they are in memory.

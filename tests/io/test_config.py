@@ -84,7 +84,8 @@ def test_override_of_a_section_in_a_list():
     assert apply_overrides(content, ["m.parts.1.a=2"])["m"]["parts"] == [{"a": 1}, {"a": 2}]
     for word, message in (
         ("m.parts.2.a=2", "expected a number from 0 to 1, found '2'"),
-        ("m.parts.a=2", "parts is a list; name one of its sections by number"),
+        ("m.parts.a=2", r"parts is a list of sections; expected .* m\.parts\.0\.KEY=VALUE"),
+        ("m.parts.1=2", r"parts is a list of sections; expected .* m\.parts\.0\.KEY=VALUE"),
         ("m.names.0.a=2", "names is a value, no section"),
     ):
         with pytest.raises(AsvtkError, match=message):
