@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 
 from asvtk.io.ark import Encoded, encode_matrix
+from asvtk.io.audio import SAMPLE_RATE
 
-__all__ = ["Crop", "Features", "FrontEnd", "Mode", "Storage"]
+__all__ = ["Conditioning", "Crop", "Features", "FrontEnd", "Mode", "Storage"]
 
 #: layer -> float32 matrix, shape (frames, dimensions)
 Features = dict[int, np.ndarray]
@@ -54,6 +55,39 @@ class Crop:
         return audio[begin:][: self.samples]
 
 
+@dataclass(frozen=True)
+class Conditioning:
+    """What is taken from every clip before anything hears it, in training and in judging alike.
+
+    How loud a recording is, and where its band ends, come from equipment and resampling, and say nothing of
+    who speaks. In a small corpus they may well go with the label.
+    """
+
+    level: float | None = None  # RMS of what is heard, dB below full scale, such as -26; null: as recorded
+    highest: float | None = None  # Hz, nothing above is heard; null: all
+
+    def __post_init__(self):
+        if self.level is not None and not -100 <= self.level <= 0:
+            raise ValueError("level must lie in -100 to 0 dB, or be null")
+        if self.highest is not None and not 200 <= self.highest < SAMPLE_RATE / 2 - 200:
+            raise ValueError(f"highest must lie in 200 to {SAMPLE_RATE // 2 - 200} Hz, or be null")
+
+    def describe(self) -> dict:
+        """What a front-end's description says of it: nothing where it does nothing."""
+        said = {"level (dB below full scale)": self.level, "nothing above (Hz)": self.highest}
+        return {what: value for what, value in said.items() if value is not None}
+
+    def __call__(self, audio: np.ndarray) -> np.ndarray:
+        """float32 (samples,) -> the same shape, in time with it."""
+        from asvtk.augment.perturbation import level, lowpass  # SciPy's filters take a second to import
+
+        if self.highest is not None:
+            audio = lowpass(audio, self.highest)
+        if self.level is not None:
+            audio = level(audio, self.level)
+        return audio.astype(np.float32, copy=False)
+
+
 #: how matrices are stored: float32, or Kaldi's compression to 16 or 8 bits
 Storage = Literal["FM", "CM2", "CM"]
 
@@ -70,6 +104,7 @@ class FrontEnd(abc.ABC):
         layers: the layers that stage 2 caches, in ascending order; a front-end that knows no choice of
             layers has the one layer 0, and one without features, or a live one, none.
         crop: how much of an utterance it hears.
+        conditioning: what is taken from that first.
         uses_gpu: whether a GPU would help; if not, none is asked for.
         on_gpu: whether it was given one.
         batch_size: how many utterances of the crop's length ``start`` likes at once.
@@ -80,6 +115,7 @@ class FrontEnd(abc.ABC):
     mode: Mode = "cached"
     layers: tuple[int, ...]
     crop: Crop
+    conditioning: Conditioning = Conditioning()
     uses_gpu: bool
     on_gpu: bool = False
     batch_size: int = 1
@@ -135,6 +171,10 @@ class FrontEnd(abc.ABC):
             a torch module as ``asvtk.frontends.ssl_live`` has it; None where stage 2 computes all.
         """
         return None
+
+    def hear(self, audio: np.ndarray) -> np.ndarray:
+        """The head of an utterance, conditioned, repeated where it is short: (samples,) -> (samples',)."""
+        return self.crop(self.conditioning(audio[: self.crop.samples]))
 
     def extract(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> list[Features]:
         """``start``, and wait."""

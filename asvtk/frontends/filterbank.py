@@ -15,7 +15,7 @@ class FilterbankFrontEnd(FrontEnd):
     """A front-end on the CPU that makes a vector of each frame's bands.
 
     Args:
-        config: with ``window``, ``shift`` and ``fft`` in samples, and a ``crop``.
+        config: with ``window``, ``shift`` and ``fft`` in samples, a ``crop`` and a ``conditioning``.
         window: the window's values, shape (config.window,).
         bands: how many.
         dimensions: numbers a frame that ``compute`` gives.
@@ -26,7 +26,8 @@ class FilterbankFrontEnd(FrontEnd):
     batch_size = 16
 
     def __init__(self, config, window: np.ndarray, bands: int, dimensions: int):
-        self.config, self.crop, self._dimensions = config, config.crop, dimensions
+        self.config, self._dimensions = config, dimensions
+        self.crop, self.conditioning = config.crop, config.conditioning
         self._window = window.astype(np.float32)
         self._filters = _linear_filters(bands, config.fft).astype(np.float32)
 
@@ -39,7 +40,7 @@ class FilterbankFrontEnd(FrontEnd):
         return _power_spectra(audio, self._window, self.config.shift, self.config.fft) @ self._filters
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
-        audio = self.crop(audio)
+        audio = self.hear(audio)
         short = self.config.window - len(audio)
         return np.pad(audio, (0, short)) if short > 0 else audio
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.fft import dct
 
-from asvtk.frontends.base import Crop
+from asvtk.frontends.base import Conditioning, Crop
 from asvtk.frontends.filterbank import FilterbankFrontEnd
 
 __all__ = ["Lfcc", "LfccConfig"]
@@ -27,6 +27,7 @@ class LfccConfig:
     fft: int = 512
     preemphasis: float = 0.97
     crop: Crop = field(default_factory=Crop)
+    conditioning: Conditioning = field(default_factory=Conditioning)
 
     def __post_init__(self):
         if not 1 <= self.coefficients <= self.filters:
@@ -52,6 +53,7 @@ class Lfcc(FilterbankFrontEnd):
             "pre-emphasis": config.preemphasis,
             "crop (samples)": self.crop.samples,
             "shorter utterances are repeated": self.crop.repeat,
+            **self.conditioning.describe(),
             "implementation": 1,
         }
 

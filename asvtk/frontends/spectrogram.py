@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from asvtk.frontends.base import Crop
+from asvtk.frontends.base import Conditioning, Crop
 from asvtk.frontends.filterbank import FilterbankFrontEnd
 
 __all__ = ["Spectrogram", "SpectrogramConfig"]
@@ -27,6 +27,7 @@ class SpectrogramConfig:
     shift: int = 160  # samples: 10 ms
     fft: int = 1024
     crop: Crop = field(default_factory=Crop)
+    conditioning: Conditioning = field(default_factory=Conditioning)
 
     def __post_init__(self):
         if not 1 <= self.shift <= self.window <= self.fft:
@@ -50,6 +51,7 @@ class Spectrogram(FilterbankFrontEnd):
             "window, shift, FFT (samples)": [config.window, config.shift, config.fft],
             "crop (samples)": self.crop.samples,
             "shorter utterances are repeated": self.crop.repeat,
+            **self.conditioning.describe(),
             "implementation": 1,
         }
 

@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 
-from asvtk.frontends.base import Crop, Features, FrontEnd, Mode, Storage
+from asvtk.frontends.base import Conditioning, Crop, Features, FrontEnd, Mode, Storage
 from asvtk.frontends.ssl_folder import (
     ARCHITECTURES,
     find_model,
@@ -51,6 +51,7 @@ class SslConfig:
     storage: Storage = "FM"  # FM: float32; CM2: 16 bits a number; CM: 8 bits
     batch_size: int = 32  # utterances of 4 seconds computed at once; of longer ones fewer
     crop: Crop = field(default_factory=Crop)
+    conditioning: Conditioning = field(default_factory=Conditioning)
 
     def __post_init__(self):
         if not self.layers:
@@ -81,7 +82,7 @@ class Ssl(FrontEnd):
     uses_gpu = True
 
     def __init__(self, config: SslConfig, device: str = "cpu"):
-        self.crop = config.crop
+        self.crop, self.conditioning = config.crop, config.conditioning
         self.batch_size, self.storage = config.batch_size, config.storage
         self._precision, self._device, self.on_gpu = config.precision, device, device != "cpu"
         self._folder = find_model(config.model, config.revision)
@@ -126,6 +127,7 @@ class Ssl(FrontEnd):
             "zero mean, unit variance per utterance": self._normalise,
             "crop (samples)": self.crop.samples,
             "shorter utterances are repeated": self.crop.repeat,
+            **self.conditioning.describe(),
             "precision": self._precision,
             "stored as": self.storage,
             "implementation": 2,
@@ -140,9 +142,9 @@ class Ssl(FrontEnd):
         }
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
-        if self._normalise:
-            real = audio[: self.crop.samples]  # the statistics of what is heard, not of its repetitions
-            audio = (audio - real.mean()) / np.sqrt(real.var() + 1e-7)
+        audio = self.conditioning(audio[: self.crop.samples])
+        if self._normalise:  # by the statistics of what is heard, not of its repetitions
+            audio = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
         audio = self.crop(audio)
         short = self._shortest - len(audio)
         return np.pad(audio, (0, short)) if short > 0 else audio

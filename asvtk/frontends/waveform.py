@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from asvtk.frontends.base import Crop, Features, FrontEnd
+from asvtk.frontends.base import Conditioning, Crop, Features, FrontEnd
 
 __all__ = ["Waveform", "WaveformConfig"]
 
@@ -17,6 +17,7 @@ __all__ = ["Waveform", "WaveformConfig"]
 class WaveformConfig:
     name = "waveform"
     crop: Crop = field(default_factory=Crop)
+    conditioning: Conditioning = field(default_factory=Conditioning)
     random_crop: bool = True  # in training, another window of long utterances every epoch; else their head
 
 
@@ -26,17 +27,18 @@ class Waveform(FrontEnd):
     uses_gpu = False
 
     def __init__(self, config: WaveformConfig, device: str = "cpu"):
-        self.crop = config.crop
+        self.crop, self.conditioning = config.crop, config.conditioning
 
     def describe(self) -> dict:
         return {
             "front-end": "none: audio",
             "crop (samples)": self.crop.samples,
             "shorter utterances are repeated": self.crop.repeat,
+            **self.conditioning.describe(),
         }
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
-        return self.crop(audio)
+        return self.hear(audio)
 
     def shape(self, samples: int) -> tuple[int, int]:
         return 0, 0

@@ -25,7 +25,7 @@ from asvtk.nn.fusion import AttentionFusion, ConcatFusion, GatedFusion
 from asvtk.nn.learnable_sinc import LearnableSincBank
 from asvtk.nn.masked_norm import MaskedBatchNorm
 from asvtk.nn.moe import MixtureOfExperts
-from asvtk.nn.pooling import GlobalMvn
+from asvtk.nn.pooling import GlobalMvn, subtract_mean
 from asvtk.nn.residual import ResidualEncoder
 
 __all__ = ["DualStream", "DualStreamConfig"]
@@ -42,6 +42,7 @@ class DualStreamConfig(MoeMambaConfig):
     min_width: float = 10.0  # Hz, narrowest band that a filter may learn
     channels: tuple[int, ...] = (32, 32, 64, 64, 64, 64)  # of the six residual blocks
     audio_stack: int = 1  # neighbouring 20 ms frames of the audio stream joined into one, as stack does
+    subtract_mean: bool = False  # of each filter's output over the utterance: what a steady channel adds
 
     def __post_init__(self):
         super().__post_init__()
@@ -142,7 +143,7 @@ class AudioStream(nn.Module):
 
     def __init__(self, config: DualStreamConfig):
         super().__init__()
-        self.hop, self.stack = config.hop, config.audio_stack
+        self.hop, self.stack, self.subtract_mean = config.hop, config.audio_stack, config.subtract_mean
         self.start = (400 - self.FRAME + self.hop) // 2  # sample of the first output
         self.bank = LearnableSincBank(config.filters, config.taps, self.hop, SAMPLE_RATE, config.min_width)
         self.norm = MaskedBatchNorm(config.filters)  # brings strong low and weak high filters to one scale
@@ -157,6 +158,8 @@ class AudioStream(nn.Module):
         audio = audio * frame_mask(samples, audio.shape[1])
         log_power = self.bank(self._pad(audio, frames))
         columns = frame_mask(lengths, frames).repeat_interleave(self.FRAME // self.hop, dim=1)
+        if self.subtract_mean:
+            log_power = subtract_mean(log_power.mT.unsqueeze(1), columns.sum(1)).squeeze(1).mT
         image = self.norm(log_power, columns).unsqueeze(1)
         image = F.max_pool2d(image, (self.BAND, 1), ceil_mode=True)
         x, lengths = stack_frames(self.encoder(image, lengths), lengths, self.stack)

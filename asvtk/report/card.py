@@ -61,6 +61,7 @@ def model_card(experiment: Experiment, threshold: dict, licence: str | None = No
         heard = (
             f"It hears the first {crop.samples:,} samples of a clip ({crop.samples / 16000:.2f} s){shorter}."
         )
+    heard += _conditioning(config.frontend.conditioning)
     name = experiment.folder.name
     facts = {
         "system": f"{config.model.name} on {config.frontend.name}, loss {config.loss.name}",
@@ -85,6 +86,15 @@ def model_card(experiment: Experiment, threshold: dict, licence: str | None = No
         f"```yaml\n{yaml.safe_dump(to_mapping(config), sort_keys=False)}```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _conditioning(conditioning) -> str:
+    said = []
+    if conditioning.level is not None:
+        said.append(f"all clips are brought to one level ({conditioning.level:g} dB)")
+    if conditioning.highest is not None:
+        said.append(f"nothing above {conditioning.highest:,g} Hz is heard")
+    return f" Before that {', and '.join(said)}." if said else ""
 
 
 def _training_data(config, environment: dict) -> str:

@@ -6,10 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from asvtk.augment.config import AugmentationConfig
 from asvtk.augment.copy_synthesis import source_of
-from asvtk.frontends.base import Crop
+from asvtk.corpora.bandwidth import is_band_limited
+from asvtk.frontends.base import Conditioning, Crop
 from asvtk.frontends.cache import CachedFeatures, FeatureCache, copy_name
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import BONAFIDE, DataDirectory
@@ -39,6 +41,7 @@ class UtteranceDataset(Dataset):
         random_crop: whether epochs choose where to crop.
         augmentation: of the audio; with cached copies, the one they were made with.
         prepare: of a live front-end, what it does to cropped audio before it hears it.
+        conditioning: of the audio, when it is cropped.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class UtteranceDataset(Dataset):
         random_crop: bool = False,
         augmentation: AugmentationConfig | None = None,
         prepare: Callable[[np.ndarray], np.ndarray] | None = None,
+        conditioning: Conditioning | None = None,
     ):
         self.utterances = [
             utterance for utterance in data.utterances if all(utterance in v.utterances for v in versions)
@@ -61,6 +65,7 @@ class UtteranceDataset(Dataset):
         self.made_of = torch.tensor([index.get(source, -2) for source in sources])
         self._data, self._versions = data, versions
         self._crop, self._random_crop, self._augmentation = crop, random_crop, augmentation
+        self._conditioning = conditioning or Conditioning()
         self._prepare, self._has_features = prepare, bool(versions) or prepare is not None
         self._gives_features, self._gives_audio = self._has_features, True
 
@@ -82,7 +87,7 @@ class UtteranceDataset(Dataset):
         if self._gives_audio or self._prepare is not None:
             heard = self._audio(utterance, version, generator)
         if self._gives_audio:
-            audio = torch.from_numpy(self._crop(heard))
+            audio = torch.from_numpy(self._crop(self._conditioning(heard)))
         if self._gives_features:
             features = self._features(utterance, version, heard)
         return features, audio, self.bonafide[index]
@@ -106,6 +111,18 @@ class UtteranceDataset(Dataset):
         chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
         for utterance in (self.utterances[index] for index in chosen):
             yield self._features(utterance, 0, None if self._versions else self._audio(utterance, 0, None))
+
+    def find_band_limited(self) -> Tensor:
+        """Which bona fide utterances are band-limited, as ``corpora.bandwidth`` has it, (utterances,).
+
+        Raises:
+            AsvtkError: audio cannot be read.
+        """
+        limited = torch.zeros_like(self.bonafide)
+        numbers = self.bonafide.nonzero().squeeze(1).tolist()
+        for number in tqdm(numbers, desc="bandwidths", unit="utt", leave=False, disable=None):
+            limited[number] = is_band_limited(self._audio(self.utterances[number], 0, None))
+        return limited
 
     def require_both_classes(self) -> None:
         """
@@ -183,7 +200,9 @@ def open_dataset(
             for name, copy in names
         ]
     random_crop = getattr(frontend_config, "random_crop", False)
-    dataset = UtteranceDataset(data, versions, frontend_config.crop, random_crop, augmentation, prepare)
+    dataset = UtteranceDataset(
+        data, versions, frontend_config.crop, random_crop, augmentation, prepare, frontend_config.conditioning
+    )
     if lost := len(data.utterances) - len(dataset):
         print(f"warning: {data.path}: {lost} utterances without features are left out; stage 2 skipped them")
     return dataset

@@ -87,6 +87,8 @@ class _Run:
         # Data
         training_set.require_both_classes()
         dev_set.require_both_classes()
+        weighed = self.settings.band_limited is not None
+        self.band_limited = training_set.find_band_limited() if weighed else None
         self.sets = {"train": training_set, "dev": dev_set} | (
             {"eval": eval_set} if eval_set is not None else {}
         )
@@ -164,8 +166,9 @@ class _Run:
         training_set, resynthesis = self.sets["train"], self.config.resynthesis
         share = None if resynthesis is None else resynthesis.share
         return draw_order(
-            training_set.bonafide, epoch_seed, self.settings.balance, training_set.made_of, share
-        )
+            training_set.bonafide, epoch_seed, self.settings.balance, training_set.made_of, share,
+            self.band_limited, self.settings.band_limited,
+        )  # fmt: skip
 
     def _unfreeze(self, epoch: int) -> None:
         """Let as many of the front-end's top blocks be trained as that epoch trains."""
@@ -182,6 +185,7 @@ class _Run:
             self.detector,
             settings.clip,
             bfloat16=settings.precision == "bfloat16",
+            splice=settings.splice,
             record=self.on_gpu and settings.cuda_graph and self.config.frontend.crop.is_fixed,
         )
 

@@ -62,6 +62,9 @@ CASES = {
     "S4, long hops": Case(DualStreamConfig(**DUAL, hop=20)),
     "S4, features alone": Case(DualStreamConfig(**DUAL, streams="features")),
     "S4, audio alone": Case(DualStreamConfig(**DUAL, streams="audio"), layers=0, d_in=0),
+    "S4, audio without means": Case(
+        DualStreamConfig(**DUAL, streams="audio", subtract_mean=True), layers=0, d_in=0
+    ),
     "committee": Case(
         CommitteeConfig(
             Members((ConvMoeMambaConfig(**CONV, channels=(4, 6)), DualStreamConfig(**DUAL, streams="audio")))
