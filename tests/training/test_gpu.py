@@ -152,7 +152,11 @@ LIVE = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("corpus, more", [("cropped", ()), ("live", LIVE)], ids=["cached", "live"])
+@pytest.mark.parametrize(
+    "corpus, more",
+    [("cropped", ()), ("cropped", ("training.splice=0.5",)), ("live", LIVE)],
+    ids=["cached", "spliced", "live"],
+)
 def test_deterministic_run_ends_with_the_same_bits_after_kills(
     corpus, more, tmp_path, processes, content, request
 ):
