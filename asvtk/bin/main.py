@@ -27,6 +27,7 @@ VERBS = {
     "ablations": ("", "list of cells -> configurations; their experiments -> a table"),
     "pack": ("7", "finished experiment -> one file: weights, model card, threshold"),
     "unpack": ("", "check such a file and open it"),
+    "cues": ("", "data directories -> how far level, length, silence, bandwidth alone tell the classes"),
     "perturb": ("", "data directory -> a copy without level, silence or bandwidth as cues"),
     "robustness": ("", "scores of such copies -> a table"),
     "doctor": ("", "print the whole environment and which fast paths are on"),

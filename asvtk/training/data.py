@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from asvtk.augment.config import AugmentationConfig
 from asvtk.augment.copy_synthesis import source_of
-from asvtk.corpora.bandwidth import is_band_limited
+from asvtk.corpora.cues import is_band_limited
 from asvtk.frontends.base import Conditioning, Crop
 from asvtk.frontends.cache import CachedFeatures, FeatureCache, copy_name
 from asvtk.io.audio import read_audio
@@ -113,7 +113,7 @@ class UtteranceDataset(Dataset):
             yield self._features(utterance, 0, None if self._versions else self._audio(utterance, 0, None))
 
     def find_band_limited(self) -> Tensor:
-        """Which bona fide utterances are band-limited, as ``corpora.bandwidth`` has it, (utterances,).
+        """Which bona fide utterances are band-limited, as ``corpora.cues`` has it, (utterances,).
 
         Raises:
             AsvtkError: audio cannot be read.

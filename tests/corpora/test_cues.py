@@ -1,10 +1,10 @@
-"""Band-limited recordings are told from others, whatever limited them."""
+"""Cues are what they are called; band-limited recordings are told from others, whatever limited them."""
 
 import numpy as np
 import pytest
 from scipy import signal
 
-from asvtk.corpora.bandwidth import is_band_limited
+from asvtk.corpora.cues import CUES, is_band_limited, measure_cues
 
 RNG = np.random.default_rng(0)
 
@@ -31,3 +31,20 @@ def test_resampled_recordings_are_limited(rate, up, down, cutoff):
 
 def test_silence_is_not_limited():
     assert not is_band_limited(np.zeros(5000, np.float32))
+
+
+def test_measures():
+    tone = 0.1 * np.sin(2 * np.pi * 500 * np.arange(32_000) / 16_000)
+    noise = 10 ** (-70 / 20) * RNG.standard_normal(48_000)
+    noise[4800:36_800] += tone  # 0.3 s after the beginning, 0.7 s before the end
+    found = measure_cues(noise.astype(np.float32))
+    assert set(found) == set(CUES)
+    assert found["length"] == 3 and found["silence before"] == pytest.approx(0.3, abs=0.02)
+    assert found["silence behind"] == pytest.approx(0.7, abs=0.02)
+    assert found["level"] == pytest.approx(20 * np.log10(0.1 / 2**0.5) - 1.76, abs=0.1)
+    assert found["signal to noise"] == pytest.approx(47, abs=1)
+    assert abs(found["fall at 7.75 kHz"]) < 3
+
+
+def test_silence_has_finite_measures():
+    assert np.isfinite(list(measure_cues(np.zeros(1000, np.float32)).values())).all()
