@@ -28,7 +28,7 @@ from asvtk.io.stamps import digest
 __all__ = ["ResynthesisConfig", "bona_fide", "is_resynthesis", "resynthesise_set", "source_of"]
 
 #: raise it when a change of the vocoders changes what they make
-GENERATION = 3
+GENERATION = 4
 _ATTACK = "resynth-"
 #: how far the level of a clip may be from its source's, in dB
 _TOLERANCE_DB = 0.1

@@ -71,7 +71,7 @@ class UpsamplingGenerator(MelGenerator):
 
     STEPS = (5, 5, 4, 2)  # their product is HOP
 
-    def __init__(self, channels: int = 128):
+    def __init__(self, channels: int = 256):
         super().__init__()
         self.entry = nn.Conv1d(MELS, channels, 7, padding=3)
         self.raise_rate, self.refine = nn.ModuleList(), nn.ModuleList()
