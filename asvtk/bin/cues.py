@@ -1,27 +1,39 @@
 """How well level, length, silence, noise and bandwidth alone tell a set's bona fide speech from its spoofs.
 
     asvtk cues data/train data/dev data/eval
+    asvtk cues data/eval --scores exp/*/scores/eval.txt
 
-Each number is the area under the ROC curve of a detector that is nothing but that cue, its direction chosen
-on the first set: 50 % says nothing, 100 % tells all. What a cue tells in training, a system may learn; where
-it tells as much in the evaluation, a good result may rest on it.
+Without scores: areas under the ROC curve of a detector that is nothing but that cue, its direction chosen on
+the first set: 50 % says nothing, 100 % tells all. What a cue tells in training, a system may learn; where it
+tells as much in the evaluation, a good result may rest on it. With scores: whether a system's scores follow a
+cue within a class, as rank correlations, -1 to 1.
 """
 
 from asvtk.io.atomic import write_text
-from asvtk.report.cues import cue_table
+from asvtk.io.errors import AsvtkError
+from asvtk.report.cues import cue_table, score_table
 from asvtk.report.markdown import environment
 
 
 def add_arguments(parser):
     parser.add_argument("data", nargs="+", metavar="DIR", help="data directories, the training set first")
+    parser.add_argument(
+        "--scores", nargs="+", default=[], metavar="FILE", help="scores of one DIR, such as of several seeds"
+    )
     parser.add_argument("--nj", type=int, default=4, help="processes (default 4)")
     parser.add_argument("--out", metavar="FILE", help="also write the table there")
 
 
 def run(args):
-    found = cue_table(args.data, args.nj)
+    if not args.scores:
+        legend = "Areas under the ROC curve of each cue alone; medians are those of the first set."
+        found = cue_table(args.data, args.nj)
+    elif len(args.data) > 1:
+        raise AsvtkError(f"--scores are those of one data directory; {len(args.data)} were named")
+    else:
+        legend = "Spearman's rank correlation of scores and cues within each class."
+        found = score_table(args.data[0], args.scores, args.nj)
     print(found)
     if args.out:
         facts = "\n".join(f"- {what}: {value}" for what, value in environment().items())
-        legend = "Areas under the ROC curve of each cue alone; medians are those of the first set."
         write_text(args.out, f"# Cues\n\n{facts}\n\n{legend}\n\n{found}\n")

@@ -7,11 +7,12 @@ import numpy as np
 from asvtk.corpora.cues import CUES, measure_cues
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import BONAFIDE, SPOOF, DataDirectory
-from asvtk.io.errors import AsvtkError
+from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.processes import in_processes
+from asvtk.io.scores import read_scores
 from asvtk.report.markdown import table
 
-__all__ = ["area", "cue_table"]
+__all__ = ["area", "cue_table", "score_table"]
 
 
 def cue_table(folders: list, jobs: int = 4) -> str:
@@ -37,6 +38,52 @@ def cue_table(folders: list, jobs: int = 4) -> str:
         rows.append([cue, *medians, *(f"{found:.1f}" for found in areas)])
     names = [f"{Path(folder).name}, %" for folder in folders]
     return table(["Cue", "bona fide", "spoof", *names], rows)
+
+
+def score_table(folder, score_files: list, jobs: int = 4) -> str:
+    """A Markdown table: Spearman's rank correlation of scores with each cue, within each class.
+
+    Within a class, because a cue that goes with the label goes with any score that is of use. Where a score
+    follows a cue among bona fide clips alone, they are accepted and rejected for it.
+
+    Args:
+        folder: data directory.
+        score_files: of its utterances; of several the mean correlation and its standard deviation are given.
+        jobs: processes.
+
+    Raises:
+        AsvtkError: files that cannot be read; an utterance of the set has no score; or a set of one class.
+    """
+    from scipy.stats import spearmanr  # takes a second to import
+
+    data = DataDirectory.read(folder)
+    measured = _measure(data, jobs)
+    scores = [_scores_of(data, path) for path in score_files]
+    rows = []
+    for cue in CUES:
+        cells = []
+        for label in (BONAFIDE, SPOOF):
+            values = measured[label][cue]
+            if np.ptp(values) == 0:
+                cells.append("–")
+                continue
+            found = [spearmanr(values, of[label]).statistic for of in scores]
+            spread = f" ± {np.std(found, ddof=1):.2f}" if len(found) > 1 else ""
+            cells.append(f"{np.mean(found):+.2f}{spread}")
+        rows.append([cue, *cells])
+    return table(["Cue", "scores of bona fide", "scores of spoofs"], rows)
+
+
+def _scores_of(data: DataDirectory, path) -> dict[str, np.ndarray]:
+    """label -> scores, (utterances of that label,), in the set's order."""
+    found = read_scores(path)
+    score = dict(zip(found.utterances.tolist(), found.scores.tolist(), strict=True))
+    if missing := [utterance for utterance in data.utterances if utterance not in score]:
+        raise AsvtkError(f"{path}: has no score of {listing(missing, 3)} of {data.path}; score that set")
+    return {
+        label: np.array([score[utterance] for utterance in data.utterances if data.label[utterance] == label])
+        for label in (BONAFIDE, SPOOF)
+    }
 
 
 def area(bonafide: np.ndarray, spoof: np.ndarray) -> float:

@@ -7,8 +7,10 @@ from tiny_corpus import write_tiny_corpus
 
 from asvtk.bin.main import main
 from asvtk.corpora.asvspoof2019_la import prepare_split
+from asvtk.corpora.cues import measure_cues
 from asvtk.io.datadir import BONAFIDE
 from asvtk.io.errors import AsvtkError
+from asvtk.io.scores import write_scores
 from asvtk.report.cues import area, cue_table
 
 
@@ -48,3 +50,29 @@ def test_a_set_of_one_class_is_refused(sets, tmp_path):
                some.num_samples, some.md5).write()  # fmt: skip
     with pytest.raises(AsvtkError, match="one: has utterances of one class only"):
         cue_table([tmp_path / "one"], jobs=1)
+
+
+def test_scores_that_follow_a_cue_are_seen(sets, tmp_path, capsys):
+    """Scores that are the level itself, and others that are a coin's."""
+    data = prepare_split(tmp_path / "LA", "dev", tmp_path / "data" / "dev")
+    level = {
+        u: measure_cues(soundfile.read(path, dtype="float32")[0])["level"] for u, path in data.wav.items()
+    }
+    for name, score in (("level", level), ("reverse", {u: -x for u, x in level.items()})):
+        write_scores(
+            tmp_path / name,
+            *zip(*((u, data.attack[u], data.label[u], score[u]) for u in data.wav), strict=True),
+        )
+
+    def cells(*names):
+        assert main(["cues", sets[1], "--nj", "1", "--scores", *(str(tmp_path / n) for n in names)]) == 0
+        row = next(line for line in capsys.readouterr().out.splitlines() if "level" in line)
+        return [cell.strip() for cell in row.strip("|").split("|")][1:]
+
+    assert cells("level") == ["+1.00", "+1.00"]
+    assert cells("reverse") == ["-1.00", "-1.00"]
+    assert cells("level", "reverse") == ["+0.00 ± 1.41", "+0.00 ± 1.41"]
+    assert main(["cues", *sets, "--scores", str(tmp_path / "level")]) == 1
+    assert "--scores are those of one data directory; 2 were named" in capsys.readouterr().err
+    assert main(["cues", sets[0], "--nj", "1", "--scores", str(tmp_path / "level")]) == 1
+    assert "has no score of LA_T_1000000, LA_T_1000037, LA_T_1000074" in capsys.readouterr().err
