@@ -11,6 +11,7 @@ import numpy as np
 from scipy import signal
 
 from asvtk.augment.parts import below_full_scale
+from asvtk.corpora.cues import sounding
 from asvtk.corpora.derived import Clip, derive
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.datadir import DataDirectory
@@ -34,11 +35,7 @@ def trim(samples: np.ndarray, below: float = 40.0, frame: float = 0.02) -> np.nd
 
     Pauses inside stay, and so does what is silent all through.
     """
-    size = round(frame * SAMPLE_RATE)
-    whole = np.pad(samples, (0, -len(samples) % size)).astype(np.float64)
-    power = np.square(whole).reshape(-1, size).mean(axis=1)
-    loud = np.flatnonzero(power > power.max() * 10 ** (-below / 10))
-    return samples[loud[0] * size : (loud[-1] + 1) * size] if len(loud) else samples
+    return samples[sounding(samples, below, round(frame * SAMPLE_RATE))]
 
 
 def lowpass(samples: np.ndarray, edge: float = 7000.0) -> np.ndarray:

@@ -35,14 +35,13 @@ def run(args):
             print(cell.name, write_config(cell, args.folder))
         return
     from asvtk.io.atomic import write_text
-    from asvtk.report.markdown import environment
+    from asvtk.report.markdown import table_page
 
-    facts = "\n".join(f"- {what}: {value}" for what, value in environment().items())
     seeds = f"{len(args.seeds)} seeds, mean ± standard deviation" if len(args.seeds) > 1 else "one seed"
     about = f"{seeds}. Epochs are chosen on dev where that is evaluated more than once. An epoch's seconds "
     about += "include the evaluation of dev."
     about = f"{about} {args.note}".rstrip()
-    page = f"# Ablations\n\n{facts}\n\n{about}\n\n{ablation_table(cells, args.seeds, args.folder)}"
+    page = table_page("Ablations", about, ablation_table(cells, args.seeds, args.folder))
     write_text(Path(args.folder) / "RESULTS.md", page)
     print(page)
 

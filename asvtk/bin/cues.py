@@ -6,13 +6,13 @@
 Without scores: areas under the ROC curve of a detector that is nothing but that cue, its direction chosen on
 the first set: 50 % says nothing, 100 % tells all. What a cue tells in training, a system may learn; where it
 tells as much in the evaluation, a good result may rest on it. With scores: whether a system's scores follow a
-cue within a class, as rank correlations, -1 to 1.
+cue within a class, as rank correlations, -1 to 1, and their EER by the bandwidth of bona fide clips.
 """
 
 from asvtk.io.atomic import write_text
 from asvtk.io.errors import AsvtkError
-from asvtk.report.cues import cue_table, score_table
-from asvtk.report.markdown import environment
+from asvtk.report.cues import cue_table, score_tables
+from asvtk.report.markdown import table_page
 
 
 def add_arguments(parser):
@@ -29,11 +29,10 @@ def run(args):
         legend = "Areas under the ROC curve of each cue alone; medians are those of the first set."
         found = cue_table(args.data, args.nj)
     elif len(args.data) > 1:
-        raise AsvtkError(f"--scores are those of one data directory; {len(args.data)} were named")
+        raise AsvtkError(f"--scores are those of one data directory; {len(args.data)} were named, name one")
     else:
-        legend = "Spearman's rank correlation of scores and cues within each class."
-        found = score_table(args.data[0], args.scores, args.nj)
+        legend = "Spearman's rank correlation of scores and cues within each class; EER by bandwidth."
+        found = score_tables(args.data[0], args.scores, args.nj)
     print(found)
     if args.out:
-        facts = "\n".join(f"- {what}: {value}" for what, value in environment().items())
-        write_text(args.out, f"# Cues\n\n{facts}\n\n{legend}\n\n{found}\n")
+        write_text(args.out, table_page("Cues", legend, found))

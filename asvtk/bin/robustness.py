@@ -1,7 +1,7 @@
 """The table of local/robustness.sh: EER on a set and on its changed copies, of one or several seeds."""
 
 from asvtk.io.atomic import write_text
-from asvtk.report.markdown import environment
+from asvtk.report.markdown import table_page
 from asvtk.report.robustness import robustness_table
 
 
@@ -16,6 +16,5 @@ def run(args):
     table = robustness_table(args.exp, args.set, args.copies)
     print(table)
     if args.out:
-        facts = "\n".join(f"- {what}: {value}" for what, value in environment().items())
         legend = "Rejected and accepted: at the threshold of the EER of dev. Change: of the EER."
-        write_text(args.out, f"# Robustness\n\n{facts}\n\n{legend}\n\n{table}\n")
+        write_text(args.out, table_page("Robustness", legend, table))

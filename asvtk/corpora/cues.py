@@ -9,7 +9,7 @@ import numpy as np
 
 from asvtk.io.audio import SAMPLE_RATE
 
-__all__ = ["CUES", "is_band_limited", "measure_cues"]
+__all__ = ["BAND_LIMITED_DB", "CUES", "is_band_limited", "measure_cues", "sounding"]
 
 #: name -> unit
 CUES = {
@@ -22,11 +22,11 @@ CUES = {
 }
 
 _FRAME = 320  # samples of a frame of levels: 20 ms
-_SILENCE_DB = 40.0  # so far below the loudest frame is silence
 _WINDOW = 512  # samples of a spectrum
 #: Hz: what is compared with what. Resampling filters begin to fall at 0.91 to 0.95 of half the rate
 _BELOW, _AT_END = (7000, 7400), (7750, 7970)
-_LIMITED_DB = 12.0
+#: dB: a larger fall is that of a recording whose band ends below 8 kHz
+BAND_LIMITED_DB = 12.0
 
 
 def measure_cues(samples: np.ndarray) -> dict[str, float]:
@@ -39,18 +39,34 @@ def measure_cues(samples: np.ndarray) -> dict[str, float]:
     Args:
         samples: of a clip at 16 kHz, shape (samples,).
     """
-    whole = np.pad(samples, (0, -len(samples) % _FRAME)).astype(np.float64).reshape(-1, _FRAME)
-    levels = _decibels(np.square(whole).mean(axis=1))
-    loud = np.flatnonzero(levels > levels.max() - _SILENCE_DB)
-    low, high = np.percentile(levels, (5, 95))
+    power = _frame_power(samples, _FRAME)
+    sound = sounding(samples)
+    low, high = np.percentile(_decibels(power), (5, 95))
     return {
         "length": len(samples) / SAMPLE_RATE,
         "level": float(_decibels(np.square(samples, dtype=np.float64).mean())),
-        "silence before": loud[0] * _FRAME / SAMPLE_RATE,
-        "silence behind": (len(levels) - 1 - loud[-1]) * _FRAME / SAMPLE_RATE,
+        "silence before": sound.start / SAMPLE_RATE,
+        "silence behind": (len(power) * _FRAME - sound.stop) / SAMPLE_RATE,
         "signal to noise": float(high - low),
         "fall at 7.75 kHz": _fall(samples),
     }
+
+
+def sounding(samples: np.ndarray, below: float = 40.0, frame: int = _FRAME) -> slice:
+    """Where a clip is not silent: from its first to its last frame that is not so many dB below the loudest.
+
+    Pauses inside count, and a clip that is silent all through counts whole. The end is that of a whole frame,
+    so up to a frame behind the clip's.
+    """
+    power = _frame_power(samples, frame)
+    loud = np.flatnonzero(power > power.max() * 10 ** (-below / 10))
+    first, last = (loud[0], loud[-1]) if len(loud) else (0, len(power) - 1)
+    return slice(int(first) * frame, int(last + 1) * frame)
+
+
+def _frame_power(samples: np.ndarray, frame: int) -> np.ndarray:
+    whole = np.pad(samples, (0, -len(samples) % frame)).astype(np.float64)
+    return np.square(whole).reshape(-1, frame).mean(axis=1)
 
 
 def is_band_limited(samples: np.ndarray) -> bool:
@@ -61,7 +77,7 @@ def is_band_limited(samples: np.ndarray) -> bool:
     Args:
         samples: at 16 kHz, shape (samples,), as much as is at hand.
     """
-    return _fall(samples) > _LIMITED_DB
+    return _fall(samples) > BAND_LIMITED_DB
 
 
 def _fall(samples: np.ndarray) -> float:

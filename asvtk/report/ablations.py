@@ -15,7 +15,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, median
 
 import yaml
 from safetensors import safe_open
@@ -25,7 +25,7 @@ from asvtk.io.config import apply_overrides, load_yaml, to_mapping
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import digest
 from asvtk.models import build_detector
-from asvtk.report.markdown import table
+from asvtk.report.markdown import mean_sd, table
 from asvtk.training.experiment import Experiment, load_config
 
 __all__ = ["Cell", "ablation_table", "count_parameters", "read_list", "write_config"]
@@ -150,10 +150,10 @@ def _row(cell: Cell, found: list[dict], first: list[dict], kinds: list[str]) -> 
     of_kinds = [[of["eval"]["per_kind"].get(kind, {}).get("eer_percent") for of in found] for kind in kinds]
     return [
         _title(cell),
-        _mean_sd([of["dev"]["eer_percent"] for of in found]),
-        _mean_sd([_eer(of) for of in found]),
+        mean_sd([of["dev"]["eer_percent"] for of in found]),
+        mean_sd([_eer(of) for of in found]),
         difference,
-        *map(_mean_sd, of_kinds),
+        *map(mean_sd, of_kinds),
         f"{found[0]['parameters']:,}",
         f"{median(seconds for of in found for seconds in of['seconds']):.1f}",
     ]
@@ -175,9 +175,3 @@ def _plain(value) -> str:
     if isinstance(value, dict):
         return " ".join(str(of) if key == "name" else f"{key}={_plain(of)}" for key, of in value.items())
     return json.dumps(value) if isinstance(value, list | bool) or value is None else str(value)
-
-
-def _mean_sd(values: list) -> str:
-    if None in values:
-        return "–"
-    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from asvtk.corpora.cues import CUES, measure_cues
+from asvtk.corpora.cues import BAND_LIMITED_DB, CUES, measure_cues
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import BONAFIDE, SPOOF, DataDirectory
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.processes import in_processes
 from asvtk.io.scores import read_scores
-from asvtk.report.markdown import table
+from asvtk.metrics.eer import compute_eer
+from asvtk.report.markdown import mean_sd, table
 
-__all__ = ["area", "cue_table", "score_table"]
+__all__ = ["area", "cue_table", "score_tables"]
 
 
 def cue_table(folders: list, jobs: int = 4) -> str:
@@ -40,15 +41,17 @@ def cue_table(folders: list, jobs: int = 4) -> str:
     return table(["Cue", "bona fide", "spoof", *names], rows)
 
 
-def score_table(folder, score_files: list, jobs: int = 4) -> str:
-    """A Markdown table: Spearman's rank correlation of scores with each cue, within each class.
+def score_tables(folder, score_files: list, jobs: int = 4) -> str:
+    """Two Markdown tables: how scores follow cues, and the EER by the bandwidth of bona fide clips.
 
-    Within a class, because a cue that goes with the label goes with any score that is of use. Where a score
-    follows a cue among bona fide clips alone, they are accepted and rejected for it.
+    The first has Spearman's rank correlation of the scores with each cue within each class, because a cue
+    that goes with the label goes with any score that is of use. Where a score follows a cue among bona fide
+    clips alone, they are accepted and rejected for it. The second has the EER of all spoofs against the bona
+    fide clips of the full band, and against the others (``is_band_limited``).
 
     Args:
         folder: data directory.
-        score_files: of its utterances; of several the mean correlation and its standard deviation are given.
+        score_files: of its utterances; of several, means and standard deviations are given.
         jobs: processes.
 
     Raises:
@@ -63,15 +66,22 @@ def score_table(folder, score_files: list, jobs: int = 4) -> str:
     for cue in CUES:
         cells = []
         for label in (BONAFIDE, SPOOF):
-            values = measured[label][cue]
-            if np.ptp(values) == 0:
-                cells.append("–")
-                continue
-            found = [spearmanr(values, of[label]).statistic for of in scores]
-            spread = f" ± {np.std(found, ddof=1):.2f}" if len(found) > 1 else ""
-            cells.append(f"{np.mean(found):+.2f}{spread}")
+            pairs = [(measured[label][cue], of[label]) for of in scores]
+            # What never varies follows nothing.
+            found = [spearmanr(*pair).statistic if all(map(np.ptp, pair)) else None for pair in pairs]
+            cells.append(mean_sd(found, sign="+"))
         rows.append([cue, *cells])
-    return table(["Cue", "scores of bona fide", "scores of spoofs"], rows)
+    follows = table(["Cue", "scores of bona fide", "scores of spoofs"], rows)
+    return f"{follows}\n\n{_by_bandwidth(measured[BONAFIDE]['fall at 7.75 kHz'], scores)}"
+
+
+def _by_bandwidth(falls: np.ndarray, scores: list[dict[str, np.ndarray]]) -> str:
+    """EER of all spoofs against the bona fide clips of each kind, by how much their power falls."""
+    rows, limited = [], falls > BAND_LIMITED_DB
+    for name, chosen in (("full band", ~limited), ("band-limited", limited)):
+        rates = [100 * compute_eer(of[BONAFIDE][chosen], of[SPOOF])[0] for of in scores if chosen.any()]
+        rows.append([name, chosen.sum(), mean_sd(rates or [None])])
+    return table(["Bona fide", "clips", "EER % of all spoofs"], rows)
 
 
 def _scores_of(data: DataDirectory, path) -> dict[str, np.ndarray]:

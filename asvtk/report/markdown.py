@@ -4,10 +4,12 @@ __all__ = [
     "CONVENTIONS",
     "environment",
     "experiment_page",
+    "mean_sd",
     "report_page",
     "results_tables",
     "summary_page",
     "table",
+    "table_page",
 ]
 
 CONVENTIONS = """\
@@ -98,10 +100,15 @@ def summary_page(experiments: dict) -> str:
         spread = ["mean ± sd"]
         for name, (_, key, digits) in columns:
             values = [results.get(name, {}).get(key) for results in experiments.values()]
-            spread.append("–" if None in values else _mean_sd(values, digits))
+            spread.append(mean_sd(values, digits))
         rows.append(spread)
     header = ["Experiment", *(f"{name} {title}" for name, (title, _, _) in columns)]
     return f"{CONVENTIONS}\n\n{table(header, rows)}\n"
+
+
+def table_page(title: str, legend: str, found: str) -> str:
+    """A page of one table: its title, what one needs to know to repeat it, what it says, and the table."""
+    return f"# {title}\n\n{_facts(environment())}\n\n{legend}\n\n{found.strip()}\n"
 
 
 def environment() -> dict:
@@ -144,7 +151,14 @@ def _cell(row: dict, key: str, digits: int) -> str:
     return f"{value:.{digits}f}{ends}"
 
 
-def _mean_sd(values: list, digits: int) -> str:
+def mean_sd(values: list, digits: int = 2, sign: str = "") -> str:
+    """Mean ± standard deviation (n - 1); of one value the value, of any None a dash.
+
+    With ``sign="+"`` the mean always has its sign.
+    """
     import statistics
 
-    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+    if None in values:
+        return "–"
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):{sign}.{digits}f}{spread}"

@@ -1,7 +1,7 @@
 """Whether a result rests on cues: error rates on copies of a set that lack them."""
 
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from asvtk.io.protocols import label
 from asvtk.io.scores import ScoreTable, read_scores
 from asvtk.metrics.eer import compute_eer, det_curve
 from asvtk.metrics.operating_point import operating_point
-from asvtk.report.markdown import table
+from asvtk.report.markdown import mean_sd, table
 
 __all__ = ["robustness_table"]
 
@@ -37,8 +37,8 @@ def robustness_table(folders: list, original: str, copies: list[str]) -> str:
         eers = [of[name][0] for of in measured]
         changes = [of[name][0] - of[original][0] for of in measured]
         change = "–" if name == original else f"{mean(changes):+.2f}"
-        rates = [_spread([of[name][place] for of in measured]) for place in (1, 2)]
-        rows.append([name, _spread(eers), change, *rates])
+        rates = [mean_sd([of[name][place] for of in measured]) for place in (1, 2)]
+        rows.append([name, mean_sd(eers), change, *rates])
     return table(_HEADER, rows)
 
 
@@ -66,7 +66,3 @@ def _read(path: Path) -> ScoreTable:
 
 def _classes(scores: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
     return scores.scores[scores.bonafide], scores.scores[~scores.bonafide]
-
-
-def _spread(values: list[float]) -> str:
-    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

@@ -1,13 +1,17 @@
 """The table of cues: a corpus whose classes differ by one of them, and one that misleads."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
 from tiny_corpus import write_tiny_corpus
 
+from asvtk.augment.perturbation import lowpass
 from asvtk.bin.main import main
 from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.corpora.cues import measure_cues
+from asvtk.io.audio import read_audio
 from asvtk.io.datadir import BONAFIDE
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import write_scores
@@ -46,14 +50,13 @@ def test_table_and_command(sets, tmp_path, capsys):
 def test_a_set_of_one_class_is_refused(sets, tmp_path):
     data = prepare_split(tmp_path / "LA", "train", tmp_path / "data" / "train")
     some = data.subset([u for u in data.utterances if data.label[u] == BONAFIDE])
-    type(data)(tmp_path / "one", *(getattr(some, n) for n in ("wav", "speaker", "label", "attack")),
-               some.num_samples, some.md5).write()  # fmt: skip
+    replace(some, path=tmp_path / "one").write()
     with pytest.raises(AsvtkError, match="one: has utterances of one class only"):
         cue_table([tmp_path / "one"], jobs=1)
 
 
 def test_scores_that_follow_a_cue_are_seen(sets, tmp_path, capsys):
-    """Scores that are the level itself, and others that are a coin's."""
+    """Scores that are the level itself, and the same reversed."""
     data = prepare_split(tmp_path / "LA", "dev", tmp_path / "data" / "dev")
     level = {
         u: measure_cues(soundfile.read(path, dtype="float32")[0])["level"] for u, path in data.wav.items()
@@ -73,6 +76,21 @@ def test_scores_that_follow_a_cue_are_seen(sets, tmp_path, capsys):
     assert cells("reverse") == ["-1.00", "-1.00"]
     assert cells("level", "reverse") == ["+0.00 ± 1.41", "+0.00 ± 1.41"]
     assert main(["cues", *sets, "--scores", str(tmp_path / "level")]) == 1
-    assert "--scores are those of one data directory; 2 were named" in capsys.readouterr().err
+    assert "--scores are those of one data directory; 2 were named, name one" in capsys.readouterr().err
     assert main(["cues", sets[0], "--nj", "1", "--scores", str(tmp_path / "level")]) == 1
     assert "has no score of LA_T_1000000, LA_T_1000037, LA_T_1000074" in capsys.readouterr().err
+
+
+def test_eer_by_the_bandwidth_of_bona_fide_speech(tmp_path, capsys):
+    """A system that hears the band and nothing else, of three bona fide clips of which one is low-passed."""
+    la = write_tiny_corpus(tmp_path)
+    limited = la / "ASVspoof2019_LA_dev/flac/LA_D_1000000.flac"
+    soundfile.write(limited, lowpass(read_audio(limited), 7500), 16000, subtype="PCM_16")
+    data = prepare_split(la, "dev", tmp_path / "data" / "dev")
+    score = {u: float(data.label[u] == BONAFIDE and u != limited.stem) for u in data.wav}
+    write_scores(
+        tmp_path / "s", *zip(*((u, data.attack[u], data.label[u], score[u]) for u in data.wav), strict=True)
+    )
+    assert main(["cues", str(data.path), "--nj", "1", "--scores", str(tmp_path / "s")]) == 0
+    rows = [line.replace(" ", "") for line in capsys.readouterr().out.splitlines()]
+    assert "|fullband|3|0.00|" in rows and "|band-limited|1|100.00|" in rows
