@@ -88,7 +88,7 @@ class _Run:
         training_set.require_both_classes()
         dev_set.require_both_classes()
         weighed = self.settings.band_limited is not None
-        self.band_limited = training_set.find_band_limited() if weighed else None
+        self.limited = training_set.find_band_limited() if weighed else None  # which utterances are
         self.sets = {"train": training_set, "dev": dev_set} | (
             {"eval": eval_set} if eval_set is not None else {}
         )
@@ -167,7 +167,7 @@ class _Run:
         share = None if resynthesis is None else resynthesis.share
         return draw_order(
             training_set.bonafide, epoch_seed, self.settings.balance, training_set.made_of, share,
-            self.band_limited, self.settings.band_limited,
+            self.limited, self.settings.band_limited,
         )  # fmt: skip
 
     def _unfreeze(self, epoch: int) -> None:

@@ -9,7 +9,7 @@ from asvtk.corpora.cues import CUES, is_band_limited, measure_cues
 RNG = np.random.default_rng(0)
 
 
-def speech(samples, rate=16_000):
+def speech(samples):
     """Noise that falls by 6 dB an octave and comes in bursts, with a little of a recorder's own."""
     noise = signal.lfilter([1], [1, -0.9], RNG.standard_normal(samples))
     bursts = np.repeat(RNG.random(-(-samples // 4000)) < 0.6, 4000)[:samples]

@@ -16,6 +16,14 @@ def corpus(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def cropped(tmp_path_factory):
+    """The same, all of it equally long."""
+    folder = tmp_path_factory.mktemp("cropped")
+    tiny_training.prepare(folder, tiny_training.FRONTEND.replace("null", "6000"))
+    return folder
+
+
 @pytest.fixture
 def run(corpus):
     """Train into a folder, with overrides: the progress."""

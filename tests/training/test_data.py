@@ -89,10 +89,10 @@ def test_system_that_needs_features_refuses_audio_alone(audio_set):
 def test_band_limited_bona_fide_speech_is_found(tmp_path):
     """The tiny corpus's bona fide speech has noise up to 8 kHz; one of it is low-passed here."""
     la = write_tiny_corpus(tmp_path)
-    limited, full = (la / f"ASVspoof2019_LA_train/flac/LA_T_{n}.flac" for n in (1000000, 1000074))
+    limited = la / "ASVspoof2019_LA_train/flac/LA_T_1000000.flac"
     soundfile.write(limited, lowpass(read_audio(limited), 7500), 16000, subtype="PCM_16")
     data = prepare_split(la, "train", tmp_path / "data")
     dataset = open_dataset(data, None, WaveformConfig(crop=Crop(4000)), "", ())
     found = dataset.find_band_limited()
     assert [u for u, is_so in zip(dataset.utterances, found, strict=True) if is_so] == [limited.stem]
-    assert full.stem in dataset.utterances and found.shape == dataset.bonafide.shape
+    assert dataset.bonafide.sum() == 6

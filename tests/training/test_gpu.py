@@ -123,13 +123,6 @@ def test_aasist_can_be_recorded():
     assert 0 < loss < 100 and 0 < norm < float("inf")
 
 
-@pytest.fixture(scope="module")
-def cropped(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cropped")
-    tiny_training.prepare(folder, tiny_training.FRONTEND.replace("null", "6000"))
-    return folder
-
-
 def test_batches_are_those_of_the_cpu(cropped):
     dataset = tiny_training.open_sets(cropped, load_config(cropped / "c.yaml"))[0]
     batches = [[0, 1, 2], [5, 4, 3], [7]]

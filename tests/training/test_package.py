@@ -12,6 +12,7 @@ import soundfile
 from tiny_training import prepare
 
 from asvtk.bin.main import main
+from asvtk.frontends.base import Conditioning
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.report.card import model_card
@@ -149,6 +150,16 @@ def test_the_card_says_when_there_was_nothing_to_choose(experiment, monkeypatch)
     monkeypatch.setattr(Experiment, "config", lambda self: once)
     card = model_card(Experiment(experiment), threshold_on_dev(Experiment(experiment)))
     assert "The last epoch was kept: dev was evaluated once. Eval chose nothing." in card
+
+
+def test_the_card_says_what_is_not_heard(experiment, monkeypatch):
+    config = Experiment(experiment).config()
+    heard = dataclasses.replace(config.frontend, conditioning=Conditioning(level=-26, highest=7200))
+    changed = dataclasses.replace(config, frontend=heard)
+    monkeypatch.setattr(Experiment, "config", lambda self: changed)
+    card = model_card(Experiment(experiment), threshold_on_dev(Experiment(experiment)))
+    said = "Before that all clips are brought to one level (-26 dB), and nothing above 7,200 Hz is heard."
+    assert said in card
 
 
 def rebuilt(package, out, change):

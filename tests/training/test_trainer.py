@@ -51,14 +51,6 @@ def test_killed_run_ends_with_the_same_bits(killed_run, killed_in, settings):
     killed_run(killed_in, *settings)
 
 
-@pytest.fixture(scope="module")
-def cropped(tmp_path_factory):
-    """The tiny corpus, all of it equally long."""
-    folder = tmp_path_factory.mktemp("cropped")
-    tiny_training.prepare(folder, "{name: lfcc, crop: {samples: 6000}}")
-    return folder
-
-
 def test_spliced_training_learns_and_ends_with_the_same_bits_when_killed(
     cropped, tmp_path, monkeypatch, content
 ):
