@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from asvtk.augment.neural.config import VocoderConfig
-from asvtk.augment.resynthesis import NEURAL, RESYNTHESES
+from asvtk.augment.resynthesis import NEURAL, RESYNTHESES, NeuralResynthesis, age_of, find_method
 from asvtk.augment.waveform import utterance_generator
 from asvtk.corpora.derived import Clip, derive, evaluation_split
 from asvtk.io.audio import SAMPLE_RATE
@@ -51,21 +51,33 @@ class ResynthesisConfig:
             raise ValueError("copies must be at least 1; leave the section out for no resynthesis")
         if self.share is not None and not 0 < self.share < 1:
             raise ValueError("share must lie between 0 and 1, or be null")
-        known = [*RESYNTHESES, *NEURAL]
-        unknown = [name for name in self.names if name not in known]
+        unknown = [name for name in self.names if find_method(name) is None]
         if unknown or not self.names:
-            raise ValueError(f"methods: {listing(unknown) or 'none'}; there are {listing(known, limit=99)}")
+            known = listing([*RESYNTHESES, *NEURAL], limit=99)
+            raise ValueError(
+                f"methods: {listing(unknown) or 'none'}; there are {known}, "
+                "and neural ones also as NAME@STEPS"
+            )
         if len(set(self.names)) < len(self.names):
             raise ValueError("methods: one stands there twice")
+        if late := [name for name in self.names if (age_of(name) or 0) >= self.vocoders.steps]:
+            raise ValueError(
+                f"methods: {listing(late)}: a vocoder is trained for {self.vocoders.steps} steps "
+                "(vocoders.steps); name fewer, or none for its end"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(RESYNTHESES) if self.methods == "all" else self.methods
 
     @property
-    def generators(self) -> tuple[str, ...]:
-        """The neural vocoders that the methods need."""
-        return tuple(sorted({NEURAL[name].generator for name in self.names if name in NEURAL}))
+    def generators(self) -> dict[str, tuple[int | None, ...]]:
+        """The neural vocoders that the methods need, by name, and the ages that are kept (None: the end)."""
+        ages = {}
+        for name in self.names:
+            if isinstance(method := find_method(name), NeuralResynthesis):
+                ages.setdefault(method.generator, set()).add(age_of(name))
+        return {name: tuple(sorted(ages[name], key=lambda age: (age is None, age))) for name in sorted(ages)}
 
     def describe(self) -> dict:
         """All that the clips depend on besides their source."""
@@ -76,10 +88,11 @@ class ResynthesisConfig:
             "generation": GENERATION,
         } | ({"vocoders": to_mapping(self.vocoders)} if self.generators else {})
 
-    def weights(self, source: DataDirectory, generator: str) -> Path:
-        """Where the weights of a neural vocoder trained on ``source`` are, or will be."""
+    def weights(self, source: DataDirectory, generator: str, age: int | None = None) -> Path:
+        """Where the weights of a neural vocoder trained on ``source`` are, or will be, at some age."""
         basis = digest(to_mapping(self.vocoders) | {"source": source.digest(), "generation": GENERATION})
-        return source.path.with_name(f"{source.name}_vocoders-{basis[:12]}") / f"{generator}.safetensors"
+        file = f"{generator}{'' if age is None else f'@{age}'}.safetensors"
+        return source.path.with_name(f"{source.name}_vocoders-{basis[:12]}") / file
 
     def set_name(self, training_set: str) -> str:
         """What the data directory of the spoofs is called."""
@@ -131,7 +144,7 @@ def resynthesise_set(
         for method in config.names
         for copy in range(1, config.copies + 1)
     ]
-    kinds = {_ATTACK + method: (RESYNTHESES | NEURAL)[method].kind for method in config.names}
+    kinds = {_ATTACK + method: find_method(method).kind for method in config.names}
     return derive(source, Path(out), clips, config.describe(), kinds, jobs, force)
 
 
@@ -153,9 +166,10 @@ def bona_fide(source: DataDirectory) -> list[str]:
 
 
 def _function(method: str, source: DataDirectory, config: ResynthesisConfig) -> Callable:
-    if method in RESYNTHESES:
-        return RESYNTHESES[method].function
-    return NEURAL[method].function(str(config.weights(source, NEURAL[method].generator)))
+    found = find_method(method)
+    if isinstance(found, NeuralResynthesis):
+        return found.function(str(config.weights(source, found.generator, age_of(method))))
+    return found.function
 
 
 def _make_spoof(

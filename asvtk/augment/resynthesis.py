@@ -25,7 +25,15 @@ from asvtk.augment.vocoders import source_filter, spectral, world
 from asvtk.augment.vocoders.neural import neural
 from asvtk.io.errors import AsvtkError, listing
 
-__all__ = ["NEURAL", "RESYNTHESES", "NeuralResynthesis", "Resynthesis", "resynthesise"]
+__all__ = [
+    "NEURAL",
+    "RESYNTHESES",
+    "NeuralResynthesis",
+    "Resynthesis",
+    "age_of",
+    "find_method",
+    "resynthesise",
+]
 
 
 class Resynthesis(NamedTuple):
@@ -82,6 +90,12 @@ NEURAL: dict[str, NeuralResynthesis] = {
     "neural_upsampling_smooth": NeuralResynthesis(
         "vocoder", "neural, transposed convolutions, of smooth mel spectra", "upsampling", {"smooth": 3}
     ),
+    "neural_harmonic": NeuralResynthesis(
+        "vocoder", "neural, filters on harmonics of F0 and on noise", "harmonic", {}
+    ),
+    "neural_harmonic_smooth": NeuralResynthesis(
+        "vocoder", "neural, filters of smooth mel spectra on harmonics and noise", "harmonic", {"smooth": 3}
+    ),
     "neural_flow": NeuralResynthesis("vocoder", "neural, flow from noise", "flow", {"steps": 10}),
     "neural_flow_part3": NeuralResynthesis(
         "vocoder", "neural, flow from 0.3 speech in noise", "flow", {"steps": 8, "begin": 0.3}
@@ -90,6 +104,20 @@ NEURAL: dict[str, NeuralResynthesis] = {
         "vocoder", "neural, flow from 0.6 speech in noise", "flow", {"steps": 4, "begin": 0.6}
     ),
 }
+
+
+def find_method(name: str) -> Resynthesis | NeuralResynthesis | None:
+    """The method of a name, if there is one; ``NAME@STEPS`` is a neural one with a vocoder that young."""
+    if name in RESYNTHESES:
+        return RESYNTHESES[name]
+    base, at, steps = name.partition("@")
+    return NEURAL.get(base) if not at or (steps.isascii() and steps.isdigit() and steps[0] != "0") else None
+
+
+def age_of(name: str) -> int | None:
+    """The steps after which a neural method's vocoder was kept; None: at the end of its training."""
+    steps = name.partition("@")[2]
+    return int(steps) if steps else None
 
 
 def resynthesise(name: str, audio, sample_rate: int, rng, **setting):

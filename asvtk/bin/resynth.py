@@ -63,7 +63,7 @@ def _count_jobs(config: ResynthesisConfig, path: Path, again: bool) -> int:
     if not config.generators:
         return 0
     source = DataDirectory.read(path)
-    ready = all(config.weights(source, name).exists() for name in config.generators)
+    ready = all(_are_trained(config, source, name) for name in config.generators)
     return 0 if ready and not again else len(config.generators)
 
 
@@ -74,20 +74,26 @@ def _train(config: ResynthesisConfig, path: Path, job: int, ngpu: int, again: bo
 
     if not 1 <= job <= len(config.generators):
         raise AsvtkError(f"--job {job}: the configuration asks for {len(config.generators)} neural vocoders")
-    name = config.generators[job - 1]
+    name, ages = list(config.generators.items())[job - 1]
     device, source = choose_device(ngpu), DataDirectory.read(path)
     weights, originals = config.weights(source, name), bona_fide(source)
-    if weights.exists() and not again:
+    if _are_trained(config, source, name) and not again:
         print(f"{weights}: trained already; --force trains it anew")
         return
     recordings = [read_audio(source.wav[u], source.num_samples[u]) for u in originals]
     began = time.monotonic()
-    generator, measure = train_vocoder(name, recordings, config.vocoders, device)
-    save_generator(weights, generator)
+    young = [age for age in ages if age is not None]
+    generators, measure = train_vocoder(name, recordings, config.vocoders, device, young)
+    for age, generator in generators.items():
+        save_generator(config.weights(source, name, age), generator)
     print(
         f"{weights}: trained on {len(originals)} utterances in {time.monotonic() - began:.0f} s; "
         f"last {generator.MEASURE} {measure:.2f}"
     )
+
+
+def _are_trained(config: ResynthesisConfig, source: DataDirectory, name: str) -> bool:
+    return all(config.weights(source, name, age).exists() for age in config.generators[name])
 
 
 def _make(config: ResynthesisConfig, path: Path, jobs: int, again: bool) -> None:

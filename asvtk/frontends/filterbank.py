@@ -7,6 +7,7 @@ import numpy as np
 
 from asvtk.frontends.base import Features, FrontEnd
 from asvtk.io.audio import SAMPLE_RATE
+from asvtk.nn.triangles import linear_triangles
 
 __all__ = ["FilterbankFrontEnd"]
 
@@ -29,7 +30,7 @@ class FilterbankFrontEnd(FrontEnd):
         self.config, self._dimensions = config, dimensions
         self.crop, self.conditioning = config.crop, config.conditioning
         self._window = window.astype(np.float32)
-        self._filters = _linear_filters(bands, config.fft).astype(np.float32)
+        self._filters = linear_triangles(bands, config.fft, SAMPLE_RATE).astype(np.float32)
 
     @abc.abstractmethod
     def compute(self, audio: np.ndarray) -> np.ndarray:
@@ -51,15 +52,6 @@ class FilterbankFrontEnd(FrontEnd):
     def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
         features = [{0: self.compute(audio)} for audio in batch]
         return lambda: features
-
-
-def _linear_filters(count: int, fft: int) -> np.ndarray:
-    """Triangles whose feet are the neighbours' peaks, up to 8 kHz; shape (fft // 2 + 1, count)."""
-    peaks = np.linspace(0, SAMPLE_RATE / 2, count + 2)
-    bins = np.arange(fft // 2 + 1)[:, None] * SAMPLE_RATE / fft
-    rising = (bins - peaks[:-2]) / (peaks[1:-1] - peaks[:-2])
-    falling = (peaks[2:] - bins) / (peaks[2:] - peaks[1:-1])
-    return np.maximum(0, np.minimum(rising, falling))
 
 
 def _power_spectra(samples: np.ndarray, window: np.ndarray, shift: int, fft: int) -> np.ndarray:

@@ -32,11 +32,13 @@ def speech():
 @pytest.fixture(scope="module")
 def spectral(speech, tmp_path_factory):
     """A barely trained generator's weights."""
-    generator, distance = train_vocoder("spectral", speech, VocoderConfig(steps=3, batch_size=2), "cpu")
-    assert np.isfinite(distance) and not generator.training
-    path = tmp_path_factory.mktemp("vocoder") / "spectral.safetensors"
-    save_generator(path, generator)
-    return path
+    generators, distance = train_vocoder("spectral", speech, VocoderConfig(steps=3, batch_size=2), "cpu", [2])
+    assert np.isfinite(distance) and list(generators) == [2, None]
+    assert not any(generator.training for generator in generators.values())
+    folder = tmp_path_factory.mktemp("vocoder")
+    save_generator(folder / "young.safetensors", generators[2])
+    save_generator(folder / "spectral.safetensors", generators[None])
+    return folder / "spectral.safetensors"
 
 
 @pytest.fixture
@@ -61,12 +63,12 @@ def test_a_frame_becomes_a_hop(name):
         assert GENERATORS[name]()(torch.randn(2, MELS, 9)).shape == (2, 9 * HOP)
 
 
-@pytest.mark.parametrize("name", ["spectral", "upsampling"])
-def test_every_weight_learns(name):
+@pytest.mark.parametrize("name", ["spectral", "upsampling", "harmonic"])
+def test_every_weight_learns(name, speech):
     torch.manual_seed(0)
     generator, judges = GENERATORS[name](), Discriminators()
-    real = 0.05 * torch.randn(2, 20 * HOP)
-    made = generator(log_mel(real))
+    real = torch.from_numpy(np.stack(speech)[:, : 20 * HOP])
+    made = generator.render(log_mel(real), real)
     (spectral_distance(made, real) + judges.generator_loss(made, real)).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in generator.parameters())
     judges.zero_grad()
@@ -109,8 +111,11 @@ def flow_loss(generator, speech):
     ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))],
 )
 def test_training_lowers_the_loss_of_the_flow(device, speech, small_flow):
-    trained, last = train_vocoder("flow", speech, VocoderConfig(steps=30, batch_size=2, lr=2e-3), device)
+    config = VocoderConfig(steps=30, batch_size=2, lr=2e-3)
+    ages, last = train_vocoder("flow", speech, config, device, [1])
+    young, trained = ages[1], ages[None]
     assert np.isfinite(last) and not trained.training
+    assert flow_loss(trained, speech) < 0.9 * flow_loss(young, speech)
     torch.manual_seed(0)
     assert flow_loss(trained, speech) < 0.9 * flow_loss(GENERATORS["flow"](), speech)
 
@@ -182,6 +187,20 @@ def test_a_training_that_went_astray_is_an_error(speech):
 @pytest.mark.parametrize("method", ["neural_spectral", "neural_spectral_smooth"])
 def test_copies_are_as_long_and_loud(method, spectral, speech):
     check_copy(method, spectral, speech[0][:12_345])
+
+
+def test_a_young_vocoder_makes_another_copy(spectral, speech):
+    young = NEURAL["neural_spectral"].function(str(spectral.with_name("young.safetensors")))
+    old = NEURAL["neural_spectral"].function(str(spectral))
+    made = [function(speech[0], 16_000, np.random.default_rng(0)) for function in (young, old)]
+    assert np.abs(made[0] - made[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("method", ["neural_harmonic", "neural_harmonic_smooth"])
+def test_copies_of_harmonics_are_as_long_and_loud(method, tmp_path, speech):
+    torch.manual_seed(0)
+    save_generator(tmp_path / "harmonic.safetensors", GENERATORS["harmonic"]())
+    check_copy(method, tmp_path / "harmonic.safetensors", speech[0][:12_345])
 
 
 @pytest.mark.parametrize("method", ["neural_flow", "neural_flow_part3", "neural_flow_part6"])

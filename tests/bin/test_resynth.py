@@ -41,6 +41,35 @@ def test_vocoders_are_trained_once_and_make_the_spoofs(folder, capsys):
     assert made.utterances and set(made.label.values()) == {"spoof"}
 
 
+def test_a_vocoder_is_kept_at_the_ages_that_methods_name(folder, capsys):
+    options = ["--override", "resynthesis.vocoders.steps=2"]
+    options.append("resynthesis.methods=[neural_spectral@1,neural_spectral_smooth@1,neural_spectral]")
+    assert not resynth(folder, "train", *options) and not resynth(folder, "make", "--nj", "1", *options)
+    assert not resynth(folder, "jobs", *options)
+    assert capsys.readouterr().out.strip().endswith("\n0")
+    assert not resynth(folder, "name", *options)
+    made = DataDirectory.read(folder / "data" / capsys.readouterr().out.strip())
+    assert "resynth-neural_spectral@1" in made.attack.values()
+    (weights,) = (path for path in (folder / "data").glob("*_vocoders-*") if len(list(path.iterdir())) > 1)
+    assert {path.name for path in weights.iterdir()} == {"spectral.safetensors", "spectral@1.safetensors"}
+    (weights / "spectral@1.safetensors").unlink()
+    assert not resynth(folder, "jobs", *options) and capsys.readouterr().out.strip() == "1"
+
+
+@pytest.mark.parametrize(
+    "methods, message",
+    [
+        ("neural_spectral@1", "neural_spectral@1: a vocoder is trained for 1 steps (vocoders.steps)"),
+        ("neural_spectral@0", "methods: neural_spectral@0; there are"),
+        ("neural_spectral@x", "methods: neural_spectral@x; there are"),
+        ("griffin_lim@5", "and neural ones also as NAME@STEPS"),
+    ],
+)
+def test_ages_that_no_vocoder_has_are_refused(methods, message, folder, capsys):
+    assert resynth(folder, "name", "--override", f"resynthesis.methods=[{methods}]") == 1
+    assert message in capsys.readouterr().err
+
+
 def test_classic_methods_need_no_jobs(folder, capsys):
     assert not resynth(folder, "jobs", "--override", "resynthesis.methods=[griffin_lim]")
     assert capsys.readouterr().out.strip() == "0"

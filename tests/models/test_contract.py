@@ -65,6 +65,10 @@ CASES = {
     "S4, audio without means": Case(
         DualStreamConfig(**DUAL, streams="audio", subtract_mean=True), layers=0, d_in=0
     ),
+    "S4, cepstra of the audio": Case(DualStreamConfig(**DUAL, audio="cepstra", audio_stack=2)),
+    "S4, cepstra alone": Case(
+        DualStreamConfig(**DUAL, streams="audio", audio="cepstra", subtract_mean=True), layers=0, d_in=0
+    ),
     "committee": Case(
         CommitteeConfig(
             Members((ConvMoeMambaConfig(**CONV, channels=(4, 6)), DualStreamConfig(**DUAL, streams="audio")))

@@ -1,44 +1,24 @@
 """Neural vocoders that make a waveform of log-mel frames at once, and the names of all vocoders.
 
 They leave different traces. One sets spectra of whole frames, which overlap-add joins; the other raises
-the rate step by step by transposed convolutions, whose kernels repeat along time. The third kind, in
+the rate step by step by transposed convolutions, whose kernels repeat along time. The third, in
+:mod:`asvtk.augment.neural.harmonic`, filters regular harmonics of F0, and the last, in
 :mod:`asvtk.augment.neural.flow`, comes from noise in several steps.
 
 Every generator has ``copy(audio, rng, **settings)``: speech -> a copy of it, (batch, samples) in whole hops.
 """
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asvtk.augment.neural.base import MelGenerator
 from asvtk.augment.neural.blocks import SLOPE, FrameBlock, ResidualConvolutions
 from asvtk.augment.neural.flow import FlowGenerator
-from asvtk.augment.neural.spectra import HOP, MELS, istft, log_mel
+from asvtk.augment.neural.harmonic import HarmonicGenerator
+from asvtk.augment.neural.spectra import HOP, MELS, istft
 
 __all__ = ["GENERATORS"]
-
-
-class MelGenerator(nn.Module):
-    """One pass from log-mel frames to a waveform, trained against discriminators."""
-
-    STEPS_PER_STEP = 1  # of the configuration
-    MEASURE = "log-mel distance"  # what training reports
-
-    def copy(self, audio: Tensor, rng: np.random.Generator, smooth: int = 1) -> Tensor:
-        """A waveform of the mel frames of ``audio``.
-
-        Args:
-            audio: (batch, samples), whole hops, near the RMS of ``training.LEVEL``.
-            rng: for nothing: what these make is a function of the audio.
-            smooth: frames that the log-mel spectrum is averaged over, an odd number: acoustic models of
-                text-to-speech and voice conversion predict smoother spectra than recordings have.
-
-        Returns:
-            as ``audio``.
-        """
-        mel = F.pad(log_mel(audio), (smooth // 2, smooth // 2), "replicate")
-        return self(F.avg_pool1d(mel, smooth, 1))
 
 
 class SpectralGenerator(MelGenerator):
@@ -95,4 +75,9 @@ class UpsamplingGenerator(MelGenerator):
 
 
 #: name -> class
-GENERATORS = {"spectral": SpectralGenerator, "upsampling": UpsamplingGenerator, "flow": FlowGenerator}
+GENERATORS = {
+    "spectral": SpectralGenerator,
+    "upsampling": UpsamplingGenerator,
+    "harmonic": HarmonicGenerator,
+    "flow": FlowGenerator,
+}

@@ -1,7 +1,7 @@
 """Training of a neural vocoder on recordings."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -26,8 +26,12 @@ _ALONE = 0.12  # share of the steps before the discriminators begin
 
 
 def train_vocoder(
-    name: str, recordings: Sequence[np.ndarray], config: VocoderConfig, device: str
-) -> tuple[nn.Module, float]:
+    name: str,
+    recordings: Sequence[np.ndarray],
+    config: VocoderConfig,
+    device: str,
+    keep: Collection[int] = (),
+) -> tuple[dict[int | None, nn.Module], float]:
     """Train one vocoder.
 
     Args:
@@ -35,10 +39,12 @@ def train_vocoder(
         recordings: speech, float32 (samples,) each.
         config: how.
         device: ``cpu`` or ``cuda``; on a CPU a step takes a second or more.
+        keep: numbers of steps after which it is kept, too: what a young one makes has other traces.
 
     Returns:
-        the generator, on the CPU, and the last value of its ``MEASURE``: the distance of log-mel spectra
-        (natural logarithm), or the loss of flow matching.
+        the generator at the end of its training (None) and at each of ``keep``, on the CPU; and the last
+        value of its ``MEASURE``: the distance of log-mel spectra (natural logarithm), or the loss of flow
+        matching.
 
     Raises:
         AsvtkError: training went astray: nothing of it is of use.
@@ -51,6 +57,7 @@ def train_vocoder(
     step = kind(generator, config, device)
     speech = [_at_level(recording) for recording in recordings]
     steps = config.steps * generator.STEPS_PER_STEP
+    kept = {}
     bar = tqdm(range(steps), desc=f"vocoder {name}", unit="step", disable=None)
     for number in bar:
         done = number / steps
@@ -58,12 +65,17 @@ def train_vocoder(
         measure = step(_draw(speech, config.batch_size, rng), done)
         if number % 50 == 0:
             bar.set_postfix_str(f"{generator.MEASURE} {measure.item():.2f}")
+        age, rest = divmod(number + 1, generator.STEPS_PER_STEP)
+        if not rest and age in keep:
+            kept[age] = GENERATORS[name]()
+            kept[age].load_state_dict(generator.state_dict())
+            kept[age].eval()
     if not all(torch.isfinite(parameter).all() for parameter in generator.parameters()):
         raise AsvtkError(
             f"vocoder {name}: its weights are not finite after {steps} steps; lower "
             f"resynthesis.vocoders.lr ({config.lr}), or look for broken recordings"
         )
-    return generator.cpu().eval(), measure.item()
+    return kept | {None: generator.cpu().eval()}, measure.item()
 
 
 class _Step:
@@ -117,7 +129,7 @@ class _AdversarialStep(_Step):
     def _compute(self, judged: bool) -> None:
         real, mel = self._real, log_mel(self._real)
         with half(self._device):
-            made = self._generator(mel)
+            made = self._generator.render(mel, real)
         made = made.float()
         distance = (log_mel(made) - mel).abs().mean()
         loss = _SPECTRAL_WEIGHT * (spectral_distance(made, real) + distance)

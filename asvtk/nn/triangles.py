@@ -1,0 +1,14 @@
+"""Triangular filters that average the bins of a spectrum into bands."""
+
+import numpy as np
+
+__all__ = ["linear_triangles"]
+
+
+def linear_triangles(count: int, fft: int, sample_rate: int) -> np.ndarray:
+    """Evenly spaced up to half the sample rate, the feet at the neighbours' peaks: (fft // 2 + 1, count)."""
+    peaks = np.linspace(0, sample_rate / 2, count + 2)
+    bins = np.arange(fft // 2 + 1)[:, None] * sample_rate / fft
+    rising = (bins - peaks[:-2]) / (peaks[1:-1] - peaks[:-2])
+    falling = (peaks[2:] - bins) / (peaks[2:] - peaks[1:-1])
+    return np.maximum(0, np.minimum(rising, falling))
