@@ -89,8 +89,14 @@ class ResynthesisConfig:
         } | ({"vocoders": to_mapping(self.vocoders)} if self.generators else {})
 
     def weights(self, source: DataDirectory, generator: str, age: int | None = None) -> Path:
-        """Where the weights of a neural vocoder trained on ``source`` are, or will be, at some age."""
-        basis = digest(to_mapping(self.vocoders) | {"source": source.digest(), "generation": GENERATION})
+        """Where the weights of a neural vocoder trained on ``source`` are, or will be, at some age.
+
+        Those that are kept at other ages lie elsewhere: no training replaces what spoofs were made with.
+        """
+        what = to_mapping(self.vocoders) | {"source": source.digest(), "generation": GENERATION}
+        if young := [kept for kept in self.generators[generator] if kept is not None]:
+            what["ages"] = young
+        basis = digest(what)
         file = f"{generator}{'' if age is None else f'@{age}'}.safetensors"
         return source.path.with_name(f"{source.name}_vocoders-{basis[:12]}") / file
 

@@ -115,7 +115,7 @@ def find_method(name: str) -> Resynthesis | NeuralResynthesis | None:
 
 
 def age_of(name: str) -> int | None:
-    """The steps after which a neural method's vocoder was kept; None: at the end of its training."""
+    """The steps after which a known neural method's vocoder was kept; None: at the end of its training."""
     steps = name.partition("@")[2]
     return int(steps) if steps else None
 

@@ -84,6 +84,8 @@ def _train(config: ResynthesisConfig, path: Path, job: int, ngpu: int, again: bo
     began = time.monotonic()
     young = [age for age in ages if age is not None]
     generators, measure = train_vocoder(name, recordings, config.vocoders, device, young)
+    for age in generators:  # none of an earlier training beside those of this one
+        config.weights(source, name, age).unlink(missing_ok=True)
     for age, generator in generators.items():
         save_generator(config.weights(source, name, age), generator)
     print(

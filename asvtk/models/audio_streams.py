@@ -1,6 +1,9 @@
 """What a dual stream's second stream hears: audio -> one sequence of the model's width."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,6 +15,9 @@ from asvtk.nn.learnable_sinc import LearnableSincBank
 from asvtk.nn.masked_norm import MaskedBatchNorm
 from asvtk.nn.pooling import subtract_mean
 from asvtk.nn.residual import ResidualEncoder
+
+if TYPE_CHECKING:
+    from asvtk.models.dual_stream import DualStreamConfig
 
 __all__ = ["CepstralStream", "SincStream"]
 
@@ -29,7 +35,7 @@ class SincStream(nn.Module):
     FRAME = 320  # samples
     BAND = 3  # neighbouring filters pooled into one band
 
-    def __init__(self, config):
+    def __init__(self, config: DualStreamConfig):
         super().__init__()
         self.hop, self.stack, self.subtract_mean = config.hop, config.audio_stack, config.subtract_mean
         self.start = (400 - self.FRAME + self.hop) // 2  # sample of the first output
@@ -61,12 +67,15 @@ class SincStream(nn.Module):
 
 
 class CepstralStream(nn.Module):
-    """Audio -> LFCC, which nobody cached: so a system hears them beside a front-end of another kind."""
+    """Audio -> LFCC, made on the device: so a system hears them beside a front-end of another kind.
 
-    def __init__(self, config):
+    Frames are 10 ms apart, times ``audio_stack``. With 2 their middles lie 2.5 ms behind those of SSL models.
+    """
+
+    def __init__(self, config: DualStreamConfig):
         super().__init__()
         self.stack, self.subtract_mean = config.audio_stack, config.subtract_mean
-        self.cepstra = LinearCepstra(SAMPLE_RATE)
+        self.cepstra = LinearCepstra()
         self.norm = MaskedBatchNorm(LinearCepstra.DIMENSIONS)
         self.projection = nn.Linear(self.stack * LinearCepstra.DIMENSIONS, config.d_model)
 

@@ -3,8 +3,9 @@
 Two views of an utterance, on one time axis -> fusion -> S3's blocks of bidirectional Mamba and
 mixtures of experts -> pooling over time -> embedding. The features' stream is S3's: a weighted sum of
 the front-end's layers, projected. The audio's stream (:mod:`asvtk.models.audio_streams`) has learnable
-band-pass filters and a residual 2-D convolutional encoder, and hears what self-supervised models have learned
-to ignore. Either stream also works alone; the audio's then needs no front-end at all.
+band-pass filters and a residual 2-D convolutional encoder, or LFCC made on the device, and hears what
+self-supervised models have learned to ignore. Either stream also works alone; the audio's then needs no
+front-end at all.
 """
 
 from dataclasses import dataclass
@@ -101,8 +102,8 @@ class DualStream(System):
     def _fuse(self, features: tuple[Tensor, Tensor], audio: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Fuse what both streams have heard, frame by frame; a frame that only one has is dropped.
 
-        Frame t of both streams stands for the same time (``SincStream``), so alignment is a matter of
-        the last frame alone: audio that ends within an SSL frame may still fill a frame of 20 ms.
+        Frame t of both streams stands for the same time (``asvtk.models.audio_streams``), so alignment is a
+        matter of the last frame alone: audio that ends within an SSL frame may still fill a frame of 20 ms.
         """
         (x, x_lengths), (y, y_lengths) = features, audio
         if not self._frames_agree:
@@ -111,7 +112,8 @@ class DualStream(System):
                 row = difference.argmax()
                 raise AsvtkError(
                     f"model dual_stream: {x_lengths[row]} frames of features, {y_lengths[row]} of audio; set "
-                    "stack and audio_stack so that frames are equally long (SSL, audio: 20 ms, LFCC: 10 ms)"
+                    "stack and audio_stack so that frames are equally long "
+                    "(SSL, sinc: 20 ms; LFCC, cepstra: 10 ms)"
                 )
             self._frames_agree = True
         y = F.pad(y, (0, 0, 0, x.shape[1] - y.shape[1]))  # negative padding cuts

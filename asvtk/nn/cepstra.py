@@ -1,4 +1,4 @@
-"""Linear-frequency cepstra of audio that is on the device already, for systems that hear nothing else."""
+"""Linear-frequency cepstra of audio that is on the device already."""
 
 import numpy as np
 import torch
@@ -6,6 +6,7 @@ from scipy.fft import dct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asvtk.io.audio import SAMPLE_RATE
 from asvtk.nn.triangles import linear_triangles
 
 __all__ = ["LinearCepstra"]
@@ -17,16 +18,19 @@ class LinearCepstra(nn.Module):
     """What the front-end ``lfcc`` gives with its defaults (:mod:`asvtk.frontends.lfcc`), for batches.
 
     20 cepstra of 20 bands and their first and second differences, of 20 ms every 10 ms.
+
+    Source: Sahidullah, Kinnunen and Hanilçi, "A comparison of features for synthetic speech detection",
+    Interspeech 2015.
     """
 
     DIMENSIONS = 60
     WINDOW, SHIFT, FFT = 320, 160, 512  # samples
     _PREEMPHASIS, _BANDS = 0.97, 20
 
-    def __init__(self, sample_rate: int):
+    def __init__(self):
         super().__init__()
         cosines = dct(np.eye(self._BANDS), type=2, norm="ortho", axis=-1)
-        filters = linear_triangles(self._BANDS, self.FFT, sample_rate)
+        filters = linear_triangles(self._BANDS, self.FFT, SAMPLE_RATE)
         for name, values in ("window", np.hamming(self.WINDOW)), ("filters", filters), ("cosines", cosines):
             self.register_buffer(name, torch.from_numpy(values).float(), persistent=False)
 
@@ -34,7 +38,7 @@ class LinearCepstra(nn.Module):
         """Cepstra of the frames that lie within an utterance; one that is shorter has one frame.
 
         Args:
-            audio: shape (batch, samples).
+            audio: shape (batch, samples), padded with zeros.
             samples: real samples per row, shape (batch,).
 
         Returns:

@@ -189,6 +189,13 @@ def test_copies_are_as_long_and_loud(method, spectral, speech):
     check_copy(method, spectral, speech[0][:12_345])
 
 
+def test_keeping_a_vocoder_changes_nothing_of_its_training(speech):
+    config = VocoderConfig(steps=2, batch_size=1)
+    ends = [train_vocoder("harmonic", speech, config, "cpu", keep)[0][None] for keep in ((), (1,))]
+    for one, other in zip(*(end.state_dict().values() for end in ends), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_young_vocoder_makes_another_copy(spectral, speech):
     young = NEURAL["neural_spectral"].function(str(spectral.with_name("young.safetensors")))
     old = NEURAL["neural_spectral"].function(str(spectral))

@@ -52,6 +52,11 @@ def test_a_vocoder_is_kept_at_the_ages_that_methods_name(folder, capsys):
     assert "resynth-neural_spectral@1" in made.attack.values()
     (weights,) = (path for path in (folder / "data").glob("*_vocoders-*") if len(list(path.iterdir())) > 1)
     assert {path.name for path in weights.iterdir()} == {"spectral.safetensors", "spectral@1.safetensors"}
+    kept = {path: path.stat().st_mtime_ns for path in weights.iterdir()}
+    options[-1] = "resynthesis.methods=[neural_spectral]"
+    assert not resynth(folder, "train", *options) and "trained on 6" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept  # spoofs were made with these
+    options[-1] = "resynthesis.methods=[neural_spectral@1,neural_spectral_smooth@1,neural_spectral]"
     (weights / "spectral@1.safetensors").unlink()
     assert not resynth(folder, "jobs", *options) and capsys.readouterr().out.strip() == "1"
 

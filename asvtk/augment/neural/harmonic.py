@@ -50,11 +50,13 @@ class HarmonicGenerator(MelGenerator):
         x = self.norm(self.blocks(self.entry(mel)).transpose(1, 2))
         voice, phase, breath = self.head(x).float().transpose(1, 2).chunk(3, dim=1)
         filters = torch.polar(voice.clamp(max=3).exp(), phase), breath.clamp(max=3).exp()
-        # Of power 1 a source's bins have sqrt(3 / 8 fft) each: speech at the vocoders' level is far below.
+        # Hann windows give noise of power 1 bins of RMS sqrt(3 / 8 fft). Over sqrt(fft), a fresh network's
+        # filters, of gain 1 or so, make of it something about as loud as speech at the vocoders' level.
         sources = (stft(x, self.fft, HOP, self.fft) / math.sqrt(self.fft) for x in (periodic, noise))
         return istft(sum(f * source for f, source in zip(filters, sources, strict=True)), HOP)
 
     def render(self, mel: Tensor, audio: Tensor, rng: np.random.Generator | None = None) -> Tensor:
+        """As :meth:`MelGenerator.render`; of ``audio``, 600 samples or more, it takes F0."""
         if rng is None:
             noise = torch.randn_like(audio)
         else:
@@ -66,9 +68,10 @@ class HarmonicGenerator(MelGenerator):
 def track_f0(audio: Tensor) -> Tensor:
     """Fundamental frequency in Hz, 0 where unvoiced: (batch, samples), whole hops -> (batch, samples // HOP).
 
-    As :func:`asvtk.augment.vocoders.parts.track_f0` for batches on any device: the highest peak of the
-    autocorrelation over that of the window (Boersma, 1993), with a bonus for short periods against octave
-    errors, and a median over five frames.
+    As :func:`asvtk.augment.vocoders.parts.track_f0`, which names its source, for batches on any device: the
+    highest peak of the autocorrelation over that of the window, with a bonus for short periods against octave
+    errors, and a median over five frames. Frames 40 dB below a row's loudest are unvoiced. Rows have 600
+    samples or more.
     """
     window = torch.hann_window(_FRAME, device=audio.device)
     sides = (_FRAME - HOP) // 2
@@ -90,7 +93,14 @@ def track_f0(audio: Tensor) -> Tensor:
 
 @torch.no_grad()
 def harmonics(f0: Tensor) -> Tensor:
-    """All harmonics of F0 below 7.9 kHz, alike strong, of power 1: (batch, frames) -> (batch, samples)."""
+    """All harmonics of F0 below 7.9 kHz, alike strong, of power 1 where voiced and 0 elsewhere.
+
+    Args:
+        f0: Hz, 0 where unvoiced, (batch, frames).
+
+    Returns:
+        (batch, frames * HOP).
+    """
     voiced = (f0 > 0).float()
     place = {"scale_factor": HOP, "mode": "linear"}
     nearby = F.interpolate(voiced.unsqueeze(1), **place).squeeze(1)

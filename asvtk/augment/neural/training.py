@@ -1,5 +1,6 @@
 """Training of a neural vocoder on recordings."""
 
+import copy
 import math
 from collections.abc import Collection, Sequence
 
@@ -67,9 +68,7 @@ def train_vocoder(
             bar.set_postfix_str(f"{generator.MEASURE} {measure.item():.2f}")
         age, rest = divmod(number + 1, generator.STEPS_PER_STEP)
         if not rest and age in keep:
-            kept[age] = GENERATORS[name]()
-            kept[age].load_state_dict(generator.state_dict())
-            kept[age].eval()
+            kept[age] = copy.deepcopy(generator).cpu().eval()  # a new one would draw its first weights
     if not all(torch.isfinite(parameter).all() for parameter in generator.parameters()):
         raise AsvtkError(
             f"vocoder {name}: its weights are not finite after {steps} steps; lower "
