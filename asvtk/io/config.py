@@ -8,33 +8,83 @@ in YAML brings a ``build(content, where)``, and a ``describe()`` that gives back
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
-from pathlib import Path
 
 import yaml
 
 from asvtk.io.errors import AsvtkError
+from asvtk.io.text import check_extent, parse_float, read_text
 
-__all__ = ["apply_overrides", "build", "build_named", "differences", "load_yaml", "to_mapping"]
+__all__ = ["apply_overrides", "build", "build_named", "differences", "load_yaml", "parse_yaml", "to_mapping"]
+
+#: bytes of the largest configuration: PyYAML reads some 100 kB a second
+_LARGEST = 256 << 10
+_MAX_DEPTH = 32
 
 
 def load_yaml(path) -> dict:
-    """Read a YAML mapping (``safe_load``: nothing in it is ever executed).
+    """Read a YAML mapping; nothing in it is ever executed.
 
     Raises:
         AsvtkError: the file is missing, is no YAML, or is no mapping.
     """
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AsvtkError(f"{path}: no such configuration") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AsvtkError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
+    content = parse_yaml(read_text(path, _LARGEST), str(path))
     if not isinstance(content, dict):
         raise AsvtkError(f"{path}: expected 'key: value' lines")
     return content
+
+
+def parse_yaml(text: str, where: str):
+    """The value of a YAML text, by PyYAML's safe loader; ``where`` names it in messages.
+
+    Raises:
+        AsvtkError: it is no YAML, names a key twice, or nests too deep.
+    """
+    try:
+        _check_nesting(text, where)
+        content = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise AsvtkError(f"{where}: is no YAML: {' '.join(str(error).split())}") from None
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        # PyYAML's own words for 2001-99-99, !!int '', !!bool maybe, a number of thousands of digits ...
+        raise AsvtkError(f"{where}: holds a value that YAML does not know: {error}") from None
+    check_extent(content, where)
+    return content
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, but a key that stands twice is refused: the first one would silently be lost."""
+
+    def construct_mapping(self, node, deep=False):
+        if isinstance(node, yaml.MappingNode):
+            seen = set()
+            for key, _ in node.value:
+                if key.value in seen and isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} stands twice", key.start_mark
+                    )
+                if isinstance(key, yaml.ScalarNode):
+                    seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _check_nesting(text: str, where: str) -> None:
+    """Before anything is built from it, as building takes a stack frame a level."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise AsvtkError(f"{where}: is nested more than {_MAX_DEPTH} deep")
 
 
 def apply_overrides(content: dict, overrides: list[str]) -> dict:
@@ -59,9 +109,9 @@ def apply_overrides(content: dict, overrides: list[str]) -> dict:
                 f"such as {'.'.join(sections)}.0.KEY=VALUE, or the whole list"
             )
         try:
-            place[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise AsvtkError(f"override {word!r}: {value!r} is no YAML; write lists without spaces") from None
+            place[key] = parse_yaml(value, f"override {word!r}")
+        except AsvtkError as error:
+            raise AsvtkError(f"{error}; write lists without spaces") from None
     return content
 
 
@@ -198,8 +248,10 @@ def _convert(hint, value, where: str):
         return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if hint is float and not isinstance(value, bool):
         try:
-            return float(value)  # YAML reads 1e-4, without a point, as text
-        except (TypeError, ValueError):
+            number = parse_float(value) if isinstance(value, str) else float(value)  # YAML reads 1e-4 as text
+            if math.isfinite(number):
+                return number
+        except (OverflowError, TypeError, ValueError):
             pass
     if hint in (int, str, bool) and type(value) is hint:
         return value

@@ -6,9 +6,10 @@ again, and a program can say what changed.
 
 import hashlib
 import json
-from pathlib import Path
 
 from asvtk.io.atomic import write_text
+from asvtk.io.errors import AsvtkError
+from asvtk.io.text import read_json
 
 __all__ = ["digest", "file_digest", "read_stamp", "write_stamp"]
 
@@ -31,8 +32,8 @@ def file_digest(path) -> str:
 def read_stamp(path) -> dict | None:
     """The inputs a stamp was written for; None when there is no (readable) stamp."""
     try:
-        return json.loads(Path(path).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        return read_json(path)
+    except AsvtkError:
         return None
 
 

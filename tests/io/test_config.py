@@ -102,7 +102,7 @@ def test_differences_of_sections_in_a_list():
 
 
 def test_override_that_is_no_yaml_says_so():
-    with pytest.raises(AsvtkError, match=r"'\[3,' is no YAML; write lists without spaces"):
+    with pytest.raises(AsvtkError, match=r"a.b=\[3,.* is no YAML: .*; write lists without spaces"):
         apply_overrides({}, ["a.b=[3,"])
 
 
@@ -123,5 +123,5 @@ def test_file_that_is_no_mapping_is_refused(tmp_path, text):
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(AsvtkError, match=r"none\.yaml: no such configuration"):
+    with pytest.raises(AsvtkError, match=r"none\.yaml: no such file"):
         load_yaml(tmp_path / "none.yaml")
