@@ -79,7 +79,7 @@ def test_cells_share_caches_where_front_end_and_augmentation_agree(listed, tmp_p
         ({"config": "base.yaml", "cells": {"a": 3}}, "a: expected {section.key: value, ...}, found 3"),
         ({"config": "base.yaml", "cells": {"a b": {}}}, "a b: a cell's name is made of letters"),
         ({"config": "base.yaml", "cells": {"SEED": {}}}, "SEED: a cell's name"),
-        ({"config": "none.yaml", "cells": {"a": {}}}, "none.yaml: no such configuration"),
+        ({"config": "none.yaml", "cells": {"a": {}}}, "none.yaml: no such file"),
         ({"config": "base.yaml", "cells": {"a": {"model.width": 3}}}, "unknown key 'width'"),
     ],
 )
