@@ -12,7 +12,7 @@ from asvtk.io import pyav
 from asvtk.io.atomic import atomic_path
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["SAMPLE_RATE", "inspect_audio", "read_audio", "write_audio"]
+__all__ = ["SAMPLE_RATE", "decode_check", "inspect_audio", "read_audio", "write_audio"]
 
 SAMPLE_RATE = 16_000
 
@@ -83,6 +83,24 @@ def read_audio(path, num_samples: int | None = None, first: int | None = None) -
                 "truncated or was changed since stage 1: restore it, or run stage 1 again with --force"
             )
     return audio
+
+
+def decode_check(path) -> str:
+    """Decode a corpus file whole, as scoring will, and name the decoder that it took.
+
+    Returns:
+        ``"libsndfile"``, ``"PyAV"`` or ``"asvtk"`` (our own FLAC decoder).
+
+    Raises:
+        AsvtkError: as `inspect_audio` and `read_audio`.
+    """
+    num_samples, _ = inspect_audio(path)
+    read_audio(path, num_samples)
+    try:
+        soundfile.read(str(path), dtype="float32")
+    except (soundfile.LibsndfileError, ValueError, MemoryError):
+        return "PyAV"
+    return "libsndfile"
 
 
 def write_audio(path, samples: np.ndarray) -> None:
