@@ -16,7 +16,10 @@ import numpy as np
 
 from asvtk.io.sound import Refused
 
-__all__ = ["MAX_SAMPLES", "StreamInfo", "decode", "is_flac", "stream_info"]
+__all__ = ["MAX_SAMPLES", "STREAMINFO_BYTES", "StreamInfo", "decode", "head_info", "octets"]
+
+STREAMINFO_BYTES = 34
+NO_FLAC = "it is no FLAC file"
 
 #: of all channels; what takes some ten seconds
 MAX_SAMPLES = 1 << 23
@@ -35,28 +38,42 @@ class StreamInfo(NamedTuple):
     samples: int  # of a channel; 0: unknown
     md5: bytes  # of all samples; zeros: unknown
 
+    @classmethod
+    def parse(cls, block: bytes) -> "StreamInfo":
+        """From the 34 bytes of the block."""
+        packed = int.from_bytes(block[10:18], "big")
+        return cls(
+            rate=packed >> 44,
+            channels=(packed >> 41 & 7) + 1,
+            bits=(packed >> 36 & 31) + 1,
+            samples=packed & (1 << 36) - 1,
+            md5=block[18:34],
+        )
+
     @property
     def has_md5(self) -> bool:
         return any(self.md5)
 
-    def check(self, samples: np.ndarray) -> None:
-        """Compare samples with the number of them and the MD5, as far as the block has them.
-
-        Args:
-            samples: integers, shape (samples, channels).
+    def check(self, count: int, md5: bytes | None) -> None:
+        """Compare the number of samples of a channel, and the MD5 of all, as far as the block has them.
 
         Raises:
             Refused: they differ.
         """
-        if self.samples and self.samples != len(samples):
-            raise Refused(f"{len(samples)} of {self.samples} samples could be decoded: it is cut off")
-        if self.has_md5 and self.md5_of(samples) != self.md5:
+        if self.samples and self.samples != count:
+            raise Refused(f"{count} of {self.samples} samples could be decoded: it is cut off")
+        if self.has_md5 and self.md5 != md5:
             raise Refused("the decoded samples are not those that were encoded: the MD5 in its header differs")
 
-    def md5_of(self, samples: np.ndarray) -> bytes:
-        """MD5 of interleaved samples, each in as few whole bytes as hold it, little-endian."""
-        octets = np.ascontiguousarray(samples, "<i4").view(np.uint8).reshape(-1, 4)[:, : (self.bits + 7) // 8]
-        return hashlib.md5(np.ascontiguousarray(octets), usedforsecurity=False).digest()
+
+def octets(samples: np.ndarray, bits: int) -> bytes:
+    """What the MD5 is taken of: interleaved samples, each in as few whole bytes as hold it, little-endian."""
+    numbers = np.ascontiguousarray(samples, "<i4").view(np.uint8).reshape(-1, 4)
+    return numbers[:, : (bits + 7) // 8].tobytes()
+
+
+def _md5(samples: np.ndarray, info: StreamInfo) -> bytes:
+    return hashlib.md5(octets(samples, info.bits), usedforsecurity=False).digest()
 
 
 class _Header(NamedTuple):
@@ -72,12 +89,14 @@ class _CutOff(Exception):
     """The bits end before the frame does."""
 
 
-def is_flac(head: bytes) -> bool:
-    """Whether a file begins with a FLAC stream, perhaps behind a tag in the manner of MP3 (ID3v2)."""
-    return head[:4] == b"fLaC" or head[:3] == b"ID3"
+def head_info(head: bytes) -> StreamInfo | None:
+    """The STREAMINFO of a plain FLAC file, from its first 42 bytes; None: it is another."""
+    if head[:4] != b"fLaC" or len(head) < 8 + STREAMINFO_BYTES:
+        return None
+    return StreamInfo.parse(head[8 : 8 + STREAMINFO_BYTES])
 
 
-def stream_info(data: bytes) -> tuple[StreamInfo, int]:
+def _stream_info(data: bytes) -> tuple[StreamInfo, int]:
     """The STREAMINFO of a FLAC file, and where its frames begin.
 
     Raises:
@@ -87,22 +106,15 @@ def stream_info(data: bytes) -> tuple[StreamInfo, int]:
     if data[:3] == b"ID3" and len(data) > 10:
         at = 10 + sum((octet & 127) << shift for octet, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
     if data[at : at + 4] != b"fLaC":
-        raise Refused("it is no FLAC file")
+        raise Refused(NO_FLAC)
     info, at, last = None, at + 4, False
     while not last:
         if len(data) < at + 4:
             raise Refused("it is cut off in its header")
         last, kind = data[at] >> 7, data[at] & 127
         begin, at = at + 4, at + 4 + int.from_bytes(data[at + 1 : at + 4], "big")
-        if kind == 0 and at - begin >= 34 and len(data) >= begin + 34:
-            packed = int.from_bytes(data[begin + 10 : begin + 18], "big")
-            info = StreamInfo(
-                rate=packed >> 44,
-                channels=(packed >> 41 & 7) + 1,
-                bits=(packed >> 36 & 31) + 1,
-                samples=packed & (1 << 36) - 1,
-                md5=data[begin + 18 : begin + 34],
-            )
+        if kind == 0 and at - begin >= STREAMINFO_BYTES <= len(data) - begin:
+            info = StreamInfo.parse(data[begin : begin + STREAMINFO_BYTES])
     if info is None:
         raise Refused("its header has no STREAMINFO")
     return info, at
@@ -124,7 +136,7 @@ def decode(data: bytes) -> tuple[np.ndarray, StreamInfo]:
         Refused: it is no FLAC file, cut off, damaged, longer than `MAX_SAMPLES`; or samples leave the range
             and no MD5 tells what they were.
     """
-    info, at = stream_info(data)
+    info, at = _stream_info(data)
     if not 4 <= info.bits or info.samples * info.channels > MAX_SAMPLES:
         raise _too_long() if info.bits >= 4 else Refused(f"its header says {info.bits} bits a sample")
     frames, wrapped, count, blocking = [], {}, 0, None
@@ -151,16 +163,13 @@ def decode(data: bytes) -> tuple[np.ndarray, StreamInfo]:
 def _judged(frames: list, wrapped: dict, info: StreamInfo) -> np.ndarray:
     """All samples, in the way of two whose MD5 is right; ``wrapped`` holds frames that have another."""
     samples = np.concatenate(frames)
-    if not wrapped:
-        info.check(samples)
-        return samples
-    other = np.concatenate([wrapped.get(index, frame) for index, frame in enumerate(frames)])
-    if info.has_md5:
-        if info.md5_of(samples) != info.md5:
+    if wrapped:
+        other = np.concatenate([wrapped.get(index, frame) for index, frame in enumerate(frames)])
+        if info.has_md5 and _md5(samples, info) != info.md5:
             samples = other
-        info.check(samples)
-    elif not np.array_equal(samples, other):
-        raise Refused(f"samples leave the range of {info.bits} bits, and no MD5 tells what they were")
+        elif not info.has_md5 and not np.array_equal(samples, other):
+            raise Refused(f"samples leave the range of {info.bits} bits, and no MD5 tells what they were")
+    info.check(len(samples), _md5(samples, info) if info.has_md5 else None)
     return samples
 
 

@@ -21,3 +21,4 @@ class Sound(NamedTuple):
     integer: bool  # whether its samples are integers, of which nothing was lost
     length: int | None  # samples of a channel, as far as its header tells
     blocks: Iterator[np.ndarray]  # float32, full scale at 1, shape (samples, channels); may raise Refused
+    doubt: str = ""  # why its end may be missing
