@@ -81,7 +81,7 @@ def decode_check(path) -> str:
         found = flac.octets(np.rint(samples * 2.0 ** (info.bits - 1)), info.bits)
         if hashlib.md5(found, usedforsecurity=False).hexdigest() != md5:
             raise AsvtkError(
-                f"{path_text(path)}: its samples, decoded by {decoder}, are not those of the MD5 in its header"
+                f"{path_text(path)}: its samples ({decoder}) are not those of the MD5 in its header"
             )
     return decoder
 
@@ -123,8 +123,8 @@ def _read(path, num_samples: int | None = None, first: int | None = None) -> tup
     length = len(audio) if length is None else length
     if num_samples is not None and num_samples != length:
         raise AsvtkError(
-            f"{path_text(path)}: {length} samples could be decoded, {num_samples} were expected; the file was "
-            "cut off or changed since stage 1: restore it, or run stage 1 again with --force"
+            f"{path_text(path)}: {length} samples could be decoded, {num_samples} were expected; the file "
+            "was cut off or changed since stage 1: restore it, or run stage 1 again with --force"
         )
     return audio[:first], decoder
 

@@ -1,4 +1,4 @@
-"""The one way from a sound file to samples: libsndfile, PyAV for what it refuses, then our own FLAC decoder."""
+"""The one way from a sound file to samples: libsndfile, what it refuses PyAV, then our own FLAC decoder."""
 
 import contextlib
 import mmap
@@ -111,8 +111,8 @@ def _require_sense(name: str, sound: Sound) -> None:
         raise AsvtkError(f"{name}: its header says {sound.channels} channels, expected 1 to {_CHANNELS}")
     if sound.length is not None and sound.length > _LONGEST * sound.rate:
         raise AsvtkError(
-            f"{name}: by its header it lasts {sound.length / sound.rate / 60:.0f} minutes; cut it into pieces "
-            f"of at most {_LONGEST // 60}"
+            f"{name}: by its header it lasts {sound.length / sound.rate / 60:.0f} minutes; cut it into "
+            f"pieces of at most {_LONGEST // 60}"
         )
 
 

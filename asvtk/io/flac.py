@@ -63,7 +63,7 @@ class StreamInfo(NamedTuple):
         if self.samples and self.samples != count:
             raise Refused(f"{count} of {self.samples} samples could be decoded: it is cut off")
         if self.has_md5 and self.md5 != md5:
-            raise Refused("the decoded samples are not those that were encoded: the MD5 in its header differs")
+            raise Refused("the decoded samples are not those encoded: the MD5 in the header differs")
 
 
 def octets(samples: np.ndarray, bits: int) -> bytes:
@@ -137,8 +137,10 @@ def decode(data: bytes) -> tuple[np.ndarray, StreamInfo]:
             and no MD5 tells what they were.
     """
     info, at = _stream_info(data)
-    if not 4 <= info.bits or info.samples * info.channels > MAX_SAMPLES:
-        raise _too_long() if info.bits >= 4 else Refused(f"its header says {info.bits} bits a sample")
+    if info.bits < 4:
+        raise Refused(f"its header says {info.bits} bits a sample")
+    if info.samples * info.channels > MAX_SAMPLES:
+        raise _too_long()
     frames, wrapped, count, blocking = [], {}, 0, None
     finder = _Finder(data, info)
     while not (info.samples and count >= info.samples):
@@ -232,7 +234,8 @@ def _frame(data: bytes, at: int, header: _Header, info: StreamInfo, finder: _Fin
     Raises:
         Refused: with what is wrong with the frame.
     """
-    longest = header.length + header.block * info.channels * (info.bits + 1) // 4 + 256  # twice the plain size
+    # Twice the size of plain numbers.
+    longest = header.length + header.block * info.channels * (info.bits + 1) // 4 + 256
     end, step = at, 0
     while True:
         # Up to what looks like the next frame; further if that was none.

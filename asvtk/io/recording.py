@@ -1,4 +1,4 @@
-"""Recordings of any kind as 16 kHz mono: what a stranger has lying about, which no corpus may be read with."""
+"""Recordings of any kind as 16 kHz mono: for what a stranger has lying about, not for a corpus."""
 
 import math
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from asvtk.io.sound import Sound
 
 __all__ = ["Recording", "read_recording"]
 
-#: a mean of channels keeps less of their energy than half of what channels without likeness keep: they cancel out
+#: Channels cancel out where their mean keeps less than half of the energy that unlike channels keep.
 _CANCELLED = 0.5
 
 
@@ -25,8 +25,8 @@ class Recording(NamedTuple):
 def read_recording(path) -> Recording:
     """Decode any recording, take the mean of its channels, and resample it (polyphase) to 16 kHz.
 
-    Where the mean loses the energy, as of a right channel that is the left one upside down, the loudest channel
-    is taken instead.
+    Where the mean loses the energy, as of a right channel that is the left one upside down, the loudest
+    channel is taken instead.
 
     Raises:
         AsvtkError: as `asvtk.io.decoding.decode`, or it has no samples, or such as are not finite.
@@ -77,7 +77,8 @@ class _Resampler:
         self._up, self._down = SAMPLE_RATE // common, rate // common
         # resample_poly's own low-pass reaches 10 samples of the lower rate to either side.
         self._context = self._down * math.ceil((10 * max(1, self._down / self._up) + 1) / self._down)
-        self._held, self._before = np.zeros(0, np.float32), 0  # of what is held, so many samples are done with
+        self._held = np.zeros(0, np.float32)
+        self._before = 0  # so many samples of what is held are done with, and stay for their context
         self._taps = None
 
     def push(self, samples: np.ndarray) -> np.ndarray:
