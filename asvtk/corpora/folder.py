@@ -59,7 +59,7 @@ def find_audio(paths) -> tuple[list[Path], list[str]]:
     if skipped:
         names = listing(map(path_text, skipped), 5)
         print(
-            f"note: {len(skipped)} files in folders were skipped, their names do not end like a sound file's: "
+            f"note: {len(skipped)} files in folders were skipped, their names end unlike a sound file's: "
             f"{names}; name a file to have it tried all the same",
             file=sys.stderr,
         )

@@ -91,7 +91,7 @@ def _regular_file(path, name: str) -> Iterator[BinaryIO]:
         raise AsvtkError(f"{name}: no such file") from None
     except (OSError, ValueError) as error:
         raise AsvtkError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    with open(descriptor, "rb") as file:
+    with open(descriptor, "rb", buffering=0) as file:  # libsndfile moves the place of a buffer, too
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
@@ -201,7 +201,7 @@ def _verdict(refusals: dict[str, str], head: bytes) -> str:
         return f"cannot be decoded: {own}{missing}"
     if not first.startswith("Format not recognised"):
         return f"cannot be decoded (libsndfile: {first}; PyAV: {second})"
-    if not second.startswith("Invalid data"):
+    if second != pyav.UNKNOWN:
         return f"cannot be decoded: {second}"
     with contextlib.suppress(UnicodeDecodeError):
         if head[:-3].decode("utf-8").isprintable() or head.lstrip()[:1] == b"<":

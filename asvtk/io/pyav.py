@@ -14,7 +14,9 @@ import numpy as np
 from asvtk.io import flac
 from asvtk.io.sound import Refused, Sound
 
-__all__ = ["opened"]
+__all__ = ["UNKNOWN", "opened"]
+
+UNKNOWN = "FFmpeg does not know what it is"
 
 #: A sound file is data: FFmpeg must not take it for a playlist, and fetch what that names.
 _FORMATS = (
@@ -41,7 +43,12 @@ def opened(file: BinaryIO) -> Iterator[Sound]:
         raise Refused(f"PyAV, which reads more kinds of files, cannot be imported ({error})") from None
     file.seek(0)
     try:
-        with av.open(file, options=_OPTIONS) as container:
+        container = av.open(file, options=_OPTIONS)
+    except (av.FFmpegError, av.ArgumentError) as error:
+        known = not isinstance(error, (av.InvalidDataError, av.ArgumentError))
+        raise Refused(error.strerror if known and error.strerror else UNKNOWN) from None
+    try:
+        with container:
             if not container.streams.audio:
                 raise Refused("it has no sound track")
             stream = container.streams.audio[0]
@@ -65,15 +72,17 @@ def opened(file: BinaryIO) -> Iterator[Sound]:
                 blocks=_blocks(first, frames, check),
             )
     except (av.FFmpegError, av.ArgumentError) as error:
-        raise Refused(error.strerror or type(error).__name__) from None
+        raise Refused(f"FFmpeg cannot decode it: {error.strerror or type(error).__name__}") from None
 
 
 def _blocks(first, frames, check: "_FlacCheck | None") -> Iterator[np.ndarray]:
+    import av
+
     channels, rate = first.layout.nb_channels, first.sample_rate
     scale = _SCALES.get(first.format.name.rstrip("p"))
     if scale is None:
         raise Refused(f"samples of the kind {first.format.name}")
-    frame = first
+    frame, count = first, 0
     while frame is not None:
         if (frame.layout.nb_channels, frame.sample_rate) != (channels, rate):
             raise Refused("its rate or its channels change midway")
@@ -84,7 +93,11 @@ def _blocks(first, frames, check: "_FlacCheck | None") -> Iterator[np.ndarray]:
         if block.dtype == np.uint8:
             block = block.astype(np.float32) - 128
         yield block.astype(np.float32) * np.float32(scale)
-        frame = next(frames, None)
+        count += len(block)
+        try:
+            frame = next(frames, None)
+        except av.FFmpegError as error:
+            raise Refused(f"after {count / rate:.2f} s comes what is no sound ({error.strerror})") from None
     if check is not None:
         check.finish()
 
