@@ -14,7 +14,7 @@ import soundfile
 from asvtk.io import flac, pyav
 from asvtk.io.errors import AsvtkError
 from asvtk.io.extent import Extent, read_extent
-from asvtk.io.sound import Refused, Sound
+from asvtk.io.sound import CutOff, Refused, Sound
 
 __all__ = ["decode", "path_text"]
 
@@ -23,6 +23,7 @@ _RATES, _CHANNELS = (4_000, 384_000), 32
 _LONGEST = 70 * 60  # seconds: 256 MiB at 16 kHz
 _BLOCK = 1 << 18
 _MAX_FLAC = 64 << 20  # bytes that our own decoder takes
+_NEVER_IN_TEXT = set(range(32)) - set(b"\t\n\v\f\r\x1b")
 _told = mmap.mmap(-1, 1)  # 1: that another decoder read what libsndfile refused. Forked processes share it
 _Result = TypeVar("_Result")
 
@@ -63,6 +64,8 @@ def decode(path, use: Callable[[Sound], _Result], most: int | None = None) -> tu
                 with opened(file, extent, most) as sound:
                     _require_sense(name, sound)
                     result = use(sound._replace(doubt=extent.doubt))
+            except CutOff as fault:
+                raise AsvtkError(f"{name}: is cut off: {fault}; copy or download it again") from None
             except Refused as refusal:
                 refusals[decoder] = str(refusal)
                 continue
@@ -91,11 +94,12 @@ def _regular_file(path, name: str) -> Iterator[BinaryIO]:
         raise AsvtkError(f"{name}: no such file") from None
     except (OSError, ValueError) as error:
         raise AsvtkError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        raise AsvtkError(f"{name}: is {kind}, expected a sound file")
     with open(descriptor, "rb", buffering=0) as file:  # libsndfile moves the place of a buffer, too
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-            raise AsvtkError(f"{name}: is {kind}, expected a sound file")
         if not status.st_size:
             raise AsvtkError(f"{name}: the file is empty (0 bytes)")
         yield file
@@ -128,9 +132,7 @@ def _libsndfile(file: BinaryIO, extent: Extent, most: int | None) -> Iterator[So
         length, rate = opened.frames, opened.samplerate
         if length >= 1 << 62:  # 2**63 - 1, for a FLAC file whose header does not tell
             raise Refused("its header does not tell how long it is")
-        # Of other MP3 files libsndfile guesses the length.
-        exact = opened.format != "MP3" or extent.counts_frames
-        slack = 2 * 1152 if opened.format == "MP3" else 0
+        slack = 2 * 1152 if opened.format == "MP3" else 0  # see asvtk.io.extent
         subtype = opened.subtype
         wanted = length if most is None else min(most, length)
         yield Sound(
@@ -139,7 +141,7 @@ def _libsndfile(file: BinaryIO, extent: Extent, most: int | None) -> Iterator[So
             coding=subtype,
             integer=subtype.startswith("PCM"),
             length=length,
-            blocks=_libsndfile_blocks(opened, wanted, slack if exact else length),
+            blocks=_libsndfile_blocks(opened, wanted, slack),
         )
 
 
@@ -156,7 +158,8 @@ def _libsndfile_blocks(opened: soundfile.SoundFile, wanted: int, slack: int) -> 
         count += len(block)
         yield block
     if count < wanted - slack:
-        raise Refused(f"{count} of {wanted} samples could be decoded")
+        reason = f"{count} of {wanted} samples could be decoded"
+        raise CutOff(reason) if slack else Refused(reason)
 
 
 @contextlib.contextmanager
@@ -203,7 +206,6 @@ def _verdict(refusals: dict[str, str], head: bytes) -> str:
         return f"cannot be decoded (libsndfile: {first}; PyAV: {second})"
     if second != pyav.UNKNOWN:
         return f"cannot be decoded: {second}"
-    with contextlib.suppress(UnicodeDecodeError):
-        if head[:-3].decode("utf-8").isprintable() or head.lstrip()[:1] == b"<":
-            return "is text, not a sound file"
+    if not set(head) & _NEVER_IN_TEXT:
+        return "is text, not a sound file"
     return "is not a sound file, or of a kind that cannot be read here"

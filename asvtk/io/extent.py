@@ -9,6 +9,7 @@ __all__ = ["Extent", "read_extent"]
 _UNKNOWN_32 = 0x7FFF0000
 _UNKNOWN_64 = 1 << 62
 _MAX_CHUNKS = 100_000
+_UNTOLD = "its header does not tell how long it is"
 
 
 class Extent(NamedTuple):
@@ -17,7 +18,6 @@ class Extent(NamedTuple):
     promised: int | None = None  # bytes that there must be; None: it does not tell
     misread: str = ""  # why libsndfile would read only a part; empty: it reads all
     doubt: str = ""  # why the end may be missing, where nothing says so for sure
-    counts_frames: bool = False  # MP3: the header tells the number of frames
 
 
 def read_extent(file: BinaryIO, size: int) -> Extent:
@@ -38,6 +38,8 @@ def read_extent(file: BinaryIO, size: int) -> Extent:
 def _riff(file, size, head) -> Extent:
     """WAV, also of 64 bits: RF64 of EBU Tech 3306, BW64 of ITU-R BS.2088."""
     order = "big" if head[:4] == b"RIFX" else "little"
+    if head[8:12] == b"AVI ":
+        return _samples(8, int.from_bytes(head[4:8], order), size)
     at, large = 12, None
     for _ in range(_MAX_CHUNKS):
         file.seek(at)
@@ -194,15 +196,18 @@ def _mp3(file, size, head) -> Extent:
             flags = int.from_bytes(frame[place + 4 : place + 8], "big")
             place += 8 + 4 * (flags & 1)
             length = int.from_bytes(frame[place : place + 4], "big") if flags & 2 else 0
-            return _mp3_extent(at, length)
-    if (place := frame.find(b"VBRI")) == 36:
-        return _mp3_extent(at, int.from_bytes(frame[46:50], "big"))
-    return Extent()
+            return _mp3_extent(at, length, size)
+    if frame.find(b"VBRI") == 36:
+        return _mp3_extent(at, int.from_bytes(frame[46:50], "big"), size)
+    return Extent(misread=_UNTOLD)  # of which libsndfile makes a guess, and stops there
 
 
-def _mp3_extent(begin: int, length: int) -> Extent:
+def _mp3_extent(begin: int, length: int, size: int) -> Extent:
     """Programs that take a tag or a frame out forget to count again: 1 % and a frame are forgiven."""
-    return Extent(begin + max(0, length - length // 100 - 1441) if length else None, counts_frames=True)
+    slack = length // 100 + 1441
+    if length and size - begin - length > slack + (64 << 10):  # far more than tags: files were joined
+        return Extent(misread="its header counts only a part of it")
+    return Extent(begin + max(0, length - slack) if length else None)
 
 
 def _samples(begin: int, length: int, size: int) -> Extent:
@@ -210,7 +215,7 @@ def _samples(begin: int, length: int, size: int) -> Extent:
     if begin + length > size and length >= _UNKNOWN_32:
         return Extent()
     if length == 0 and begin < size:
-        return Extent(misread="its header does not tell how long it is")
+        return Extent(misread=_UNTOLD)
     return Extent(begin + length)
 
 

@@ -56,7 +56,7 @@ def opened(file: BinaryIO) -> Iterator[Sound]:
             lossless = codec.name == "flac"
             if lossless:
                 codec.options = {"err_detect": "crccheck+explode"}
-            frames = container.decode(stream)
+            frames = _frames(container, stream)
             first = next(frames, None)
             if first is None:
                 raise Refused("it holds no samples")
@@ -75,14 +75,34 @@ def opened(file: BinaryIO) -> Iterator[Sound]:
         raise Refused(f"FFmpeg cannot decode it: {error.strerror or type(error).__name__}") from None
 
 
-def _blocks(first, frames, check: "_FlacCheck | None") -> Iterator[np.ndarray]:
+def _frames(container, stream) -> Iterator:
+    """Decoded frames. The last packet of an MP3 file may be incomplete, as a matter of course."""
     import av
 
+    seconds, fault = 0.0, None
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.EOFError:
+            break
+        except av.FFmpegError as error:
+            fault = fault or f"after {seconds:.2f} s comes what is no sound ({error.strerror})"
+            if stream.codec_context.name not in ("mp3", "mp3float"):
+                raise Refused(fault) from None
+            continue
+        if frames and fault and seconds:
+            raise Refused(fault)
+        for frame in frames:
+            seconds += frame.samples / frame.sample_rate
+            yield frame
+
+
+def _blocks(first, frames, check: "_FlacCheck | None") -> Iterator[np.ndarray]:
     channels, rate = first.layout.nb_channels, first.sample_rate
     scale = _SCALES.get(first.format.name.rstrip("p"))
     if scale is None:
         raise Refused(f"samples of the kind {first.format.name}")
-    frame, count = first, 0
+    frame = first
     while frame is not None:
         if (frame.layout.nb_channels, frame.sample_rate) != (channels, rate):
             raise Refused("its rate or its channels change midway")
@@ -93,11 +113,7 @@ def _blocks(first, frames, check: "_FlacCheck | None") -> Iterator[np.ndarray]:
         if block.dtype == np.uint8:
             block = block.astype(np.float32) - 128
         yield block.astype(np.float32) * np.float32(scale)
-        count += len(block)
-        try:
-            frame = next(frames, None)
-        except av.FFmpegError as error:
-            raise Refused(f"after {count / rate:.2f} s comes what is no sound ({error.strerror})") from None
+        frame = next(frames, None)
     if check is not None:
         check.finish()
 

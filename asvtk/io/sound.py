@@ -5,11 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Refused", "Sound"]
+__all__ = ["CutOff", "Refused", "Sound"]
 
 
 class Refused(Exception):
     """This decoder cannot read the file, or not all of it; perhaps another can."""
+
+
+class CutOff(Exception):
+    """The file ends before its sound does; other decoders would only not notice."""
 
 
 class Sound(NamedTuple):
