@@ -56,6 +56,9 @@ def opened(file: BinaryIO) -> Iterator[Sound]:
             lossless = codec.name == "flac"
             if lossless:
                 codec.options = {"err_detect": "crccheck+explode"}
+            elif codec.name == "alac" and container.format.name == "caf":
+                # Its frames tell how long they are; FFmpeg would cut the last one once more.
+                codec.flags2 |= av.codec.context.Flags2.skip_manual
             frames = _frames(container, stream)
             first = next(frames, None)
             if first is None:
