@@ -206,6 +206,6 @@ def _verdict(refusals: dict[str, str], head: bytes) -> str:
         return f"cannot be decoded (libsndfile: {first}; PyAV: {second})"
     if second != pyav.UNKNOWN:
         return f"cannot be decoded: {second}"
-    if not set(head) & _NEVER_IN_TEXT:
+    if len(head) >= 16 and not set(head) & _NEVER_IN_TEXT:
         return "is text, not a sound file"
     return "is not a sound file, or of a kind that cannot be read here"
