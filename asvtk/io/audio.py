@@ -1,7 +1,6 @@
 """Audio of a corpus: 16 kHz, one channel, integer samples, bit by bit as they were published."""
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -138,7 +137,7 @@ def _require_shape(path, sound: Sound) -> None:
 
 def _checksum(path) -> str:
     """The MD5 of the decoded samples that FLAC's STREAMINFO block holds (RFC 9639, section 8.2)."""
-    with open(Path(path), "rb") as stream:
+    with open(path, "rb") as stream:
         head = stream.read(4 + 4 + flac.STREAMINFO_BYTES)
         info = flac.head_info(head)
         if info is not None and info.has_md5:

@@ -24,6 +24,7 @@ _LONGEST = 70 * 60  # seconds: 256 MiB at 16 kHz
 _BLOCK = 1 << 18
 _MAX_FLAC = 64 << 20  # bytes that our own decoder takes
 _NEVER_IN_TEXT = set(range(32)) - set(b"\t\n\v\f\r\x1b")
+_UNTOLD = Extent()
 _told = mmap.mmap(-1, 1)  # 1: that another decoder read what libsndfile refused. Forked processes share it
 _Result = TypeVar("_Result")
 
@@ -45,15 +46,13 @@ def decode(path, use: Callable[[Sound], _Result], most: int | None = None) -> tu
         AsvtkError: it is missing, no regular file, empty, cut off, no sound file; its header says what cannot
             be; or no decoder reads all of it.
     """
-    name = path_text(path)
-    with _regular_file(path, name) as file:
-        head = os.pread(file.fileno(), 4, 0)
-        size = os.fstat(file.fileno()).st_size
-        extent = Extent() if head == b"fLaC" else read_extent(file, size)
+    with _regular_file(path) as (file, size):
+        extent = _UNTOLD if os.pread(file.fileno(), 4, 0) == b"fLaC" else read_extent(file, size)
         if extent.promised is not None and extent.promised > size:
-            raise AsvtkError(
-                f"{name}: is cut off: by its header it has {extent.promised} bytes or more, here are {size}; "
-                "copy or download it again"
+            raise _fault(
+                path,
+                f"is cut off: by its header it has {extent.promised} bytes or more, here are {size}; "
+                "copy or download it again",
             )
         refusals = {}
         for decoder, opened in _DECODERS.items():
@@ -62,23 +61,23 @@ def decode(path, use: Callable[[Sound], _Result], most: int | None = None) -> tu
                 continue
             try:
                 with opened(file, extent, most) as sound:
-                    _require_sense(name, sound)
-                    result = use(sound._replace(doubt=extent.doubt))
+                    _require_sense(path, sound)
+                    result = use(sound._replace(doubt=extent.doubt) if extent.doubt else sound)
             except CutOff as fault:
-                raise AsvtkError(f"{name}: is cut off: {fault}; copy or download it again") from None
+                raise _fault(path, f"is cut off: {fault}; copy or download it again") from None
             except Refused as refusal:
                 refusals[decoder] = str(refusal)
                 continue
             if refusals and not _told[0]:
                 _told[0] = 1
-                reason = refusals["libsndfile"]
+                name, reason = path_text(path), refusals["libsndfile"]
                 print(
                     f"asvtk: warning: {name}: libsndfile refuses it ({reason}), {decoder} decoded it; other "
                     "files may follow without a word",
                     file=sys.stderr,
                 )
             return result, decoder
-        raise AsvtkError(f"{name}: {_verdict(refusals, os.pread(file.fileno(), 512, 0))}")
+        raise _fault(path, f"{_verdict(refusals, os.pread(file.fileno(), 512, 0))}")
 
 
 def path_text(path) -> str:
@@ -86,37 +85,41 @@ def path_text(path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def _fault(path, what: str) -> AsvtkError:
+    return AsvtkError(f"{path_text(path)}: {what}")
+
+
 @contextlib.contextmanager
-def _regular_file(path, name: str) -> Iterator[BinaryIO]:
+def _regular_file(path) -> Iterator[tuple[BinaryIO, int]]:
+    """The open file, and its bytes."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a FIFO would wait
     except FileNotFoundError:
-        raise AsvtkError(f"{name}: no such file") from None
+        raise _fault(path, "no such file") from None
     except (OSError, ValueError) as error:
-        raise AsvtkError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise _fault(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-        raise AsvtkError(f"{name}: is {kind}, expected a sound file")
+        raise _fault(path, f"is {kind}, expected a sound file")
     with open(descriptor, "rb", buffering=0) as file:  # libsndfile moves the place of a buffer, too
         if not status.st_size:
-            raise AsvtkError(f"{name}: the file is empty (0 bytes)")
-        yield file
+            raise _fault(path, "the file is empty (0 bytes)")
+        yield file, status.st_size
 
 
-def _require_sense(name: str, sound: Sound) -> None:
+def _require_sense(path, sound: Sound) -> None:
     """Refuse headers that would cost memory or time without end."""
     if not _RATES[0] <= sound.rate <= _RATES[1]:
-        raise AsvtkError(
-            f"{name}: its header says {sound.rate} Hz; recordings have {_RATES[0]} to {_RATES[1]} Hz"
-        )
+        raise _fault(path, f"its header says {sound.rate} Hz; recordings have {_RATES[0]} to {_RATES[1]} Hz")
     if not 1 <= sound.channels <= _CHANNELS:
-        raise AsvtkError(f"{name}: its header says {sound.channels} channels, expected 1 to {_CHANNELS}")
+        raise _fault(path, f"its header says {sound.channels} channels, expected 1 to {_CHANNELS}")
     if sound.length is not None and sound.length > _LONGEST * sound.rate:
-        raise AsvtkError(
-            f"{name}: by its header it lasts {sound.length / sound.rate / 60:.0f} minutes; cut it into "
-            f"pieces of at most {_LONGEST // 60}"
+        raise _fault(
+            path,
+            f"by its header it lasts {sound.length / sound.rate / 60:.0f} minutes; cut it into "
+            f"pieces of at most {_LONGEST // 60}",
         )
 
 
