@@ -15,6 +15,7 @@ __all__ = ["SAMPLE_RATE", "decode_check", "inspect_audio", "read_audio", "write_
 
 SAMPLE_RATE = 16_000
 
+_FLOATS = {"FLOAT": "32 bit float", "DOUBLE": "64 bit float"}
 _CONVERT = "convert it first: sox IN -r 16000 -c 1 -b 16 OUT.flac"
 
 
@@ -33,9 +34,8 @@ def inspect_audio(path) -> tuple[int, str]:
     def count(sound: Sound) -> int:
         _require_shape(path, sound)
         if not sound.integer:
-            raise AsvtkError(
-                f"{path_text(path)}: samples are coded as {sound.coding}, expected integer PCM; {_CONVERT}"
-            )
+            coding = _FLOATS.get(sound.coding, sound.coding)
+            raise AsvtkError(f"{path_text(path)}: samples are {coding}, expected integer PCM; {_CONVERT}")
         return sound.length if sound.length is not None else sum(map(len, sound.blocks))
 
     num_samples, _ = decode(path, count)

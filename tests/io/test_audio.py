@@ -31,7 +31,7 @@ def test_flac_round_trip(tmp_path):
         (lambda f: soundfile.write(f, np.stack([AUDIO] * 2, 1), 16000), "2 channels, expected 1; convert"),
         (
             lambda f: soundfile.write(f, AUDIO, 16000, format="WAV", subtype="FLOAT"),
-            "coded as FLOAT, expected integer PCM; convert",
+            "32 bit float, expected integer PCM; convert",
         ),
         (lambda f: soundfile.write(f, AUDIO[:0], 16000, format="WAV"), "holds no samples"),
         (lambda f: f.write_bytes(b""), r"empty \(0 bytes\)"),
