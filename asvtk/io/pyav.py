@@ -89,8 +89,9 @@ class _Source:
         file.seek(0)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self._size}[whence]
-        return self._seek(place) if 0 <= place < 1 << 62 else -1
+        begins = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self._size}
+        place = begins.get(whence, -1 << 63) + offset
+        return self._seek(place) if 0 <= place <= self._size else -1
 
 
 def _frames(container, stream) -> Iterator:
