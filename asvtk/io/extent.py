@@ -2,6 +2,8 @@
 
 from typing import BinaryIO, NamedTuple
 
+from asvtk.io.sound import id3_size
+
 __all__ = ["Extent", "read_extent"]
 
 #: From here on a length of 32 bits that runs past the end of the file stands for "unknown": programs that
@@ -42,8 +44,7 @@ def _riff(file, size, head) -> Extent:
         return _samples(8, int.from_bytes(head[4:8], order), size)
     at, large = 12, None
     for _ in range(_MAX_CHUNKS):
-        file.seek(at)
-        chunk = file.read(8)
+        chunk = _read(file, size, at, 8)
         length = int.from_bytes(chunk[4:], order)
         if chunk[:4] == b"ds64":
             large = int.from_bytes(file.read(16)[8:], "little")
@@ -60,8 +61,7 @@ def _riff(file, size, head) -> Extent:
 def _wave64(file, size, head) -> Extent:
     at = 40
     for _ in range(_MAX_CHUNKS):
-        file.seek(at)
-        chunk = file.read(24)
+        chunk = _read(file, size, at, 24)
         length = int.from_bytes(chunk[16:], "little")
         if chunk[:4] == b"data":
             return _samples(at + 24, max(0, length - 24), size)
@@ -74,8 +74,7 @@ def _wave64(file, size, head) -> Extent:
 def _aiff(file, size, head) -> Extent:
     at = 12
     for _ in range(_MAX_CHUNKS):
-        file.seek(at)
-        chunk = file.read(8)
+        chunk = _read(file, size, at, 8)
         length = int.from_bytes(chunk[4:], "big")
         if chunk[:4] == b"SSND":
             return _samples(at + 8, length, size)
@@ -93,8 +92,7 @@ def _au(file, size, head) -> Extent:
 def _caf(file, size, head) -> Extent:
     at = 8
     for _ in range(_MAX_CHUNKS):
-        file.seek(at)
-        chunk = file.read(12)
+        chunk = _read(file, size, at, 12)
         length = int.from_bytes(chunk[4:], "big", signed=True)
         if chunk[:4] == b"data":
             return Extent() if length < 0 else Extent(at + 12 + length)
@@ -123,8 +121,7 @@ def _ogg(file, size, head) -> Extent:
     """Pages of RFC 3533."""
     at, flags, begun, misread = 0, 0, False, ""
     while at < size:
-        file.seek(at)
-        page = file.read(27 + 255)
+        page = _read(file, size, at, 27 + 255)
         if page[:4] != b"OggS":
             break
         if len(page) < 27 or len(page) < 27 + page[26]:
@@ -143,8 +140,7 @@ def _mp4(file, size, head) -> Extent:
     for _ in range(_MAX_CHUNKS):
         if at >= size:
             break
-        file.seek(at)
-        box = file.read(16)
+        box = _read(file, size, at, 16)
         length, least = int.from_bytes(box[:4], "big"), 8
         if length == 1:
             length, least = int.from_bytes(box[8:], "big"), 16
@@ -158,8 +154,7 @@ def _matroska(file, size, head) -> Extent:
     """Elements of RFC 8794: a header, and one segment that holds all else."""
     at = 0
     for _ in range(2):
-        file.seek(at)
-        element = file.read(12)
+        element = _read(file, size, at, 12)
         if len(element) < 12:
             return Extent(at + 12)
         width = 9 - element[4].bit_length()
@@ -174,8 +169,7 @@ def _asf(file, size, head) -> Extent:
     """Objects of the Advanced Systems Format; the second holds the packets."""
     at = 0
     for _ in range(2):
-        file.seek(at)
-        length = int.from_bytes(file.read(24)[16:], "little")
+        length = int.from_bytes(_read(file, size, at, 24)[16:], "little")
         if not 24 <= length < _UNKNOWN_64:
             return Extent()
         at += length
@@ -184,13 +178,10 @@ def _asf(file, size, head) -> Extent:
 
 def _mp3(file, size, head) -> Extent:
     """A frame with the tag Xing, Info or VBRI in place of sound; few files have the bytes of a CBR file."""
-    at = 0
-    if head[:3] == b"ID3":
-        at = 10 + sum((octet & 127) << shift for octet, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-        if at > size:
-            return Extent(at)
-    file.seek(at)
-    frame = file.read(256)
+    at = id3_size(head)
+    if at > size:
+        return Extent(at)
+    frame = _read(file, size, at, 256)
     for tag in (b"Xing", b"Info"):
         if 4 <= (place := frame.find(tag)) <= 40:
             flags = int.from_bytes(frame[place + 4 : place + 8], "big")
@@ -208,6 +199,14 @@ def _mp3_extent(begin: int, length: int, size: int) -> Extent:
     if length and size - begin - length > slack + (64 << 10):  # far more than tags: files were joined
         return Extent(misread="its header counts only a part of it")
     return Extent(begin + max(0, length - slack) if length else None)
+
+
+def _read(file, size: int, at: int, count: int) -> bytes:
+    """Bytes at a place, which a header may have told; none behind the end."""
+    if at >= size:
+        return b""
+    file.seek(at)
+    return file.read(count)
 
 
 def _samples(begin: int, length: int, size: int) -> Extent:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from asvtk.io.flac_frame import CutOff, Invalid, decode_frame
-from asvtk.io.sound import Refused
+from asvtk.io.sound import Refused, id3_size
 
 __all__ = ["MAX_SAMPLES", "STREAMINFO_BYTES", "StreamInfo", "decode", "head_info", "octets"]
 
@@ -97,9 +97,7 @@ def _stream_info(data: bytes) -> tuple[StreamInfo, int]:
     Raises:
         Refused: it is no FLAC file, or cut off in its header.
     """
-    at = 0
-    if data[:3] == b"ID3" and len(data) > 10:
-        at = 10 + sum((octet & 127) << shift for octet, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
+    at = id3_size(data[:10])
     if data[at : at + 4] != b"fLaC":
         raise Refused(NO_FLAC)
     info, at, last = None, at + 4, False

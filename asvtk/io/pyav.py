@@ -6,6 +6,7 @@ of the audio that was encoded, and nothing else.
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -41,9 +42,8 @@ def opened(file: BinaryIO) -> Iterator[Sound]:
         import av
     except ImportError as error:
         raise Refused(f"PyAV, which reads more kinds of files, cannot be imported ({error})") from None
-    file.seek(0)
     try:
-        container = av.open(file, options=_OPTIONS)
+        container = av.open(_Source(file), options=_OPTIONS, metadata_errors="replace")
     except (av.FFmpegError, av.ArgumentError) as error:
         known = not isinstance(error, (av.InvalidDataError, av.ArgumentError))
         raise Refused(error.strerror if known and error.strerror else UNKNOWN) from None
@@ -53,6 +53,8 @@ def opened(file: BinaryIO) -> Iterator[Sound]:
                 raise Refused("it has no sound track")
             stream = container.streams.audio[0]
             codec = stream.codec_context
+            if codec is None:
+                raise Refused("its sound is coded in a way that FFmpeg does not know")
             lossless = codec.name == "flac"
             if lossless:
                 codec.options = {"err_detect": "crccheck+explode"}
@@ -76,6 +78,20 @@ def opened(file: BinaryIO) -> Iterator[Sound]:
             )
     except (av.FFmpegError, av.ArgumentError) as error:
         raise Refused(f"FFmpeg cannot decode it: {error.strerror or type(error).__name__}") from None
+
+
+class _Source:
+    """The file as FFmpeg sees it: where a damaged header sends it beyond all bounds, it is told so."""
+
+    def __init__(self, file: BinaryIO):
+        self.read, self.tell = file.read, file.tell
+        self._seek, self._size = file.seek, file.seek(0, os.SEEK_END)
+        file.seek(0)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        begins = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self._size}
+        place = begins.get(whence, -1 << 63) + offset
+        return self._seek(place) if 0 <= place <= self._size else -1
 
 
 def _frames(container, stream) -> Iterator:

@@ -1,6 +1,7 @@
 """Recordings of any kind as 16 kHz mono: for what a stranger has lying about, not for a corpus."""
 
 import math
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ __all__ = ["Recording", "read_recording"]
 
 #: Channels cancel out where their mean keeps less than half of the energy that unlike channels keep.
 _CANCELLED = 0.5
+_MAX_DOWN = 48_000
 
 
 class Recording(NamedTuple):
@@ -44,7 +46,7 @@ def _convert(path, sound: Sound, channel: int | None = None) -> tuple[Recording,
     for block in sound.blocks:
         count += len(block)
         if sound.channels > 1 and channel is None:
-            mono = block.mean(axis=1)
+            mono = block @ np.full(sound.channels, 1 / sound.channels, np.float32)
             kept += np.dot(mono, mono)
             energies += np.einsum("ij,ij->j", block, block)
         else:
@@ -73,10 +75,12 @@ class _Resampler:
     _PIECE = 1 << 20
 
     def __init__(self, rate: int):
-        common = math.gcd(rate, SAMPLE_RATE)
-        self._up, self._down = SAMPLE_RATE // common, rate // common
+        # Rates without a short ratio are taken for others, nearer to them than any sound card is to its own.
+        ratio = Fraction(SAMPLE_RATE, rate).limit_denominator(_MAX_DOWN)
+        self._up, self._down = ratio.numerator, ratio.denominator
         # resample_poly's own low-pass reaches 10 samples of the lower rate to either side.
         self._context = self._down * math.ceil((10 * max(1, self._down / self._up) + 1) / self._down)
+        self._new, self._count = [], 0
         self._held = np.zeros(0, np.float32)
         self._before = 0  # so many samples of what is held are done with, and stay for their context
         self._taps = None
@@ -85,16 +89,23 @@ class _Resampler:
         """Samples at 16 kHz, as far as they are settled."""
         if self._up == self._down:
             return samples
-        self._held = np.concatenate([self._held, samples])
-        ready = len(self._held) - self._before - self._context
+        self._new.append(samples)
+        self._count += len(samples)
+        ready = len(self._held) + self._count - self._before - self._context
         ready -= ready % self._down
         if ready < self._PIECE:
             return np.zeros(0, np.float32)
+        self._take()
         return self._pass(ready, self._before + ready + self._context)
 
     def finish(self) -> np.ndarray:
+        self._take()
         rest = len(self._held) - self._before
         return self._pass(rest, len(self._held)) if rest else np.zeros(0, np.float32)
+
+    def _take(self) -> None:
+        self._held = np.concatenate([self._held, *self._new])
+        self._new, self._count = [], 0
 
     def _pass(self, count: int, end: int) -> np.ndarray:
         from scipy.signal import firwin, resample_poly

@@ -245,3 +245,13 @@ def test_fault_17_pipes_and_devices_are_refused_at_once(tmp_path):
     ):
         with pytest.raises(AsvtkError, match=f"is {kind}, expected a sound file"):
             read_recording(path)
+
+
+def test_a_header_that_points_out_of_the_file_is_refused_without_noise(tmp_path, capfd):
+    soundfile.write(tmp_path / "a.caf", TONE, 16000, format="CAF")
+    content = (tmp_path / "a.caf").read_bytes()
+    for length in (2**63 - 1, 2**62, 2**40):
+        (tmp_path / "a.caf").write_bytes(content[:12] + length.to_bytes(8, "big") + content[20:])
+        with pytest.raises(AsvtkError, match=r"a\.caf: "):
+            read_recording(tmp_path / "a.caf")
+    assert capfd.readouterr().err == ""
