@@ -12,7 +12,9 @@ from asvtk.io.text import read_lines, split_blanks
 
 __all__ = ["read_table", "write_table"]
 
-_LINE = re.compile(r"[^ \t\r\n\0]+ [^ \t\r\n\0]([^\r\n\0]*[^ \t\r\n\0])?\n")
+#: without the halves of surrogate pairs, in which Python keeps the bytes of file names that are not UTF-8
+_KEY = re.compile(r"[^ \t\r\n\0\ud800-\udfff]+")
+_VALUE = re.compile(r"(?![ \t])[^\r\n\0\ud800-\udfff]+(?<![ \t])")
 
 
 def read_table(path) -> dict[str, str]:
@@ -44,21 +46,11 @@ def write_table(path, table: dict) -> None:
             with blanks at an end, a line end in either, or a file name that is not UTF-8. Or the file
             cannot be written.
     """
-    lines = [f"{key} {table[key]}\n" for key in sorted(table)]
-    text = "".join(lines)
-    if not (all(map(_LINE.fullmatch, lines)) and _is_unicode(text)):
-        wrong = next(line for line in lines if not (_LINE.fullmatch(line) and _is_unicode(line)))
-        raise AsvtkError(
-            f"{path}: cannot hold {wrong[:-1]!r}: a Kaldi table is UTF-8 text, its keys have no blanks, and its "
-            "values no line end and no blank at an end; rename it"
-        )
-    write_text(path, text)
-
-
-def _is_unicode(text: str) -> bool:
-    """False where a file name's bytes are no UTF-8: Python keeps them as lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    rows = [(key, str(table[key])) for key in sorted(table)]
+    for key, value in rows:
+        if not (_KEY.fullmatch(key) and _VALUE.fullmatch(value)):
+            raise AsvtkError(
+                f"{path}: cannot hold {f'{key} {value}'!r}: a Kaldi table is UTF-8 text, keys have no blanks in "
+                "it, values no line end and no blank at their ends; rename it"
+            )
+    write_text(path, "".join(f"{key} {value}\n" for key, value in rows))
