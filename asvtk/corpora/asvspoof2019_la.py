@@ -45,8 +45,8 @@ def find_corpus(folder) -> Path:
     folder = Path(folder)
     if _UNWRITABLE.search(str(folder.absolute())):
         raise AsvtkError(
-            f"{str(folder.absolute())!r}: a path with a line end, or that is not UTF-8, cannot stand in wav.scp; "
-            "rename it, or make a link to it: ln -s"
+            f"{str(folder.absolute())!r}: a path that has a line end or is not UTF-8 cannot stand in "
+            "wav.scp; rename it, or make a link to it: ln -s"
         )
     if not folder.is_dir():
         raise AsvtkError(f"{folder}: no such folder; --corpus is the LA/ folder of the unpacked database")
@@ -138,8 +138,8 @@ def _renew(data: DataDirectory, protocol: Path, inputs: dict, jobs: int) -> Data
     others = [u for u in data.utterances if (num_samples[u], md5[u]) != (data.num_samples[u], data.md5[u])]
     if others:
         print(
-            f"asvtk: warning: {data.path}: the audio of {listing(others, 3)} is not what it was in stage 1; this is "
-            "written anew, and what was computed of the old audio must be computed again",
+            f"asvtk: warning: {data.path}: the audio of {listing(others, 3)} is not what it was in stage 1; "
+            "this is written anew, and what was computed of the old audio must be computed again",
             file=sys.stderr,
         )
         data = replace(data, num_samples=num_samples, md5=md5)

@@ -58,7 +58,7 @@ def complete_data_directory(path, jobs: int = 4, force: bool = False) -> DataDir
             f"{listing(missing, 3)}; relative paths begin here: {Path.cwd()}"
         )
     num_samples, md5 = files.inspect(jobs, path.name)
-    data = DataDirectory(
+    data = DataDirectory(  # unsorted until it is written
         path=path,
         wav=wav,
         speaker=speakers,
@@ -70,7 +70,7 @@ def complete_data_directory(path, jobs: int = 4, force: bool = False) -> DataDir
     _back_up(path, by_speaker=any(key != value for key, value in tables["utt2spk"].items()))
     data.write()
     files.save()
-    return data
+    return DataDirectory.read(path)
 
 
 def _require_attacks(path: Path, labels: dict[str, str], attacks: dict[str, str]) -> None:

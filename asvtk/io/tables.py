@@ -50,7 +50,7 @@ def write_table(path, table: dict) -> None:
     for key, value in rows:
         if not (_KEY.fullmatch(key) and _VALUE.fullmatch(value)):
             raise AsvtkError(
-                f"{path}: cannot hold {f'{key} {value}'!r}: a Kaldi table is UTF-8 text, keys have no blanks, "
-                "values no line end and no blank at their ends; rename it"
+                f"{path}: cannot hold {f'{key} {value}'!r}: a Kaldi table is UTF-8 text, keys have no "
+                "blanks, values no line end and no blank at their ends; rename it"
             )
     write_text(path, "".join(f"{key} {value}\n" for key, value in rows))
