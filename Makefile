@@ -14,7 +14,7 @@ $(ENV): setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "asvtk needs Python 3.10 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=constraints.txt $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-	    --config-settings editable_mode=compat -e '.[av,mini,report,test]'
+	    --config-settings editable_mode=compat -e '.[mini,report,test]'
 	touch $@
 
 mini: env  ## the whole recipe on a generated corpus

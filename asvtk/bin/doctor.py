@@ -231,7 +231,7 @@ CHECKS = {
     "mamba_ssm": _mamba_ssm,
     "triton": _triton,
     "libsndfile": _libsndfile,
-    "pyav": _optional("av", "av", "reads FLAC files that libsndfile refuses", "'asvtk[av]'"),
+    "pyav": _optional("av", "av", "reads the sound files that libsndfile refuses", "av"),
     "kaldiio": _optional("kaldiio", "kaldiio", "reads the caches in other programs", "kaldiio"),
     "matplotlib": _optional("matplotlib", "matplotlib", "pictures of stage 6", "'asvtk[report]'"),
     "scikit-learn": _optional("scikit-learn", "sklearn", "t-SNE of embeddings", "'asvtk[report]'"),

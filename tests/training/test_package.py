@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import shutil
 import tarfile
 
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 from tiny_training import prepare
 
+from asvtk.bin import score_packed
 from asvtk.bin.main import main
 from asvtk.frontends.base import Conditioning
 from asvtk.io.datadir import DataDirectory
@@ -51,7 +53,8 @@ def package(experiment):
     return experiment / "exp.asvtk.tar"
 
 
-def test_scores_of_a_package_are_those_of_stage_4(experiment, package, tmp_path):
+def test_scores_of_a_package_are_those_of_stage_4(experiment, package, tmp_path, monkeypatch):
+    monkeypatch.setattr(score_packed, "has_speech", lambda samples, least: True)  # it is noise
     dev = experiment.parent / "data" / "dev"
     expected = (experiment / "scores" / "dev.txt").read_text()
     assert asvtk("unpack", package, tmp_path / "model") == 0
@@ -119,12 +122,16 @@ def test_audio_of_any_kind_is_scored_and_what_is_broken_is_named(package, tmp_pa
     soundfile.write(audio / "plain.flac", 0.1 * rng.normal(size=9000), 16000)
     (audio / "broken.wav").write_bytes(b"RIFF")
     (audio / "notes.txt").write_text("no audio")
+    shutil.copy(audio / "plain.flac", os.fsencode(audio) + b"/\xff.flac")
     assert asvtk("score", "--model", package, "--audio", audio, "--out", tmp_path / "s.tsv") == 1
     said = capsys.readouterr().err
-    assert "1 files have no score" in said and "broken.wav: cannot be decoded" in said
+    assert "1 files have no score" in said and "broken.wav: is not a sound file" in said
+    assert "note: 1 files in folders were skipped" in said and "notes.txt" in said
     assert said.count("resampled from") == 1 and "other files were converted too" in said
     rows = (tmp_path / "s.tsv").read_text().splitlines()[1:]
-    assert [row.split("\t")[0].split("/")[-1] for row in rows] == ["loud.wav", "plain.flac", "stereo.wav"]
+    names = ["loud.wav", "plain.flac", "stereo.wav", r"\xff.flac"]
+    assert [row.split("\t")[0].split("/")[-1] for row in rows] == names
+    assert {row.split("\t")[2] for row in rows} == {"no_speech"}  # it is noise
     assert asvtk("score", "--model", package, "--audio", audio / "plain.flac") == 0
     scores = [float(line.split("\t")[1]) for line in (capsys.readouterr().out.splitlines()[1], rows[1])]
     assert scores[0] == pytest.approx(scores[1], abs=1e-5)  # in other company
