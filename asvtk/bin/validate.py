@@ -15,9 +15,7 @@ _UNUSED = ("feats.scp", "vad.scp", "cmvn.scp")
 def add_arguments(parser):
     parser.add_argument("directory", nargs="+", help="a data directory, such as data/train")
     parser.add_argument("--no-wav", action="store_true", help="do not look whether the audio files exist")
-    parser.add_argument(
-        "--decode", action="store_true", help="also decode every audio file"
-    )
+    parser.add_argument("--decode", action="store_true", help="also decode every audio file")
     parser.add_argument("--nj", type=whole_number(1), default=4, help="processes that decode (default 4)")
 
 

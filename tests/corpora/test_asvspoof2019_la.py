@@ -13,6 +13,7 @@ from tiny_corpus import write_tiny_corpus
 from asvtk.bin.main import main
 from asvtk.corpora import audio_files
 from asvtk.corpora.asvspoof2019_la import SPLITS
+from asvtk.io.audio import read_audio
 from asvtk.io.datadir import DataDirectory, find_problems
 from asvtk.io.errors import AsvtkError
 from asvtk.io.tables import read_table
@@ -82,6 +83,8 @@ def test_fault_06_audio_replaced_after_stage_1_is_noticed(prepare, corpus, tmp_p
     audio, rate = soundfile.read(first)
     soundfile.write(first, -audio, rate, subtype="PCM_16")  # as long, and with the old date
     os.utime(first, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(AsvtkError, match="is not the audio that stage 1 found"):  # before stage 1 ran again
+        read_audio(first, before.num_samples[first.stem], md5=before.md5[first.stem])
     soundfile.write(second, audio[:-1], rate, subtype="PCM_16")
     status, said = prepare()
     assert status == 0 and f"{first.stem}, {second.stem} is not what it was" in said.err
