@@ -44,7 +44,9 @@ def inspect_audio(path) -> tuple[int, str]:
     return num_samples, _checksum(path)
 
 
-def read_audio(path, num_samples: int | None = None, first: int | None = None) -> np.ndarray:
+def read_audio(
+    path, num_samples: int | None = None, first: int | None = None, md5: str | None = None
+) -> np.ndarray:
     """Decode an audio file of 16 kHz and one channel.
 
     Args:
@@ -52,6 +54,7 @@ def read_audio(path, num_samples: int | None = None, first: int | None = None) -
         num_samples: how many samples its header promised; a file of another length is refused.
         first: decode only so many samples from the head, or all if there are fewer. What comes behind
             is not looked at, but for the length in the header.
+        md5: the checksum that `inspect_audio` gave; a file with another one was replaced since.
 
     Returns:
         float32 samples in [-1, 1), shape (samples,).
@@ -59,7 +62,12 @@ def read_audio(path, num_samples: int | None = None, first: int | None = None) -
     Raises:
         AsvtkError: as `asvtk.io.decoding.decode`, or it has another rate, length or number of channels.
     """
-    return _read(path, num_samples, first)[0]
+    samples, _ = _read(path, num_samples, first)
+    if md5 is not None and _checksum(path) != md5:
+        raise AsvtkError(
+            f"{path_text(path)}: is not the audio that stage 1 found; restore the file, or run stage 1 again"
+        )
+    return samples
 
 
 def decode_check(path) -> str:

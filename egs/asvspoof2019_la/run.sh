@@ -179,7 +179,9 @@ fi
 
 if stage 1 "data directories -> $datadir"; then
     asvtk prepare "$corpus" "$datadir" --nj "$nj" "${again[@]}"
-    asvtk validate --no-wav "$datadir"/{train,dev,eval}
+    for set in "$datadir"/{train,dev,eval}; do # a corpus need not have all
+        [ ! -d "$set" ] || asvtk validate --no-wav "$set"
+    done
     if [ -n "$resynthesised" ]; then
         resynth=(--config "$config" --override $override --data "$datadir/train" "${again[@]}")
         vocoders=$(asvtk resynth jobs "${resynth[@]}")
