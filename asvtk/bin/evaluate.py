@@ -22,7 +22,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from asvtk.bin.arguments import assignments, whole_number
+from asvtk.bin.arguments import assignments, key_words, whole_number
 from asvtk.corpora.facts import load_facts
 from asvtk.io.asv_scores import read_asv_scores
 from asvtk.io.errors import AsvtkError, listing
@@ -59,7 +59,7 @@ def add_arguments(parser) -> None:
     named = "columns by name (header) or place, as utterance=path,score=2,key=3"
     option("--columns", "OURS=THEIRS,...", named, type=assignments)
     option("--protocol-columns", "OURS=THEIRS,...", "the same for --protocol", type=assignments)
-    option("--labels", "bonafide=WORD,spoof=WORD", "what words in the keys mean", type=labels)
+    option("--labels", "bonafide=WORD,spoof=WORD", "what words in the keys mean", type=key_words)
     option("--where", "COLUMN=VALUE,...", "only these trials, as subset=eval", type=assignments, default={})
     option("--by", "COLUMN", "table per speaker, codec, ... (repeatable)", action="append", default=[])
     groupings = ("database", "reports")
@@ -199,7 +199,7 @@ def _negated(args) -> set:
 
 
 def _read(path, args, protocol, negate: bool = False) -> ScoreTable:
-    """Read, flip, label, and narrow to ``--where``: by the protocol's columns first, then by the file's own."""
+    """Read, flip, label, and narrow to ``--where``, by columns of the protocol or of the file."""
     table = read_scores(path, args.columns, args.labels)
     if negate:
         table.scores = -table.scores

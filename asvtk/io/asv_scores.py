@@ -87,7 +87,8 @@ def _with_key(table, scores: np.ndarray, path, where: dict):
     missing = [" ".join(trial) for trial in trials if trial not in score_of]
     if missing:
         raise AsvtkError(
-            f"{table.path} does not fit {path}: {len(missing)} of its trials have no score: {listing(missing)}"
+            f"{table.path} does not fit {path}: {len(missing)} of its trials have no score: "
+            + listing(missing)
         )
     rows = np.flatnonzero(keep)
     found = np.array([score_of[trial] for trial in trials])

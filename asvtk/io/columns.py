@@ -155,8 +155,9 @@ def _header(path, line: str, told: dict | None) -> list | None:
     if not (surely or known) or any(name in KEY_WORDS or is_number(name) for name in theirs if not surely):
         if absent:
             raise AsvtkError(
-                f"{path}: the header has no column {listing(absent)}; its first line is {shown(line)}. Columns "
-                "of a file without a header are told by place: --columns utterance=1,score=2"
+                f"{path}: the header has no column {listing(absent)}; the first line "
+                f"is {listing(theirs)}. Columns of a file without a header are told by place: "
+                "--columns utterance=1,score=2"
             )
         return None
     if absent:

@@ -68,10 +68,10 @@ def _names_by_position(first: list, where: str, words: dict) -> list:
         if len(form) == len(first) and first[form.index("key")] in words:
             return form
     raise AsvtkError(
-        f"{where}: `{listing(first)}` is the line of no protocol that asvtk knows. Expected the key (bonafide or "
-        "spoof) in column 5 (2019: speaker utterance - attack key), in column 6 (2021: speaker utterance codec "
-        "transmission attack key ...), or a header naming utterance and key. Other words for the key are told "
-        "by --labels bonafide=WORD,spoof=WORD, other columns by --protocol-columns utterance=1,key=2"
+        f"{where}: `{listing(first)}` is no line of a protocol that asvtk knows. Expected the key "
+        "(bonafide or spoof) in column 5 (2019: speaker utterance - attack key), in column 6 (2021: speaker "
+        "utterance codec transmission attack key ...), or a header naming utterance and key. Other "
+        "words for the key are told by --labels bonafide=WORD,spoof=WORD, other columns by --protocol-columns utterance=1,key=2"
     )
 
 
@@ -91,8 +91,8 @@ def label(table: ScoreTable, protocol: Trials, keep: np.ndarray | None = None) -
     for trials, other in ((table, protocol), (protocol, table)):
         if not trials.named:
             raise AsvtkError(
-                f"{trials.source} does not name its trials, so they cannot be told from those of {other.source}; "
-                "say which column does: --columns utterance=NAME"
+                f"{trials.source} does not name its trials, so they cannot be matched with those of "
+                f"{other.source}; say which column does: --columns utterance=NAME"
             )
     wanted = protocol if keep is None else protocol.subset(keep)
     order, notes = _order(table, protocol, wanted)

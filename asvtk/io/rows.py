@@ -152,7 +152,7 @@ def _rows(path, numbered, form: Form, begun: bool) -> Iterator:
             continue
         if len(row) != form.width:
             raise AsvtkError(
-                f"{path}:{number}: {len(row)} fields where the first line has {form.width}. Every line holds "
+                f"{path}:{number}: {len(row)} fields, but the first line has {form.width}. Every line holds "
                 "one trial with the same columns; mend or remove that line (comments begin with `# `)."
             )
         begun = True

@@ -16,12 +16,12 @@ from asvtk.io.text import parse_float
 __all__ = ["ScoreTable", "Trials", "read_scores", "refuse_non_finite", "trials_from_columns", "write_scores"]
 
 #: Just beyond what float32 holds: sums and differences of larger scores leave the range of a double.
-LARGEST_SCORE = 1e39
+LARGEST_SCORE = 1e40
 _MEANT_BONAFIDE = {"genuine", "human", "real", "bona_fide", "bonafide", "bona-fide", "live", "true"}
 _MEANT_SPOOF = {"spoof", "spoofed", "fake", "deepfake", "synthetic", "attack", "false"}
 #: What some files write in the attack column of bona fide trials.
 _NO_ATTACK = ("-", "A00", "bonafide", "bona-fide", "none", "NONE")
-#: Number of fields -> columns of a score file without a header; six are the organisers' own baselines of 2019.
+#: Number of fields -> columns of a score file without a header; six: the organisers' own baselines.
 _FORMS = {
     2: ["utterance", "score"],
     4: ["utterance", "attack", "key", "score"],
@@ -83,15 +83,15 @@ def read_scores(path, columns: dict | None = None, labels: dict | None = None) -
 
     Raises:
         AsvtkError: unreadable or empty file, a line that does not fit, a score that is no finite
-            number or beyond 1e39, an unknown key, an utterance scored twice.
+            number or beyond 1e40, an unknown key, an utterance scored twice.
     """
     table = read_columns(path, columns)
     names = table.names or _FORMS.get(len(table.fields))
     if names is None:
         raise AsvtkError(
             f"{table.where(0)}: {len(table.fields)} fields; expected `utterance attack key score` (2019) or "
-            "`utterance score` (2021). Say which columns are what: --columns utterance=1,score=2,key=3,attack=4, "
-            "or by name where the file has a header"
+            "`utterance score` (2021). Say which columns are what: --columns utterance=1,score=2,key=3, or "
+            "by name where the file has a header"
         )
     for needed in ("utterance", "score"):
         if needed not in names and not (needed == "utterance" and "key" in names):
@@ -174,8 +174,8 @@ def refuse_extreme(path, utterances, scores) -> None:
     if bad.size:
         raise AsvtkError(
             f"{path}: {bad.size} of {scores.size} scores lie beyond {LARGEST_SCORE:g}: "
-            f"{listing(f'{utterances[row]} ({scores[row]})' for row in bad)}. No system gives such scores; find "
-            "out where they come from, or scale the file's scores down."
+            f"{listing(f'{utterances[row]} ({scores[row]})' for row in bad)}. No system gives such scores; "
+            "find out where they come from, or scale the file's scores down."
         )
 
 
@@ -189,8 +189,9 @@ def _refuse_faulty_names(table: Columns, utterances: np.ndarray) -> None:
     repeated = _repeated(utterances.tolist())
     rows = np.flatnonzero(utterances == repeated[0])
     raise AsvtkError(
-        f"{table.where(rows[1])}: {shown(repeated[0])} stands there and in line {table.lines[rows[0]]} already. A "
-        f"trial counts once; {len(repeated)} utterances stand twice or more: {listing(repeated)}. "
+        f"{table.where(rows[1])}: {shown(repeated[0])} stands there and in line {table.lines[rows[0]]} "
+        "already. "
+        f"A trial counts once; {len(repeated)} utterances stand twice or more: {listing(repeated)}. "
         "Was one score file appended to another?"
     )
 

@@ -188,7 +188,7 @@ def test_what_does_not_go_together_is_refused(folder, capsys):
         (["--exp", "none", "--negate"], "--negate does not go with --exp"),
         (["--scores", "none", "--summary", "x"], "--summary does not go with --scores"),
         (["--scores", "none", "--compare-negate"], "--compare-negate does not go with"),
-        (["--scores", "none"], "cannot be read"),
+        (["--scores", "none"], "no such file"),
     ):
         asvtk(*arguments, status=1)
         assert words in capsys.readouterr().err
