@@ -50,7 +50,7 @@ def read_asv_scores(path, key=None, where: dict | None = None) -> AsvScores:
         raise AsvtkError(f"{table.where(row)}: the ASV score is {scores[row]}; every score must be finite")
     refuse_extreme(path, table.fields[1], scores)
     if key is None:
-        attacks, keys, where_of = table.fields[0], table.fields[1], table.where
+        (attacks, keys), where_of = (np.array(field, dtype=object) for field in table.fields[:2]), table.where
     else:
         attacks, keys, scores, where_of = _with_key(table, scores, key, where or {})
     of_kind = {kind: keys == kind for kind in _KINDS}
@@ -75,7 +75,7 @@ def _with_key(table, scores: np.ndarray, path, where: dict):
     key = read_columns(path)
     if len(key.fields) != len(_KEY_2021):
         raise AsvtkError(f"{key.where(0)}: {len(key.fields)} fields; expected `{' '.join(_KEY_2021)}`")
-    columns = dict(zip(_KEY_2021, key.fields, strict=True))
+    columns = {name: np.array(field, dtype=object) for name, field in zip(_KEY_2021, key.fields, strict=True)}
     keep = np.ones(len(key.lines), bool)
     for name, value in where.items():
         if name in columns:

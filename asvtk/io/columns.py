@@ -38,16 +38,16 @@ class Columns(NamedTuple):
 
     Attributes:
         path: the file.
-        fields: one array of strings (n_rows,), of dtype object, per column.
+        fields: a list of strings, one per row, per column.
         names: one name per column when the file has a header or somebody told them, else None.
-        lines: the line number of each row (n_rows,).
+        lines: the line number of each row.
         labels: ``{word: is it bona fide?}`` of key words that this form of file defines.
     """
 
     path: str
     fields: list
     names: list | None
-    lines: np.ndarray
+    lines: list
     labels: dict = {}
 
     def where(self, row: int) -> str:
@@ -61,7 +61,7 @@ class Columns(NamedTuple):
             AsvtkError: a field is no number (see `parse_float`); names file and line. nan and inf are
                 numbers here.
         """
-        texts = self.fields[column].tolist()
+        texts = self.fields[column]
         together = "".join(texts)
         try:
             if "_" in together or not together.isascii():  # `float` takes more than `parse_float`
@@ -117,13 +117,7 @@ def read_columns(path, told: dict | None = None) -> Columns:
     if names is None and told:
         names = _named_by_place(path, told, form.width)
     fields, lines = read_rows(path, text, form, start, skipped)
-    return _columns(path, fields, names, lines)
-
-
-def _columns(path, fields: list, names: list | None, lines, labels: dict | None = None) -> Columns:
-    return Columns(
-        str(path), [np.array(field, dtype=object) for field in fields], names, np.array(lines), labels or {}
-    )
+    return Columns(str(path), fields, names, lines)
 
 
 def _first_line(path, text: str, start: int = 0):
@@ -219,4 +213,4 @@ def _read_log(path, text: str, first: str, told: dict | None) -> Columns:
     fields, lines = read_rows(path, text, form, 0, 0)
     if "key" in names and set(fields[names.index("key")]) == {"-1"}:  # scored without labels
         names[names.index("key")] = "label"
-    return _columns(path, fields, names, lines, {"1": True, "0": False})
+    return Columns(str(path), fields, names, lines, {"1": True, "0": False})

@@ -71,7 +71,8 @@ def _names_by_position(first: list, where: str, words: dict) -> list:
         f"{where}: `{listing(first)}` is no line of a protocol that asvtk knows. Expected the key "
         "(bonafide or spoof) in column 5 (2019: speaker utterance - attack key), in column 6 (2021: speaker "
         "utterance codec transmission attack key ...), or a header naming utterance and key. Other "
-        "words for the key are told by --labels bonafide=WORD,spoof=WORD, other columns by --protocol-columns utterance=1,key=2"
+        "words for the key are told by --labels bonafide=WORD,spoof=WORD, other columns by "
+        "--protocol-columns utterance=1,key=2"
     )
 
 
@@ -155,8 +156,8 @@ def _read_data_directory(folder: Path) -> Trials:
         table = read_columns(path)
         if len(table.fields) != 2:
             raise AsvtkError(f"{table.where(0)}: {len(table.fields)} fields; expected `utterance value`")
-        if utterances is not None and not np.array_equal(table.fields[0], utterances):
-            differing = sorted(set(table.fields[0].tolist()) ^ set(utterances.tolist()))
+        if utterances is not None and table.fields[0] != utterances:
+            differing = sorted(set(table.fields[0]) ^ set(utterances))
             raise AsvtkError(
                 f"{path} and {folder / 'utt2label'} do not list the same utterances in the same order"
                 + (f"; only one has: {listing(differing)}" if differing else "")

@@ -109,19 +109,24 @@ def read_scores(path, columns: dict | None = None, labels: dict | None = None) -
 def trials_from_columns(table: Columns, names: list, labels: dict | None = None) -> Trials:
     """Give the columns of a file their meaning; ``names`` has one name per column."""
     by_name = dict(zip(reversed(names), reversed(table.fields), strict=True))  # of two namesakes, the first
-    trials = Trials(utterances=by_name.pop("utterance", None), source=table.path)
-    if trials.utterances is None:
-        trials.named = False
-        trials.utterances = np.array([f"row{row}" for row in range(1, len(table.lines) + 1)], dtype=object)
+    named = "utterance" in by_name
+    rows = by_name.pop("utterance") if named else [f"row{row}" for row in range(1, len(table.lines) + 1)]
+    trials = Trials(utterances=_array(rows), source=table.path, named=named)
+    if not named:
         trials.notes.append(f"{table.path}: no column names the trials; each row counts as one")
     _refuse_faulty_names(table, trials.utterances)
     by_name.pop("score", None)
     if "key" in by_name:
         trials.bonafide = _read_keys(table, by_name.pop("key"), labels or {})
     if "attack" in by_name:
-        trials.attacks = _read_attacks(table, by_name.pop("attack"), trials)
-    trials.columns = by_name
+        trials.attacks = _read_attacks(table, _array(by_name.pop("attack")), trials)
+    trials.columns = {name: _array(column) for name, column in by_name.items()}
     return trials
+
+
+def _array(strings: list) -> np.ndarray:
+    # Of dtype object: one id of 20,000 letters would make each of 60,000 fixed-width ones as wide.
+    return np.array(strings, dtype=object)
 
 
 def write_scores(path, utterances, attacks, keys, scores) -> None:
@@ -146,7 +151,7 @@ def write_scores(path, utterances, attacks, keys, scores) -> None:
             f"{path}: {len(utterances)} utterances, {len(attacks)} attacks, {len(keys)} keys and scores of "
             f"shape {scores.shape}; expected one of each per trial"
         )
-    refuse_non_finite(path, np.array(utterances), scores)
+    refuse_non_finite(path, utterances, scores)
     if len(set(utterances)) != len(utterances):
         raise AsvtkError(f"{path}: scored twice: {listing(_repeated(utterances))}")
     unknown = sorted(set(keys) - {"bonafide", "spoof"})
@@ -201,8 +206,7 @@ def _repeated(names: list) -> list:
     return list(dict.fromkeys(name for name in names if name in seen or seen.add(name)))
 
 
-def _read_keys(table: Columns, keys: np.ndarray, labels: dict) -> np.ndarray:
-    words = keys.tolist()
+def _read_keys(table: Columns, words: list, labels: dict) -> np.ndarray:
     known = KEY_WORDS | table.labels | labels
     meaning = {word: _meaning(word, known) for word in set(words)}
     if None not in meaning.values():
