@@ -50,7 +50,10 @@ def split_line(line: str, separator: str | None) -> list:
     """The fields of one line, quotes of CSV taken off."""
     if separator is None:
         return _split_at_blanks(line)
-    row = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    try:
+        row = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    except csv.Error:  # one that `read_rows` will refuse
+        row = line.split(separator)
     return [field.strip(_BLANKS) for field in row]
 
 
