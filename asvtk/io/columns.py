@@ -28,7 +28,7 @@ _NAME_OF = {alias: name for name, aliases in HEADER_NAMES.items() for alias in a
 #: In-the-Wild's key says bona-fide; every ASVspoof protocol says bonafide.
 KEY_WORDS = {"bonafide": True, "bona-fide": True, "spoof": False}
 #: ASVspoof 2021 DF's key, the largest there is, has 60 MB and 0.6 million lines.
-_MAX_BYTES, _MAX_LINES = 160 << 20, 4_000_000
+_MAX_BYTES, _MAX_LINES = 160 << 20, 1_500_000
 _LONGEST_HEADER = 1 << 16  # characters
 _LOG_LINE = re.compile(r"^Output,.*$", re.MULTILINE)
 
@@ -111,6 +111,7 @@ def read_columns(path, told: dict | None = None) -> Columns:
         start = skipped = 0
     else:
         separator, sample = _separator(first, True), _first_line(path, text, start)[0]
+    _refuse_long(path, sample)
     sample = split_line(sample, separator)
     numeric = tuple(place for place, field in enumerate(sample) if is_number(field))
     form = Form(separator, len(names or sample), numeric)
@@ -118,6 +119,11 @@ def read_columns(path, told: dict | None = None) -> Columns:
         names = _named_by_place(path, told, form.width)
     fields, lines = read_rows(path, text, form, start, skipped)
     return Columns(str(path), fields, names, lines)
+
+
+def _refuse_long(path, line: str) -> None:
+    if len(line) > _LONGEST_HEADER:
+        raise AsvtkError(f"{path}: a first line of {len(line)} characters is no trial and no header")
 
 
 def _first_line(path, text: str, start: int = 0):

@@ -105,10 +105,11 @@ def test_fault_17_one_long_id_and_bombs(write):
     path = write("x" * 20_000 + " 0.5\n" + "".join(f"u{i} {i}\n" for i in range(2000)))
     table = read_scores(path)
     assert table.scores.size == 2001 and table.utterances.nbytes < 20_000
-    refused(write(gzip.compress(bytes([10]) * 5_000_000)), "more than 4,000,000 lines")
+    refused(write(gzip.compress(bytes([10]) * 2_000_000)), "more than 1,500,000 lines")
     refused(write("a 1\n" + "b " * 1_500_000), "has more than 1,048,576 characters")
-    refused(write("a b " * 50_000), "first line has 199999 characters")
-    refused(write('file,score\n"' + "a" * 140_000 + '",1\n'), ":2: .*field larger than field limit")
+    refused(write("a b " * 50_000), "first line of 199999 characters")
+    refused(write("file,score\n" + "ab," * 500_000), "first line of 1500000 characters")
+    refused(write('file,score\na,2\n"' + "a" * 140_000 + '",1\n'), ":3: .*field larger than field limit")
 
 
 def test_fault_19_scores_that_nobody_can_add_up(write):
