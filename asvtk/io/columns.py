@@ -101,10 +101,7 @@ def read_columns(path, told: dict | None = None) -> Columns:
     if "Output," in text and (output := _LOG_LINE.search(text)):
         return _read_log(path, text, output[0], told)
     first, start, skipped = _first_line(path, text)
-    if len(first) > _LONGEST_HEADER:
-        raise AsvtkError(
-            f"{path}: its first line has {len(first)} characters; is this a table, line by line?"
-        )
+    _refuse_long(path, first)
     names = _header(path, first, told)
     if names is None:
         separator, sample = _separator(first, False), first

@@ -15,8 +15,8 @@ from asvtk.io.text import parse_float
 
 __all__ = ["ScoreTable", "Trials", "read_scores", "refuse_non_finite", "trials_from_columns", "write_scores"]
 
-#: Just beyond what float32 holds: sums and differences of larger scores leave the range of a double.
-LARGEST_SCORE = 1e40
+#: Sums and differences of a million larger scores leave the range of a double.
+LARGEST_SCORE = 1e300
 _MEANT_BONAFIDE = {"genuine", "human", "real", "bona_fide", "bonafide", "bona-fide", "live", "true"}
 _MEANT_SPOOF = {"spoof", "spoofed", "fake", "deepfake", "synthetic", "attack", "false"}
 #: What some files write in the attack column of bona fide trials.
@@ -83,7 +83,7 @@ def read_scores(path, columns: dict | None = None, labels: dict | None = None) -
 
     Raises:
         AsvtkError: unreadable or empty file, a line that does not fit, a score that is no finite
-            number or beyond 1e40, an unknown key, an utterance scored twice.
+            number or beyond 1e300, an unknown key, an utterance scored twice.
     """
     table = read_columns(path, columns)
     names = table.names or _FORMS.get(len(table.fields))

@@ -209,7 +209,7 @@ def test_asv_scores(write):
     refused(read_asv_scores, write("bonafide target 1\nbonafide target inf\n"), ":2:", "inf")
 
 
-@given(st.lists(st.floats(-1e40, 1e40), min_size=1, max_size=20))
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20))
 def test_written_scores_come_back_to_the_last_bit(tmp_path_factory, scores):
     path = tmp_path_factory.mktemp("scores") / "scores.txt"
     n = len(scores)
