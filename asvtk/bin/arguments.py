@@ -11,7 +11,7 @@ from argparse import ArgumentTypeError
 
 from asvtk.io.text import parse_float, parse_int
 
-__all__ = ["assignments", "between", "finite", "pairs", "whole_number"]
+__all__ = ["assignments", "between", "finite", "key_words", "pairs", "whole_number"]
 
 _LARGEST = 2**31 - 1  # of a seed, a number of jobs ...: what C programs and random generators take too
 _SHOWN = 40  # characters of a bad value in a message
@@ -73,3 +73,14 @@ def assignments(text: str) -> dict:
     if twice is not None:
         raise ArgumentTypeError(f"{text[:_SHOWN]!r}: {twice[:_SHOWN]} stands twice")
     return dict(found)
+
+
+def key_words(text: str) -> dict:
+    """Type of ``bonafide=WORD,spoof=WORD``, each as often as needed: ``{word: is it bona fide?}``."""
+    words = {}
+    for ours, word in pairs(text):
+        if ours not in ("bonafide", "spoof"):
+            raise ArgumentTypeError(f"{ours[:_SHOWN]!r}: expected bonafide=WORD,spoof=WORD")
+        if words.setdefault(word, ours == "bonafide") != (ours == "bonafide"):
+            raise ArgumentTypeError(f"{word[:_SHOWN]!r} is said to mean both bonafide and spoof")
+    return words

@@ -5,8 +5,9 @@
   asvtk evaluate --scores ours.txt theirs.txt --negate theirs.txt --report comparison
   asvtk evaluate --exp exp/seed1 exp/seed2 --data-root data --report exp/seeds
 
-Higher score = bona fide; --negate is for files that mean the opposite. Files may be gzipped. Forms:
-`utterance attack key score` (2019), `utterance score` with --protocol or --data (2021), or a header.
+Higher score = bona fide; --negate is for files that mean the opposite. Files may be packed. Read as they
+are: `[speaker] utterance [-] attack key score` (2019); `utterance score` (2021, ASVspoof 5) with the key
+of --protocol or --data; NII logs; a header. Others: --columns utterance=1,score=2,key=3 --labels spoof=0,...
 Several files of --scores are systems on the same trials. With --exp, each DIR/scores/{dev,eval}.txt
 is evaluated, with the ASV scores of its own set, into DIR/results.json and DIR/RESULTS.md.
 """
@@ -19,17 +20,24 @@ from pathlib import Path
 # Nothing here needs the threads that numpy's linear algebra starts when it is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import numpy as np
+
+from asvtk.bin.arguments import assignments, key_words, whole_number
 from asvtk.corpora.facts import load_facts
+from asvtk.io.asv_scores import read_asv_scores
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.protocols import label, read_protocol
-from asvtk.io.scores import ScoreTable, read_asv_scores, read_scores
+from asvtk.io.scores import ScoreTable, read_scores
 from asvtk.report.markdown import CONVENTIONS, results_tables
 from asvtk.report.measured import measure
 from asvtk.report.system import short_names
 
 SETS = ("dev", "eval")
 #: options that speak of the files of --scores
-_OF_SCORES = ("protocol", "asv_scores", "columns", "negate", "json", "operating_point")
+_OF_SCORES = (
+    *("protocol", "protocol_columns", "asv_scores", "asv_key", "columns", "labels", "negate", "json"),
+    "operating_point",
+)
 _COMPARISON = ("compare", "compare_negate")
 
 
@@ -47,14 +55,18 @@ def add_arguments(parser) -> None:
     option("--asv-scores", "FILE", "ASV scores of the same set; t-DCF needs them")
     negate = "flip the sign of the scores (of several files: name those to flip)"
     parser.add_argument("--negate", metavar="FILE", nargs="*", default=False, help=negate)
-    option("--columns", "OURS=THEIRS,...", "names of the columns in the header", type=_pairs)
-    option("--where", "COLUMN=VALUE,...", "only these trials, as subset=eval", type=_pairs, default={})
+    option("--asv-key", "FILE", "2021: ASV/trial_metadata.txt with the labels of --asv-scores")
+    named = "columns by name (header) or place, as utterance=path,score=2,key=3"
+    option("--columns", "OURS=THEIRS,...", named, type=assignments)
+    option("--protocol-columns", "OURS=THEIRS,...", "the same for --protocol", type=assignments)
+    option("--labels", "bonafide=WORD,spoof=WORD", "what words in the keys mean", type=key_words)
+    option("--where", "COLUMN=VALUE,...", "only these trials, as subset=eval", type=assignments, default={})
     option("--by", "COLUMN", "table per speaker, codec, ... (repeatable)", action="append", default=[])
     groupings = ("database", "reports")
     known = "which attacks count as known in training (default: %(default)s, its truth)"
     option("--grouping", None, known, choices=groupings, default=groupings[0])
-    option("--bootstrap", "N", "95 %% intervals of N resamples", type=int, default=0)
-    option("--seed", "S", "of the resampling (default: %(default)s)", type=int, default=0)
+    option("--bootstrap", "N", "95 %% intervals of N resamples", type=whole_number(0, 1_000_000), default=0)
+    option("--seed", "S", "of the resampling (default: %(default)s)", type=whole_number(), default=0)
     option("--compare", "FILE", "paired test of the EER against this score file")
     parser.add_argument("--compare-negate", action="store_true", help="flip the sign of that one's scores")
     option("--operating-point", "POINT", "threshold at eer, far=R or frr=R", action="append")
@@ -82,8 +94,8 @@ def _evaluate_scores(args) -> None:
         raise AsvtkError("--scores: a file is named twice")
     negated = _negated(args)
     facts = load_facts()
-    protocol = read_protocol(args.protocol) if args.protocol else None
-    asv = read_asv_scores(args.asv_scores) if args.asv_scores else None
+    protocol = read_protocol(args.protocol, args.protocol_columns, args.labels) if args.protocol else None
+    asv = read_asv_scores(args.asv_scores, args.asv_key, args.where) if args.asv_scores else None
     systems, tables, first = {}, {}, None
     for path in args.scores:
         table = _read(path, args, protocol, path in negated)
@@ -187,23 +199,29 @@ def _negated(args) -> set:
 
 
 def _read(path, args, protocol, negate: bool = False) -> ScoreTable:
-    """Read, flip, label, and narrow to ``--where``."""
-    table = read_scores(path, args.columns)
+    """Read, flip, label, and narrow to ``--where``, by columns of the protocol or of the file."""
+    table = read_scores(path, args.columns, args.labels)
     if negate:
         table.scores = -table.scores
-    if protocol is not None:
-        table = label(table, protocol)
+    there = {**table.columns, **(protocol.columns if protocol is not None else {})}
     for column, value in args.where.items():
-        there = table.columns.get(column)
-        if there is None or not (there == value).any():
-            found = sorted(table.columns if there is None else set(there.tolist()))
-            what = "column" if there is None else "trial"
+        values = there.get(column)
+        if values is None or not (values == value).any():
+            found = sorted(there if values is None else set(values.tolist()))
+            what = "column" if values is None else "trial"
             raise AsvtkError(
                 f"--where {column}={value}: no such {what} in {table.source} or its protocol; "
                 f"there are: {listing(found) or 'none'}"
             )
-        table = table.subset(there == value)
-    return table
+    if protocol is not None:
+        table = label(table, protocol, _chosen(protocol, args.where))
+    return table.subset(_chosen(table, args.where)) if args.where else table
+
+
+def _chosen(trials, where: dict) -> np.ndarray:
+    """Which trials the columns that these have leave, bool (n,)."""
+    tests = [trials.columns[column] == value for column, value in where.items() if column in trials.columns]
+    return np.logical_and.reduce(tests) if tests else np.ones(trials.utterances.size, bool)
 
 
 def _kinds(data) -> dict | None:
@@ -255,15 +273,6 @@ def _compare(table: ScoreTable, protocol, args) -> dict:
         table.scores, other.scores, table.bonafide, strata, resamples=resamples, seed=args.seed
     )
     return {"scores": args.compare, **test, "resamples": resamples, "seed": args.seed}
-
-
-def _pairs(text: str) -> dict:
-    import argparse
-
-    pairs = dict(pair.partition("=")[::2] for pair in text.split(","))
-    if not all(key and value for key, value in pairs.items()):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=VALUE,NAME=VALUE")
-    return pairs
 
 
 def _refuse(args, form: str, options) -> None:

@@ -55,9 +55,10 @@ def split_of(facts: dict, prefixes: set | None) -> str | None:
 
 def rename_attacks(facts: dict, attacks: np.ndarray) -> np.ndarray:
     """Attack ids, strings (n,), with the pre-release names (SS_1 ...) replaced by the official ones."""
+    there = {*attacks.tolist()}
     for old, official in facts["attack_aliases"].items():
-        if (named_so := attacks == old).any():
-            attacks = np.where(named_so, official, attacks)
+        if old in there:
+            attacks = np.where(attacks == old, official, attacks)
     return attacks
 
 

@@ -9,7 +9,7 @@ J. Mariéthoz, "A statistical significance test for person authentication", Odys
 import numpy as np
 
 from asvtk.io.errors import AsvtkError
-from asvtk.io.strings import factorize
+from asvtk.metrics.breakdown import factorize
 from asvtk.metrics.eer import eer, error_rates
 
 __all__ = ["bootstrap_intervals", "paired_test", "resample_counts", "strata_of"]

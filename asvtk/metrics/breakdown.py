@@ -4,9 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asvtk.io.strings import factorize
-
-__all__ = ["Group", "by_attack", "by_attack_group", "by_column"]
+__all__ = ["Group", "by_attack", "by_attack_group", "by_column", "factorize"]
 
 
 class Group(NamedTuple):
@@ -56,3 +54,18 @@ def by_column(values: np.ndarray, bonafide: np.ndarray) -> dict:
     if np.intersect1d(codes[bonafide], codes[~bonafide]).size:
         return {name: Group(bonafide & mask, ~bonafide & mask) for name, mask in masks.items()}
     return {name: Group(bonafide, mask) for name, mask in masks.items() if not (bonafide & mask).any()}
+
+
+def factorize(strings: np.ndarray):
+    """Number the different strings of an array.
+
+    Args:
+        strings: (n,), few different ones.
+
+    Returns:
+        names, sorted: list of str; and codes, int (n,), with ``names[codes[i]] == strings[i]``.
+    """
+    values = strings.tolist()
+    names = sorted(set(values))
+    code_of = {name: code for code, name in enumerate(names)}
+    return names, np.fromiter(map(code_of.__getitem__, values), np.intp, len(values))

@@ -4,8 +4,9 @@ from functools import partial
 
 import numpy as np
 
+from asvtk.io.asv_scores import AsvScores
 from asvtk.io.errors import AsvtkError, listing
-from asvtk.io.scores import AsvScores, ScoreTable
+from asvtk.io.scores import ScoreTable
 from asvtk.metrics import breakdown
 from asvtk.metrics.bootstrap import bootstrap_intervals, strata_of
 from asvtk.metrics.dcf import act_dcf, cllr, min_dcf

@@ -3,8 +3,9 @@
 import numpy as np
 
 from asvtk.corpora.facts import prefixes_of, rename_attacks, split_of, unofficial
+from asvtk.io.asv_scores import AsvScores
 from asvtk.io.errors import AsvtkError
-from asvtk.io.scores import AsvScores, ScoreTable
+from asvtk.io.scores import ScoreTable
 from asvtk.metrics import evaluate
 
 __all__ = ["measure"]

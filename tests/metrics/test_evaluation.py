@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from asvtk.io.asv_scores import AsvScores
 from asvtk.io.errors import AsvtkError
-from asvtk.io.scores import AsvScores, ScoreTable
+from asvtk.io.scores import ScoreTable
 from asvtk.metrics import evaluate
 from asvtk.metrics.bootstrap import bootstrap_intervals, paired_test, resample_counts, strata_of
 from asvtk.metrics.breakdown import by_column

@@ -217,7 +217,8 @@ def curve_and_system(seed=0, n=(400, 3000), separation=2.5):
 
 
 def test_operating_points_are_those_of_the_metrics(shared_data):
-    from asvtk.io.scores import read_asv_scores, read_scores
+    from asvtk.io.asv_scores import read_asv_scores
+    from asvtk.io.scores import read_scores
     from asvtk.metrics import evaluate
 
     oracles = shared_data / "oracles"
