@@ -45,6 +45,11 @@ def add_arguments(parser):
     parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
     parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU, N: with torchrun (default 0)")
     parser.add_argument("--force", action="store_true", help="throw away what was trained there")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="train nothing: say whether DIR is new, unfinished or finished; fail where it is another training's",
+    )
 
 
 def run(args):
@@ -58,14 +63,20 @@ def run(args):
             raise AsvtkError("training.eval_all_best is true: name the data directory by --eval-data")
         data["eval"] = _read_two_classes(args.eval_data)
     inputs = {"features": cache_name(frontend), "layers": list(frontend.layers)}
+    augmented = {}
+    if config.augmentation is not None:
+        augmented = {"augmented": cache_name(frontend, config.augmentation)}
+    digests = {"train data": DataDirectory.union(training_sets).digest(), "dev data": data["dev"].digest()}
+    experiment = Experiment(args.exp)
+    if args.check:
+        claimed = experiment.is_claimed(config, inputs | augmented | digests)
+        print("finished" if experiment.done.exists() else "unfinished" if claimed else "new")
+        return None
     prepare = frontend.prepare if frontend.mode == "live" else None
     sets = {
         name: open_dataset(of, args.dump, config.frontend, **inputs, prepare=prepare)
         for name, of in data.items()
     }
-    augmented = {}
-    if config.augmentation is not None:
-        augmented = {"augmented": cache_name(frontend, config.augmentation)}
     sets["train"] = open_dataset(
         training_sets,
         args.dump,
@@ -75,10 +86,7 @@ def run(args):
         **augmented,
         prepare=prepare,
     )
-    inputs |= augmented
-    inputs |= {"train data": DataDirectory.union(training_sets).digest(), "dev data": data["dev"].digest()}
-
-    experiment = Experiment(args.exp)
+    inputs |= augmented | digests
     with parallel.joined(device), _alone(experiment):
         if parallel.is_writer():
             if args.force:

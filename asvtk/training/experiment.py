@@ -164,6 +164,16 @@ class Experiment:
         Raises:
             AsvtkError: the folder was trained with others; with the differences.
         """
+        if not self.is_claimed(config, inputs):
+            write_stamp(self.folder / "inputs.json", inputs)
+            write_text(self.folder / "config.yaml", yaml.safe_dump(to_mapping(config), sort_keys=False))
+
+    def is_claimed(self, config: ExperimentConfig, inputs: dict) -> bool:
+        """Did a training with these begin here?
+
+        Raises:
+            AsvtkError: one with others did; with the differences.
+        """
         path = self.folder / "config.yaml"
         if path.exists():
             changes = differences(to_mapping(load_config(path)), to_mapping(config))
@@ -174,9 +184,7 @@ class Experiment:
                     + "\n  ".join(changes)
                     + "\nname another --tag to keep both, or give --force true to train it anew"
                 )
-            return
-        write_stamp(self.folder / "inputs.json", inputs)
-        write_text(path, yaml.safe_dump(to_mapping(config), sort_keys=False))
+        return path.exists()
 
     def clear(self) -> None:
         """Throw away what was trained, scored and reported here; logs and ``run.sh`` stay."""
