@@ -53,6 +53,7 @@ class Interruption:
             return
         number = self.status - 128
         signal.signal(number, self._raise)
-        again = threading.Timer(0.01, os.kill, (os.getpid(), number))  # not in here: it would be lost once more
+        # Not in here: it would be lost once more.
+        again = threading.Timer(0.01, os.kill, (os.getpid(), number))
         again.daemon = True
         again.start()

@@ -50,7 +50,8 @@ def usage() -> str:
 
 def main(argv=None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):  # names of files may be any bytes, and a terminal's code may be poor
+    # Names of files may be any bytes, and a terminal's code may be poor.
+    for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # closed, or somebody's own
             stream.reconfigure(errors="backslashreplace")
     if not argv or argv[0] in ("-h", "--help", "help"):

@@ -9,20 +9,12 @@ import contextlib
 import sys
 import time
 
-from asvtk.augment.copy_synthesis import is_resynthesis
-from asvtk.frontends import build_frontend
-from asvtk.frontends.cache import cache_name
 from asvtk.io.datadir import NO_ATTACK, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp
 from asvtk.report.curves import draw_curves
-from asvtk.training import parallel
-from asvtk.training.data import open_dataset
 from asvtk.training.device import choose_device
-from asvtk.training.environment import write_environment
-from asvtk.training.experiment import Experiment, load_config
 from asvtk.training.signals import EXIT_STATUS, Stopped
-from asvtk.training.trainer import train
 
 _REDRAW_S = 30.0
 
@@ -48,11 +40,19 @@ def add_arguments(parser):
     parser.add_argument(
         "--check",
         action="store_true",
-        help="train nothing: say whether DIR is new, unfinished or finished; fail where it is another training's",
+        help="only say whether DIR is new, unfinished or finished; fail where another training has it",
     )
 
 
 def run(args):
+    from asvtk.frontends import build_frontend
+    from asvtk.frontends.cache import cache_name
+    from asvtk.training import parallel
+    from asvtk.training.data import open_dataset
+    from asvtk.training.environment import write_environment
+    from asvtk.training.experiment import Experiment, load_config
+    from asvtk.training.trainer import train
+
     config = load_config(args.config, args.override)
     device = choose_device(args.ngpu)
     frontend = build_frontend(config.frontend)
@@ -136,7 +136,7 @@ def run(args):
 class _Curves:
     """Redraws ``curves.png`` as records come, now and then: a picture takes as long as a short epoch."""
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, experiment):
         self._path = experiment.folder / "curves.png"
         self._records, self._drawn = [], 0.0
 
@@ -151,12 +151,16 @@ class _Curves:
             self._drawn = time.monotonic()
 
 
-def _alone(experiment: Experiment):
+def _alone(experiment):
     """The lock of the experiment; of several processes of one training the first holds it for all."""
+    from asvtk.training import parallel
+
     return experiment.lock() if parallel.is_writer() else contextlib.nullcontext()
 
 
 def _read_two_classes(path) -> DataDirectory:
+    from asvtk.augment.copy_synthesis import is_resynthesis
+
     data = DataDirectory.read(path)
     if any(map(is_resynthesis, data.attack.values())):
         raise AsvtkError(f"{path}: holds spoofs that 'asvtk resynth' made; they are for training only")
@@ -165,6 +169,8 @@ def _read_two_classes(path) -> DataDirectory:
 
 
 def _read_training_sets(paths: list[str], config) -> list[DataDirectory]:
+    from asvtk.augment.copy_synthesis import is_resynthesis
+
     sets = [DataDirectory.read(path) for path in paths]
     _require_both(sets)
     spoofs = {

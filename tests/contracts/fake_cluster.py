@@ -3,9 +3,9 @@
 Installed under the names of the commands in a folder ``bin``; beside it, ``calls`` gets a line for each
 call and ``states`` one for each job. sbatch and qsub refuse options that the manuals do not list, and run
 all jobs before they answer, one after the other, so that squeue and qstat find nothing but ended ones.
-The file ``refuse`` has the trial run before a submission refused, ``limits`` gives the site's limits. ``banner``
-is what stands around the id, on stdout and after a NUL on stderr; with ``mute`` no id is printed, with ``late``
-none in time, with ``lost`` nothing is submitted and no id printed.
+The file ``refuse`` has the trial run before a submission refused, ``limits`` gives the site's limits.
+``banner`` is what stands around the id, on stdout and after a NUL on stderr; with ``mute`` no id is printed,
+with ``late`` none in time, with ``lost`` nothing is submitted and no id printed.
 """
 
 import os
@@ -147,8 +147,12 @@ def main():
         print(read("limits") or "max_aj_tasks                 75000")
     elif NAME == "qstat":
         # An ended job is in the list of those whose submission has no clear answer alone.
-        shown = read("names").splitlines() if os.path.exists(path("mute")) or os.path.exists(path("late")) else []
-        entry = "<job_list><JB_job_number>{}</JB_job_number><JB_name>{}</JB_name><state>Eqw</state></job_list>"
+        shown = (
+            read("names").splitlines() if os.path.exists(path("mute")) or os.path.exists(path("late")) else []
+        )
+        entry = (
+            "<job_list><JB_job_number>{}</JB_job_number><JB_name>{}</JB_name><state>Eqw</state></job_list>"
+        )
         jobs = "".join(entry.format(*line.split()) for line in shown)
         print(f"<?xml version='1.0'?><job_info><queue_info>{jobs}</queue_info><job_info/></job_info>")
 

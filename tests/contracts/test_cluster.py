@@ -383,7 +383,7 @@ def test_fault_13_a_banner_around_the_id_is_no_refusal(launcher, cluster):
 
 @pytest.mark.parametrize("fault", ["mute", "late"])
 def test_fault_13_what_was_taken_without_an_id_is_looked_up(launcher, cluster, fault):
-    """``mute``: no id is printed; ``late``: no answer comes in time. The job is in the queue, and runs once."""
+    """``mute``: no id is printed; ``late``: no answer comes in time; the job runs once all the same."""
     (cluster / fault).write_text("")
     result = launcher("JOB=1:2", "a.JOB.log", "echo", "JOB", ">>", "ran")
     assert result.returncode == 0, result.stderr
@@ -394,7 +394,9 @@ def test_fault_13_what_was_taken_without_an_id_is_looked_up(launcher, cluster, f
 def test_fault_13_nobody_says_more_than_is_known(launcher, cluster):
     (cluster / "lost").write_text("")
     result = launcher("a.log", "touch", "ran")
-    launcher.refused(result, 1, "it is not known whether", "look for jobs named a.", "printed no job's id: Welcome")
+    launcher.refused(
+        result, 1, "it is not known whether", "look for jobs named a.", "printed no job's id: Welcome"
+    )
     assert "nothing was submitted" not in result.stderr
     assert len(submissions(cluster)) == 2 and not Path("ran").exists()
 
