@@ -120,7 +120,7 @@ def remove(cache: FeatureCache, path: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """A plain file, or a link in the place of one, of those that stage 2 makes in the folder of a set or layer."""
+    """Has it a name that stage 2 gives to files of a set or layer, and is it a file or a link?"""
     made = re.fullmatch(r"part\.\d+\.(ark|scp)|feats\.scp|utt2md5|skipped|\..*\.lock|\.lock", path.name)
     return bool(made or _is_temporary(path)) and (path.is_symlink() or path.is_file())
 

@@ -37,8 +37,9 @@ def test_fault_0_what_is_no_file_is_written_into(tmp_path):
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 def test_fault_0_an_open_file_is_gone_on_with(tmp_path, name):
     """Also where standard output is a file: what stands in it already stays."""
-    program = "from asvtk.io.atomic import write_text\n"
+    program = "from asvtk.io.atomic import write_text\n" + (
         f"print('a'); write_text({name!r}, 'b\\n'); print('c', end='')"
+    )
     out = tmp_path / "out"
     with open(out, "w") as stream:
         subprocess.run([sys.executable, "-c", program], stdout=stream, check=True)

@@ -167,7 +167,9 @@ class Run:
         name = f"{os.path.basename(self.files.base)}.{TOKEN}.{chunk.numbers[0]}"
         for is_again in (False, True):
             try:
-                identity = self.scheduler.submit(self.words, chunk, path, self.files.output, name, limit, after)
+                identity = self.scheduler.submit(
+                    self.words, chunk, path, self.files.output, name, limit, after
+                )
                 return self.only(identity, name) if is_again else identity
             except Unclear as error:
                 unclear = error

@@ -83,7 +83,9 @@ option gpu=0
     def find(self, name: str) -> list[str]:
         entries = _listing().iter("job_list")
         # qstat shows the whole name in XML.
-        found = (e.findtext("JB_job_number", "") for e in entries if e.findtext("JB_name") == _valid_name(name))
+        found = (
+            e.findtext("JB_job_number", "") for e in entries if e.findtext("JB_name") == _valid_name(name)
+        )
         return list(dict.fromkeys(found))
 
     def poll(self, ids: list[str]) -> dict[tuple[str, Index], State]:
