@@ -96,7 +96,7 @@ def _summary(experiment: Experiment) -> dict:
     return {
         "epochs done": max((r["epoch"] - ("step" in r) for r in records), default=0),
         "best epoch": records[-1]["best_epoch"] if records else None,
-        "best dev EER %": 100 * done["best_dev_eer"] if done else min(rates, default=None),
+        "best dev EER %": 100 * float(done["best_dev_eer"]) if done else min(rates, default=None),
         "minutes": sum(record["seconds"] for record in records) / 60,
         "rollbacks": done.get("rollbacks", 0),
         "skipped steps": max((record.get("skipped_steps", 0) for record in records), default=0),

@@ -56,6 +56,8 @@ def unused_files(cache: FeatureCache) -> list[Path]:
     ]
     for layer in layers_of(cache):
         folder = cache.layer_folder(layer)
+        if folder.is_symlink():
+            continue
         used = {Path(ark).name for ark, _ in cache.completed(layer).values()}
         if (feats := folder / "feats.scp").exists():
             # Of a cache that was moved, only the names are still right.
@@ -93,6 +95,7 @@ def remove(cache: FeatureCache, path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     whole = {cache.folder, *map(cache.layer_folder, layers_of(cache))}
+    whole = {folder for folder in whole if not folder.is_symlink()}  # what a link leads to is not ours
     folders = [folder for folder in whole if folder == path or path in folder.parents]
     for folder in folders:  # what is half removed must not look whole to training
         (folder / "feats.scp").unlink(missing_ok=True)

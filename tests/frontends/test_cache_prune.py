@@ -160,7 +160,8 @@ def test_last_data_set_takes_the_manifest_with_it(dump, data):
     assert list(dump.iterdir()) == []
 
 
-def test_fault_20_links_are_not_followed_and_foreign_files_stay(cache, tmp_path, capsys):
+def test_fault_20_links_are_not_followed_and_foreign_files_stay(dump, data, tmp_path, capsys):
+    cache = fill(dump, data, Ramp(1, 2))
     outside = tmp_path / "outside"
     outside.mkdir()
     for name in ("feats.scp", "part.0009.scp", "precious"):
