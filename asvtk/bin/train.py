@@ -9,20 +9,12 @@ import contextlib
 import sys
 import time
 
-from asvtk.augment.copy_synthesis import is_resynthesis
-from asvtk.frontends import build_frontend
-from asvtk.frontends.cache import cache_name
 from asvtk.io.datadir import NO_ATTACK, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp
 from asvtk.report.curves import draw_curves
-from asvtk.training import parallel
-from asvtk.training.data import open_dataset
 from asvtk.training.device import choose_device
-from asvtk.training.environment import write_environment
-from asvtk.training.experiment import Experiment, load_config
 from asvtk.training.signals import EXIT_STATUS, Stopped
-from asvtk.training.trainer import train
 
 _REDRAW_S = 30.0
 
@@ -45,9 +37,22 @@ def add_arguments(parser):
     parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
     parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU, N: with torchrun (default 0)")
     parser.add_argument("--force", action="store_true", help="throw away what was trained there")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="only say whether DIR is new, unfinished or finished; fail where another training has it",
+    )
 
 
 def run(args):
+    from asvtk.frontends import build_frontend
+    from asvtk.frontends.cache import cache_name
+    from asvtk.training import parallel
+    from asvtk.training.data import open_dataset
+    from asvtk.training.environment import write_environment
+    from asvtk.training.experiment import Experiment, load_config
+    from asvtk.training.trainer import train
+
     config = load_config(args.config, args.override)
     device = choose_device(args.ngpu)
     frontend = build_frontend(config.frontend)
@@ -58,14 +63,20 @@ def run(args):
             raise AsvtkError("training.eval_all_best is true: name the data directory by --eval-data")
         data["eval"] = _read_two_classes(args.eval_data)
     inputs = {"features": cache_name(frontend), "layers": list(frontend.layers)}
+    augmented = {}
+    if config.augmentation is not None:
+        augmented = {"augmented": cache_name(frontend, config.augmentation)}
+    digests = {"train data": DataDirectory.union(training_sets).digest(), "dev data": data["dev"].digest()}
+    experiment = Experiment(args.exp)
+    if args.check:
+        claimed = experiment.is_claimed(config, inputs | augmented | digests)
+        print("finished" if experiment.done.exists() else "unfinished" if claimed else "new")
+        return None
     prepare = frontend.prepare if frontend.mode == "live" else None
     sets = {
         name: open_dataset(of, args.dump, config.frontend, **inputs, prepare=prepare)
         for name, of in data.items()
     }
-    augmented = {}
-    if config.augmentation is not None:
-        augmented = {"augmented": cache_name(frontend, config.augmentation)}
     sets["train"] = open_dataset(
         training_sets,
         args.dump,
@@ -75,10 +86,7 @@ def run(args):
         **augmented,
         prepare=prepare,
     )
-    inputs |= augmented
-    inputs |= {"train data": DataDirectory.union(training_sets).digest(), "dev data": data["dev"].digest()}
-
-    experiment = Experiment(args.exp)
+    inputs |= augmented | digests
     with parallel.joined(device), _alone(experiment):
         if parallel.is_writer():
             if args.force:
@@ -128,7 +136,7 @@ def run(args):
 class _Curves:
     """Redraws ``curves.png`` as records come, now and then: a picture takes as long as a short epoch."""
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, experiment):
         self._path = experiment.folder / "curves.png"
         self._records, self._drawn = [], 0.0
 
@@ -143,12 +151,16 @@ class _Curves:
             self._drawn = time.monotonic()
 
 
-def _alone(experiment: Experiment):
+def _alone(experiment):
     """The lock of the experiment; of several processes of one training the first holds it for all."""
+    from asvtk.training import parallel
+
     return experiment.lock() if parallel.is_writer() else contextlib.nullcontext()
 
 
 def _read_two_classes(path) -> DataDirectory:
+    from asvtk.augment.copy_synthesis import is_resynthesis
+
     data = DataDirectory.read(path)
     if any(map(is_resynthesis, data.attack.values())):
         raise AsvtkError(f"{path}: holds spoofs that 'asvtk resynth' made; they are for training only")
@@ -157,6 +169,8 @@ def _read_two_classes(path) -> DataDirectory:
 
 
 def _read_training_sets(paths: list[str], config) -> list[DataDirectory]:
+    from asvtk.augment.copy_synthesis import is_resynthesis
+
     sets = [DataDirectory.read(path) for path in paths]
     _require_both(sets)
     spoofs = {

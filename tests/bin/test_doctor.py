@@ -86,7 +86,15 @@ def test_offline_setting_is_told(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert doctor.CHECKS["huggingface"]().found.startswith("offline (HF_HUB_OFFLINE is set)")
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    assert doctor.CHECKS["huggingface"]().found.startswith("online: ")
+    for answers, state, said in (
+        (True, doctor.OK, "online: "),
+        (False, doctor.OFF, "the hub cannot be reached"),
+    ):
+        monkeypatch.setattr(doctor, "_answers", lambda _, answers=answers: answers)
+        finding = doctor.CHECKS["huggingface"]()
+        assert finding.state == state and finding.found.startswith(said)
+    monkeypatch.undo()
+    assert not doctor._answers("http://127.0.0.1:9")  # nobody is there
 
 
 def test_the_scan_of_this_machine_agrees_with_float64():
