@@ -51,6 +51,8 @@ def seed_groups(folders: dict, results: dict | None = None) -> SeedGroups:
         folders: ``{name: folder of an experiment}``; None where there is none, as of a mere score file.
         results: ``{name: {set: object of results.json}}``, whose counts of trials must agree too.
     """
+    if len(folders) < 2:
+        return SeedGroups([], list(folders), [])
     runs, reasons = {}, []
     for name, folder in folders.items():
         try:

@@ -126,6 +126,7 @@ def test_experiments_with_dev_and_eval(folder):
     for i, name in enumerate(["exp/run_seed1", "exp/run_seed2"]):
         write(folder / name / "scores/eval.txt", seed=i)
         write(folder / name / "scores/dev.txt", seed=i + 9, names=trials(split="D")[0])
+        (folder / name / "config.yaml").write_text(f"model: {{name: mlp}}\nseed: {i}\n")
     page = self_contained(report(folder, "--exp", "exp/run_seed1", "exp/run_seed2"))
     text = "".join(page.texts)
     assert text.index("Set: eval") < text.index("Set: dev")
