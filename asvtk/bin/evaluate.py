@@ -78,8 +78,8 @@ def run(args) -> None:
             _refuse(args, "no --dev", ("dev_protocol",))
         elif len(args.dev) != len(args.scores):
             raise AsvtkError(
-                f"{len(args.dev)} files in --dev and {len(args.scores)} in --scores; expected one of each per "
-                "system, in the same order"
+                f"{len(args.dev)} files in --dev and {len(args.scores)} in --scores; expected one of each "
+                "per system, in the same order"
             )
         _evaluate_scores(args)
 

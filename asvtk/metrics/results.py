@@ -1,4 +1,4 @@
-"""``results.json`` as a file: what `asvtk.metrics.evaluate` said of each set, checked before it is believed."""
+"""``results.json`` as a file: what `asvtk.metrics.evaluate` said of each set, with types checked."""
 
 import math
 
@@ -75,9 +75,8 @@ def _row_faults(row: dict):
     if not isinstance(row.get("kind", ""), (str, type(None))):
         yield "kind: expected a text"
     intervals = row.get("intervals", {})
-    if not isinstance(intervals, dict) or not all(
-        isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) for ends in intervals.values()
-    ):
+    pairs = intervals.values() if isinstance(intervals, dict) else [None]
+    if not all(isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) for ends in pairs):
         yield "intervals: expected two numbers of each"
 
 

@@ -122,7 +122,9 @@ def _environment(path) -> dict:
     environment = read_json(path)
     words = ("date", "asvtk", "git_revision", "command")
     if not all(isinstance(environment.get(key), (str, type(None))) for key in words):
-        raise AsvtkError(f"{path}: expected texts for {', '.join(words)}; train with --force true to write it")
+        raise AsvtkError(
+            f"{path}: expected texts for {', '.join(words)}; train with --force true to write it"
+        )
     if not environment.get("command"):
         raise AsvtkError(f"{path}: names no command; expected what stage 3 writes")
     data = environment.get("data", {})

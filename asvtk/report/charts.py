@@ -87,7 +87,11 @@ def histogram(system) -> Markup:
     bars in proportion would hide (Tukey's rootogram). The outermost bins hold all scores beyond.
     """
     unit, power = _unit(system)
-    bonafide, spoof, threshold = system.bonafide / unit, system.spoof / unit, system.results["threshold"] / unit
+    bonafide, spoof, threshold = (
+        system.bonafide / unit,
+        system.spoof / unit,
+        system.results["threshold"] / unit,
+    )
     low, high = _range(bonafide, spoof, threshold)
     bins = int(np.clip(2.5 * min(bonafide.size, spoof.size) ** 0.5, 16, 80))
     edges = np.linspace(low, high, bins + 1)

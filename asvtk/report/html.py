@@ -143,7 +143,11 @@ def _figures(systems: list) -> list:
 
 
 def _det_figure(systems: list) -> Markup:
-    metrics = ["EER", *(["min t-DCF legacy"] if any(system.results["asv"] for system in systems) else []), "min DCF"]
+    metrics = [
+        "EER",
+        *(["min t-DCF legacy"] if any(system.results["asv"] for system in systems) else []),
+        "min DCF",
+    ]
     caption = (
         "Normal‑deviate axes: the nearer to the lower left corner, the better. On the dotted line both error "
         "rates are equal. A mark on the border stands for a rate beyond it."
@@ -160,7 +164,9 @@ def _det_figure(systems: list) -> Markup:
 def _score_figure(systems: list) -> Markup:
     histograms = []
     for system in systems:
-        rate, threshold = (shown(system.results[key], n) for key, n in (("eer_percent", 3), ("threshold", None)))
+        rate, threshold = (
+            shown(system.results[key], n) for key, n in (("eer_percent", 3), ("threshold", None))
+        )
         at = f"EER {rate} % at {threshold}"
         heading = element("h4", named(system), element("small", at.replace("at -", "at −")))
         histograms.append(element("div", heading, histogram(system)))
@@ -200,7 +206,8 @@ def _attack_figure(systems: list) -> Markup:
         element("ul", *keys, class_="keys") if len(keys) > 1 else "",
         attack_bars(systems, attacks, kinds),
         element(
-            "figcaption", f"Each attack against all bona fide trials; all bars on one scale.{which}{intervals}"
+            "figcaption",
+            f"Each attack against all bona fide trials; all bars on one scale.{which}{intervals}",
         ),
     )
 

@@ -7,7 +7,7 @@ from asvtk.report.comparison import ATTACKS, Comparison, Group, Row, as_written
 from asvtk.report.markdown import mean_title
 from asvtk.report.svg import Markup, element, join, text_of
 from asvtk.report.system import tag
-from asvtk.report.values import POOLED, RATES, interval, kind_name, mean_sd, shown
+from asvtk.report.values import POOLED, RATES, average, interval, kind_name, shown
 
 __all__ = ["breakdown_table", "chip", "comparison_tables", "named", "summary_table"]
 
@@ -32,8 +32,8 @@ def summary_table(systems: list, seeds=None) -> Markup:
     results = {system.name: system.results for system in systems}
     for group in seeds.groups if seeds else ():
         if results.keys() >= set(group):
-            values = [[results[name].get(key) for name in group] for _, key, _ in columns]
-            cells = [_mean_cell(of, digits) for of, (_, _, digits) in zip(values, columns, strict=True)]
+            members = [results[name] for name in group]
+            cells = [_mean_cell(average(members, key, digits)) for _, key, digits in columns]
             title = element("th", mean_title(group, len(systems)), scope="row")
             rows.append(element("tr", title, element("td"), element("td"), *cells, class_="ours"))
     header = ["System", "bona fide", "spoof", *(_typeset(title) for title, _, _ in columns)]
@@ -128,8 +128,8 @@ def _cell(row: dict, key: str, digits: int | None) -> Markup:
     return element("td", _typeset(shown(row.get(key), digits)), small)
 
 
-def _mean_cell(values: list, digits: int | None) -> Markup:
-    mean, plus_minus, spread = mean_sd(values, digits).partition(" ± ")
+def _mean_cell(text: str) -> Markup:
+    mean, plus_minus, spread = text.partition(" ± ")
     return element("td", _typeset(mean), element("small", f"± {spread}") if plus_minus else "")
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from asvtk.report.values import POOLED, RATES, interval, kind_name, mean_sd, measured_lines, shown
+from asvtk.report.values import POOLED, RATES, average, interval, kind_name, measured_lines, shown
 
 __all__ = [
     "CONVENTIONS",
@@ -76,8 +76,7 @@ def results_tables(results: dict, first: str = "Set", seeds=None) -> str:
         for name, of_set in results.items()
     ]
     for title, members in _averages(seeds, results):
-        means = [mean_sd([of.get(key) for of in members], digits) for _, key, digits in POOLED]
-        rows.append([title, "", "", *means])
+        rows.append([title, "", "", *(average(members, key, digits) for _, key, digits in POOLED)])
     parts.append(table([first, "bona fide", "spoof", *(title for title, _, _ in POOLED)], rows))
     parts += [plain_text(reason) for reason in (seeds.reasons if seeds else ())]
     lines = [
@@ -140,7 +139,7 @@ def summary_page(experiments: dict, seeds) -> str:
             [
                 title,
                 *(
-                    mean_sd([results.get(name, {}).get(key) for results in members], digits)
+                    average([results.get(name, {}) for results in members], key, digits)
                     for name, (_, key, digits) in columns
                 ),
             ]

@@ -48,7 +48,8 @@ def measure(
     prefixes = prefixes_of(facts, table.utterances)
     split = split_of(facts, prefixes)
     notes = list(table.notes)
-    if prefixes is not None and table.attacks is not None and not facts["attack_aliases"].keys() & (kinds or {}):
+    its_own_names = facts["attack_aliases"].keys() & (kinds or {})
+    if prefixes is not None and table.attacks is not None and not its_own_names:
         table.attacks = rename_attacks(facts, table.attacks)
     of_attacks = _attack_counts(table)
     if split and asv is not None and not of_attacks:

@@ -5,7 +5,7 @@ import statistics
 
 from asvtk.metrics.operating_point import DEV_EER
 
-__all__ = ["POOLED", "RATES", "interval", "kind_name", "mean_sd", "measured_lines", "shown"]
+__all__ = ["POOLED", "RATES", "average", "interval", "kind_name", "mean_sd", "measured_lines", "shown"]
 
 #: (title, key in ``results.json``, decimals; None: six digits that count)
 RATES = (("EER %", "eer_percent", 3), ("min t-DCF legacy", "min_tdcf", 4))
@@ -21,13 +21,14 @@ POOLED = (
 #: Beyond it decimals say nothing, and a score of 1e308 would have 309 digits.
 _LARGE = 1e7
 _KINDS = {"TTS_VC": "hybrid (TTS+VC)"}
-_AS_LLR = "act DCF and Cllr take the scores for log-likelihood ratios, which they are only if calibrated"
+_AS_LLR = "scores taken for log-likelihood ratios, which only calibrated ones are"
 
 
 def shown(value: float | None, digits: int | None, sign: str = "") -> str:
     """A number with so many decimals; None is a dash, and ``sign="+"`` shows the sign always."""
     if value is None:
         return "–"
+    value += 0.0  # -0.0 is 0
     if digits is None:
         return f"{value:{sign}.6g}"
     return f"{value:{sign}.{digits}f}" if abs(value) < _LARGE else f"{value:{sign}.4g}"
@@ -51,6 +52,11 @@ def mean_sd(values: list, digits: int | None = 2, sign: str = "") -> str:
     return f"{shown(mean, digits, sign)}{spread}"
 
 
+def average(members: list[dict], key: str, digits: int | None) -> str:
+    """`mean_sd` of a value of several runs of one system; each has a threshold of its own, and no mean."""
+    return "–" if digits is None else mean_sd([of.get(key) for of in members], digits)
+
+
 def kind_name(kind: str | None) -> str:
     """A kind of attacks for people; a corpus may call its kinds as it likes."""
     return _KINDS.get(kind, kind or "–")
@@ -64,7 +70,7 @@ def measured_lines(name: str, results: dict) -> list[str]:
         rates = f"FRR {shown(100 * at['frr'], 3)} %, FAR {shown(100 * at['far'], 3)} %"
         if point == DEV_EER:
             costs = ", ".join(
-                f"{title} {shown(results[key], digits)}"
+                f"{title} {shown(results.get(key), digits)}"
                 for title, key, digits in POOLED
                 if key in ("act_dcf", "cllr")
             )
@@ -76,8 +82,9 @@ def measured_lines(name: str, results: dict) -> list[str]:
         lines.append(f"{name}at {point}: threshold {shown(at['threshold'], None)}, {rates}")
     if test := results.get("comparison"):
         low, high = (shown(end, 3, "+") for end in test["interval"])
+        difference, of = shown(test["difference_percent"], 3, "+"), f"of {name}" if name else ""
         lines.append(
-            f"EER of {name}minus that of {test['scores']}: {shown(test['difference_percent'], 3, '+')} points, "
-            f"95 % interval [{low}, {high}], p = {test['p_value']:.4f} (paired bootstrap)"
+            f"EER {of}minus that of {test['scores']}: {difference} points, 95 % interval [{low}, {high}], "
+            f"p = {test['p_value']:.4f} (paired bootstrap)"
         )
     return lines

@@ -106,7 +106,10 @@ def test_dev_scored_with_the_asv_of_eval_is_refused(folder, capsys, with_attacks
         write_scores("dev.txt", names, ["-"] * 260, np.where(bonafide, "bonafide", "spoof"), np.arange(260.0))
     write_asv(folder / "asv.txt", EVAL)
     asvtk("--scores", "dev.txt", "--asv-scores", "asv.txt", status=1)
-    assert re.search(r"asv.txt holds ASV scores of .*A07.*(they|these ASV scores) belong to another set", capsys.readouterr().err)
+    assert re.search(
+        r"asv.txt holds ASV scores of .*A07.*(they|these ASV scores) belong to another set",
+        capsys.readouterr().err,
+    )
 
 
 def test_protocol_where_by_and_compare(folder, capsys):
