@@ -137,7 +137,7 @@ def _ours(name: str, sets: dict, evaluated: str) -> Row:
 
 
 def _own_attacks(ours: Group) -> tuple:
-    """Attacks of trials that are not the official ones; too many have no columns here, but their own table."""
+    """Attacks of trials that are not the official ones; too many have no columns here."""
     attacks = sorted({attack for row in ours.rows for attack in row.per_attack})
     return tuple(attacks) if len(attacks) <= len(ATTACKS) else ()
 
