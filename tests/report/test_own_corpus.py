@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 
 import pytest
 
@@ -24,7 +25,7 @@ EERS = {"X1": 0.0, "X2": 22.5, "X3": 45.0, "X4": 55.0, "X5": 100.0}
 
 
 def write_set(root, name, shift=0.0):
-    """dev has its bona fide at 1 ... 10 and all spoofs at 3.5 + shift, its EER threshold: EER 30 %, or 40 %."""
+    """dev: bona fide at 1 ... 10, all spoofs at 3.5 + shift, its EER threshold; EER 30 %, or 40 %."""
     rows = [(f"{name}-b{i}", "-", "bonafide", i) for i in range(1, 11)]
     spoofs = EVAL if name == "eval" else {attack: [3.5 + shift] * 4 for attack in EVAL}
     rows += [(f"{name}-{a}-{i}", a, "spoof", s) for a, of in spoofs.items() for i, s in enumerate(of)]
@@ -60,7 +61,8 @@ def asvtk(*words, status=0):
 def text_of(html):
     """What a reader of the page sees, one space between words."""
     html = re.sub(r"<style>.*?</style>|<title>.*?</title>", "", html, flags=re.S).replace("<wbr>", "")
-    return " ".join(re.sub(r"<[^>]*>", " ", html).replace("‑", "-").replace("−", "-").split())
+    seen = unescape(re.sub(r"<[^>]*>", " ", html))
+    return " ".join(seen.replace("‑", "-").replace("−", "-").split())
 
 
 def test_fault_01_03_23_own_corpus_agrees_everywhere_with_a_hand_count(folder, capsys):
@@ -98,7 +100,7 @@ def test_fault_01_03_23_own_corpus_agrees_everywhere_with_a_hand_count(folder, c
         assert "TTS" not in text.partition("Beside published")[0] and "(database grouping)" not in text
     assert f"one at dev's EER threshold: {rates}" in seen
     for attack, rate in EERS.items():
-        assert f"{attack} {KINDS[attack].replace('<', '&lt;').replace('>', '&gt;')} 4 {rate:.3f}" in seen
+        assert f"{attack} {KINDS[attack]} 4 {rate:.3f}" in seen
     own = seen.partition("Beside published systems")[2].partition("Not comparable")[0]
     rate = f"{of_eval['eer_percent']:.3f}"
     assert f"A one 30.000 {rate} – 0.00 22.50 45.00 55.00 100.00" in own and "dev EER % eval EER %" in own
