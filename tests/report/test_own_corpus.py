@@ -104,7 +104,7 @@ def test_fault_01_03_23_own_corpus_agrees_everywhere_with_a_hand_count(folder, c
     own = seen.partition("Beside published systems")[2].partition("Not comparable")[0]
     rate = f"{of_eval['eer_percent']:.3f}"
     assert f"A one 30.000 {rate} – 0.00 22.50 45.00 55.00 100.00" in own and "dev EER % eval EER %" in own
-    assert f"| one | measured here | 30.000 | {rate} |" in " ".join(markdown.split())
+    assert f"| one | this report | 30.000 | {rate} |" in " ".join(markdown.split())
 
     # The same from the score file alone.
     asvtk("--scores", f"{one}/scores/eval.txt", "--data", "data/eval", "--dev", f"{one}/scores/dev.txt",
