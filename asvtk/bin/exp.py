@@ -14,6 +14,7 @@ import yaml
 from asvtk.io.config import differences, load_yaml
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp
+from asvtk.metrics.results import read_results
 from asvtk.training.experiment_folder import Experiment
 
 _HEADER = (
@@ -106,7 +107,12 @@ def _summary(experiment: Experiment) -> dict:
 def _results(experiment: Experiment) -> dict:
     """What stage 5 measured, in one level."""
     names = {"eer_percent": "EER %", "min_tdcf": "min t-DCF"}
-    found = read_stamp(experiment.folder / "results.json") or {}
+    path = experiment.folder / "results.json"
+    try:
+        found = read_results(path) if path.exists() else {}
+    except AsvtkError as error:  # one that cannot be read ends no list
+        print(f"asvtk exp: warning: {error}", file=sys.stderr)
+        found = {}
     return {
         f"{dataset} {name}": values[key]
         for dataset, values in found.items()

@@ -30,6 +30,7 @@ from asvtk.io.scores import read_scores
 from asvtk.io.stamps import file_digest, read_stamp
 from asvtk.metrics.eer import det_curve, eer
 from asvtk.metrics.operating_point import operating_point
+from asvtk.metrics.results import read_results
 from asvtk.training.experiment import Experiment, ExperimentConfig, load_config
 
 __all__ = ["Package", "opened", "pack", "threshold_on_dev", "unpack"]
@@ -77,9 +78,10 @@ def threshold_on_dev(experiment: Experiment) -> dict:
     if table.bonafide is None:
         raise AsvtkError(f"{table.source}: holds no keys; run stage 4 again")
     curve = det_curve(table.scores[table.bonafide], table.scores[~table.bonafide])
-    results = read_stamp(experiment.folder / "results.json") or {}
+    path = experiment.folder / "results.json"
+    results = read_results(path) if path.exists() else {}
     if results.get("dev", {}).get("eer_percent") != 100 * eer(curve.frr, curve.far)[0]:
-        raise AsvtkError(f"{experiment.folder}/results.json: is not of the scores there; run stage 5 again")
+        raise AsvtkError(f"{path}: is not of the scores there; run stage 5 again")
     return {"chosen": "at the EER of dev", **operating_point(curve, "eer")}
 
 
