@@ -17,23 +17,9 @@ from asvtk.io.scores import write_scores
 from asvtk.training.applying import score_data
 from asvtk.training.package import opened
 
-<<<<<<< HEAD
-__all__ = ["add_packed_arguments", "score_packed"]
+__all__ = ["score_packed"]
 
 NO_SPEECH = "no_speech"
-
-
-def add_packed_arguments(parser) -> None:
-    parser.add_argument(
-        "--model", metavar="FILE", help="what 'asvtk pack' made, or a folder it was unpacked to"
-    )
-    parser.add_argument("--audio", nargs="+", metavar="PATH", help="audio files, and folders of them")
-    parser.add_argument(
-        "--ssl-model", metavar="DIR", help="directory of the front-end's model, if it has one"
-    )
-=======
-__all__ = ["score_packed"]
->>>>>>> process
 
 
 def score_packed(args, device: str) -> None:

@@ -7,6 +7,7 @@ from asvtk.io.asv_scores import AsvScores
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import ScoreTable
 from asvtk.metrics import evaluate
+from asvtk.metrics.breakdown import factorize
 
 __all__ = ["measure"]
 
