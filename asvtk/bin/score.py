@@ -20,7 +20,7 @@ from contextlib import redirect_stdout
 
 import torch
 
-from asvtk.bin.score_packed import add_packed_arguments, score_packed
+from asvtk.bin.score_packed import add_packed_arguments, score_packed, without_scores
 from asvtk.frontends.base import Crop
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
@@ -31,7 +31,7 @@ from asvtk.training.data import UtteranceDataset
 from asvtk.training.device import choose_device
 from asvtk.training.experiment import Experiment
 from asvtk.training.score_parts import ScoreParts
-from asvtk.training.scoring import batches_of, score_dataset
+from asvtk.training.scoring import batches_of, require_finite_scores, score_dataset, undecodable
 
 #: systems with published weights -> what reads them
 PUBLISHED = {"aasist": load_published}
@@ -164,8 +164,13 @@ class _Work:
 def _score_with_published(args, device: str) -> None:
     detector = PUBLISHED[args.system](args.weights)
     data = DataDirectory.read(args.data[0])
-    dataset = UtteranceDataset(data, [], Crop())
-    print(f"{args.out}: {_score(detector, data, dataset, PUBLISHED_BATCH, device, args.out)} trials")
+    faults = undecodable(data)
+    if len(faults) < len(data.utterances):
+        data = data.subset(u for u in data.utterances if u not in faults)
+        dataset = UtteranceDataset(data, [], Crop())
+        print(f"{args.out}: {_score(detector, data, dataset, PUBLISHED_BATCH, device, args.out)} trials")
+    if faults:
+        raise AsvtkError(without_scores(faults))
 
 
 def _score(
@@ -175,6 +180,7 @@ def _score(
     scores = score_dataset(detector.to(device), dataset, batch_size, device, job, num_jobs)
     batches = batches_of(len(dataset), batch_size, job, num_jobs)
     utterances = [dataset.utterances[index] for batch in batches for index in batch]
+    require_finite_scores(utterances, scores, out)
     attacks, labels = ([table[u] for u in utterances] for table in (data.attack, data.label))
     write_scores(out, utterances, attacks, labels, scores)
     return len(scores)

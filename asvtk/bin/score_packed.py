@@ -12,7 +12,7 @@ from asvtk.io.scores import write_scores
 from asvtk.training.applying import score_data
 from asvtk.training.package import opened
 
-__all__ = ["add_packed_arguments", "score_packed"]
+__all__ = ["add_packed_arguments", "score_packed", "without_scores"]
 
 
 def add_packed_arguments(parser) -> None:
@@ -51,8 +51,13 @@ def score_packed(args, device: str) -> None:
     if args.out is not None:
         print(f"{args.out}: {len(scores)} scores; higher = bona fide, threshold {package.threshold:.6g}")
     if faults:
-        lines = "\n  ".join(faults[utterance] for utterance in sorted(faults))
-        raise AsvtkError(f"{len(faults)} files have no score, all others have:\n  {lines}")
+        raise AsvtkError(without_scores(faults))
+
+
+def without_scores(faults: dict[str, str]) -> str:
+    """The message on files that could not be scored, a line each: utterance -> what is wrong."""
+    lines = "\n  ".join(faults[utterance] for utterance in sorted(faults))
+    return f"{len(faults)} files have no score, all others have:\n  {lines}"
 
 
 def _write_decisions(out, scores: dict[str, float], threshold: float) -> None:
