@@ -67,6 +67,9 @@ def main(argv=None) -> int:
     )
     module.add_arguments(parser)
     args = parser.parse_args(argv[1:])
+    for name, value in vars(args).items():  # shells expand ~ at the beginning of a word only
+        is_list = isinstance(value, list)
+        setattr(args, name, [_expand_home(item) for item in value] if is_list else _expand_home(value))
     try:
         return module.run(args) or 0
     except AsvtkError as error:
@@ -82,6 +85,10 @@ def main(argv=None) -> int:
     except KeyboardInterrupt:
         print(f"asvtk {verb}: interrupted; run the same command to go on", file=sys.stderr)
         return 130
+
+
+def _expand_home(value):
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~") else value
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Stage 3: train a system on cached or live features; the best evaluation on dev is kept.
 
-Killed, the same command goes on from the last checkpoint; finished, it does nothing. SIGTERM and
+Killed, the same command goes on from the last checkpoint; finished, it does nothing, unless
+training.epochs was raised: then it trains these epochs too. SIGTERM and
 SIGUSR1 finish the step, save, and end with status 75, for schedulers that requeue. Several GPUs, as
 ./run.sh --ngpu N has them: torchrun --nproc-per-node N -m asvtk train --ngpu N ...
 """
@@ -21,6 +22,8 @@ from asvtk.training.data import open_dataset
 from asvtk.training.device import choose_device
 from asvtk.training.environment import write_environment
 from asvtk.training.experiment import Experiment, load_config
+from asvtk.training.extension import extend
+from asvtk.training.initial import InitialWeights
 from asvtk.training.signals import EXIT_STATUS, Stopped
 from asvtk.training.trainer import train
 
@@ -44,6 +47,9 @@ def add_arguments(parser):
     )
     parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
     parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU, N: with torchrun (default 0)")
+    parser.add_argument(
+        "--init", metavar="PATH", help="begin with the weights of an experiment, a package or a .safetensors"
+    )
     parser.add_argument("--force", action="store_true", help="throw away what was trained there")
 
 
@@ -78,11 +84,17 @@ def run(args):
     inputs |= augmented
     inputs |= {"train data": DataDirectory.union(training_sets).digest(), "dev data": data["dev"].digest()}
 
+    initial = None if args.init is None else InitialWeights.read(args.init)
+    if initial is not None:
+        inputs["initial weights"] = initial.sha256
+
     experiment = Experiment(args.exp)
     with parallel.joined(device), _alone(experiment):
         if parallel.is_writer():
             if args.force:
                 experiment.clear()
+            elif said := extend(experiment, config, inputs):
+                print(said)
             experiment.claim(config, inputs)
         parallel.wait()
         if stamp := read_stamp(experiment.done):
@@ -109,6 +121,7 @@ def run(args):
                 device,
                 eval_set=sets.get("eval"),
                 on_record=curves,
+                initial=initial,
             )
         except Stopped as stopped:
             if parallel.is_writer():

@@ -87,9 +87,7 @@ def read_architecture(folder: Path) -> dict:
     if len(strides[0]) != len(strides[1]) or not all(
         type(number) is int and 1 <= number <= 1000 for number in (*strides[0], *strides[1])
     ):
-        raise AsvtkError(
-            f"{path}: conv_kernel and conv_stride must be equally long lists of positive numbers"
-        )
+        raise AsvtkError(f"{path}: conv_kernel and conv_stride must be lists of one length")
     return content
 
 
@@ -118,9 +116,9 @@ def wants_normalised_input(folder: Path, encoder_norm: str) -> bool:
         return field_of({"do_normalize": True} | content, "do_normalize", bool, path)
     normalised = encoder_norm == "layer"
     print(
-        f"asvtk: warning: {folder}: holds neither preprocessor_config.json nor processor_config.json, which say "
-        f"whether the model wants zero mean and unit variance; taken to be {'yes' if normalised else 'no'}, as "
-        f"its feature encoder is {'layer' if normalised else 'group'}-normalised",
+        f"asvtk: warning: {folder}: no preprocessor_config.json or processor_config.json says whether the "
+        f"model wants zero mean and unit variance; taken to be {'yes' if normalised else 'no'}, as its feature "
+        f"encoder is {'layer' if normalised else 'group'}-normalised",
         file=sys.stderr,
     )
     return normalised

@@ -16,7 +16,6 @@ exp/<tag>/robustness/               scores of changed copies of eval
 """
 
 import fcntl
-import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +28,10 @@ from asvtk.frontends import FRONTEND_CONFIGS, check_augmentation
 from asvtk.io.atomic import write_text
 from asvtk.io.config import apply_overrides, build, build_named, differences, load_yaml, to_mapping
 from asvtk.io.errors import AsvtkError
+from asvtk.io.fields import field_of
 from asvtk.io.locks import locked
-from asvtk.io.stamps import read_stamp, write_stamp
+from asvtk.io.stamps import write_stamp
+from asvtk.io.text import read_json, read_json_lines
 from asvtk.models import MODEL_CONFIGS
 from asvtk.nn.losses import LOSS_CONFIGS
 from asvtk.training.settings import TrainingConfig
@@ -118,8 +119,15 @@ class Experiment:
         return self.folder / f"{self.folder.absolute().name}.asvtk.tar"
 
     def records(self) -> list[dict]:
-        """The lines of ``train.jsonl``."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        """The lines of ``train.jsonl``.
+
+        Raises:
+            AsvtkError: it was damaged; with the line.
+        """
+        records = read_json_lines(self.log) if self.log.exists() else []
+        for number, record in enumerate(records, 1):
+            field_of(record, "epoch", int, f"{self.log}:{number}")
+        return records
 
     def state(self) -> str:
         """``finished``, ``training`` (a process holds its lock) or ``stopped`` (the same command goes on)."""
@@ -151,8 +159,18 @@ class Experiment:
         return load_config(path)
 
     def inputs(self) -> dict:
-        """What it was trained on: data sets, and the cache and layers of its features."""
-        return read_stamp(self.folder / "inputs.json") or {}
+        """What it was trained on: data sets, and the cache and layers of its features; empty: nothing yet.
+
+        Raises:
+            AsvtkError: it was damaged.
+        """
+        path = self.folder / "inputs.json"
+        if not path.exists():
+            return {}
+        inputs = read_json(path)
+        field_of(inputs, "features", str, path)
+        field_of(inputs, "layers", list, path)
+        return inputs
 
     def lock(self):
         """One process at a time trains here; another one waits."""
@@ -167,7 +185,7 @@ class Experiment:
         path = self.folder / "config.yaml"
         if path.exists():
             changes = differences(to_mapping(load_config(path)), to_mapping(config))
-            changes += differences(self.inputs(), inputs)
+            changes += differences({**self.inputs(), "extended": None}, inputs)
             if changes:
                 raise AsvtkError(
                     f"{self.folder}: was trained with another configuration or other data:\n  "
@@ -180,8 +198,16 @@ class Experiment:
 
     def clear(self) -> None:
         """Throw away what was trained, scored and reported here; logs and ``run.sh`` stay."""
-        for name in ("checkpoints", "scores", "analysis", "robustness", "tensorboard"):
+        self.forget_results()
+        for name in ("checkpoints", "tensorboard"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        made = ("config.yaml", "inputs.json", "diff.patch", "curves.png", "results.json", "RESULTS.md")
-        for path in (self.log, self.faults, self.done, self.package, *map(self.folder.joinpath, made)):
+        made = ("config.yaml", "inputs.json", "diff.patch", "curves.png")
+        for path in (self.log, self.faults, self.done, *map(self.folder.joinpath, made)):
+            path.unlink(missing_ok=True)
+
+    def forget_results(self) -> None:
+        """Throw away what stages 4 to 7 made of the weights."""
+        for name in ("scores", "analysis", "robustness"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for path in (self.folder / "results.json", self.folder / "RESULTS.md", self.package):
             path.unlink(missing_ok=True)
