@@ -168,25 +168,33 @@ class _Work:
 
 
 def _score_with_published(args, device: str) -> None:
+    from asvtk.bin.score_packed import without_scores
     from asvtk.frontends.base import Crop
     from asvtk.models.aasist_weights import load_published
     from asvtk.training.data import UtteranceDataset
+    from asvtk.training.scoring import undecodable
 
     detector = load_published(args.weights)
     data = DataDirectory.read(args.data[0])
-    dataset = UtteranceDataset(data, [], Crop())
-    print(f"{args.out}: {_score(detector, data, dataset, PUBLISHED_BATCH, device, args.out)} trials")
+    faults = undecodable(data)
+    if len(faults) < len(data.utterances):
+        data = data.subset(u for u in data.utterances if u not in faults)
+        dataset = UtteranceDataset(data, [], Crop())
+        print(f"{args.out}: {_score(detector, data, dataset, PUBLISHED_BATCH, device, args.out)} trials")
+    if faults:
+        raise AsvtkError(without_scores(list(faults.values())))
 
 
 def _score(
     detector, data, dataset, batch_size: int, device: str, out, job: int = 1, num_jobs: int = 1
 ) -> int:
     """Write the scores of a job's share; returns the number of trials."""
-    from asvtk.training.scoring import batches_of, score_dataset
+    from asvtk.training.scoring import batches_of, require_finite_scores, score_dataset
 
     scores = score_dataset(detector.to(device), dataset, batch_size, device, job, num_jobs)
     batches = batches_of(len(dataset), batch_size, job, num_jobs)
     utterances = [dataset.utterances[index] for batch in batches for index in batch]
+    require_finite_scores(utterances, scores, out)
     attacks, labels = ([table[u] for u in utterances] for table in (data.attack, data.label))
     write_scores(out, utterances, attacks, labels, scores)
     return len(scores)

@@ -17,7 +17,7 @@ from asvtk.io.scores import write_scores
 from asvtk.training.applying import score_data
 from asvtk.training.package import opened
 
-__all__ = ["score_packed"]
+__all__ = ["score_packed", "without_scores"]
 
 NO_SPEECH = "no_speech"
 
@@ -51,10 +51,14 @@ def score_packed(args, device: str) -> None:
             _write_decisions(args.out, rows, package.threshold)
     if args.out is not None:
         print(f"{args.out}: {len(scores)} scores; higher = bona fide, threshold {package.threshold:.6g}")
-    lines += [faults[utterance] for utterance in sorted(faults)]
-    if lines:
-        listed = "\n  ".join(lines)
-        raise AsvtkError(f"{len(lines)} files have no score, all others have:\n  {listed}")
+    if lines := [*lines, *(faults[utterance] for utterance in sorted(faults))]:
+        raise AsvtkError(without_scores(lines))
+
+
+def without_scores(lines: list[str]) -> str:
+    """The message on files that could not be scored; each has its line."""
+    listed = "\n  ".join(lines)
+    return f"{len(lines)} files have no score, all others have:\n  {listed}"
 
 
 def _without_speech(data: DataDirectory, utterances) -> set[str]:

@@ -1,6 +1,7 @@
 """Stage 3: train a system on cached or live features; the best evaluation on dev is kept.
 
-Killed, the same command goes on from the last checkpoint; finished, it does nothing. SIGTERM and
+Killed, the same command goes on from the last checkpoint; finished, it does nothing, unless
+training.epochs was raised: then it trains these epochs too. SIGTERM and
 SIGUSR1 finish the step, save, and end with status 75, for schedulers that requeue. Several GPUs, as
 ./run.sh --ngpu N has them: torchrun --nproc-per-node N -m asvtk train --ngpu N ...
 """
@@ -36,6 +37,9 @@ def add_arguments(parser):
     )
     parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
     parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU, N: with torchrun (default 0)")
+    parser.add_argument(
+        "--init", metavar="PATH", help="begin with the weights of an experiment, a package or a .safetensors"
+    )
     parser.add_argument("--force", action="store_true", help="throw away what was trained there")
     parser.add_argument(
         "--check",
@@ -51,6 +55,8 @@ def run(args):
     from asvtk.training.data import open_dataset
     from asvtk.training.environment import write_environment
     from asvtk.training.experiment import Experiment, load_config
+    from asvtk.training.extension import extend
+    from asvtk.training.initial import InitialWeights
     from asvtk.training.trainer import train
 
     config = load_config(args.config, args.override)
@@ -66,11 +72,14 @@ def run(args):
     augmented = {}
     if config.augmentation is not None:
         augmented = {"augmented": cache_name(frontend, config.augmentation)}
-    digests = {"train data": DataDirectory.union(training_sets).digest(), "dev data": data["dev"].digest()}
+    claim = inputs | augmented
+    claim |= {"train data": DataDirectory.union(training_sets).digest(), "dev data": data["dev"].digest()}
+    initial = None if args.init is None else InitialWeights.read(args.init)
+    if initial is not None:
+        claim["initial weights"] = initial.sha256
     experiment = Experiment(args.exp)
     if args.check:
-        claimed = experiment.is_claimed(config, inputs | augmented | digests)
-        print("finished" if experiment.done.exists() else "unfinished" if claimed else "new")
+        print(_state(experiment, config, claim))
         return None
     prepare = frontend.prepare if frontend.mode == "live" else None
     sets = {
@@ -86,12 +95,13 @@ def run(args):
         **augmented,
         prepare=prepare,
     )
-    inputs |= augmented | digests
     with parallel.joined(device), _alone(experiment):
         if parallel.is_writer():
             if args.force:
                 experiment.clear()
-            experiment.claim(config, inputs)
+            elif said := extend(experiment, config, claim):
+                print(said)
+            experiment.claim(config, claim)
         parallel.wait()
         if stamp := read_stamp(experiment.done):
             if parallel.is_writer():
@@ -117,6 +127,7 @@ def run(args):
                 device,
                 eval_set=sets.get("eval"),
                 on_record=curves,
+                initial=initial,
             )
         except Stopped as stopped:
             if parallel.is_writer():
@@ -131,6 +142,21 @@ def run(args):
                 f"dev EER {100 * progress['best_dev_eer']:.3f} %"
             )
     return None
+
+
+def _state(experiment, config, claim: dict) -> str:
+    """``new``, ``unfinished`` or ``finished``.
+
+    Raises:
+        AsvtkError: another training has the folder.
+    """
+    from asvtk.training.extension import is_extension
+
+    if is_extension(experiment, config, claim):
+        return "unfinished"
+    if not experiment.is_claimed(config, claim):
+        return "new"
+    return "finished" if experiment.done.exists() else "unfinished"
 
 
 class _Curves:

@@ -24,9 +24,10 @@ import yaml
 from asvtk.io.atomic import write_text
 from asvtk.io.config import differences, to_mapping
 from asvtk.io.errors import AsvtkError
+from asvtk.io.fields import field_of
 from asvtk.io.locks import locked
-from asvtk.io.stamps import read_stamp, write_stamp
-from asvtk.io.text import read_json_lines
+from asvtk.io.stamps import write_stamp
+from asvtk.io.text import read_json, read_json_lines
 
 __all__ = ["Experiment"]
 
@@ -59,8 +60,15 @@ class Experiment:
         return self.folder / f"{self.folder.absolute().name}.asvtk.tar"
 
     def records(self) -> list[dict]:
-        """The lines of ``train.jsonl``."""
-        return read_json_lines(self.log) if self.log.exists() else []
+        """The lines of ``train.jsonl``.
+
+        Raises:
+            AsvtkError: it was damaged; with the line.
+        """
+        records = read_json_lines(self.log) if self.log.exists() else []
+        for number, record in enumerate(records, 1):
+            field_of(record, "epoch", int, f"{self.log}:{number}")
+        return records
 
     def state(self) -> str:
         """``finished``, ``training`` (a process holds its lock) or ``stopped`` (the same command goes on)."""
@@ -92,8 +100,18 @@ class Experiment:
         return _load_config(path)
 
     def inputs(self) -> dict:
-        """What it was trained on: data sets, and the cache and layers of its features."""
-        return read_stamp(self.folder / "inputs.json") or {}
+        """What it was trained on: data sets, and the cache and layers of its features; empty: nothing yet.
+
+        Raises:
+            AsvtkError: it was damaged.
+        """
+        path = self.folder / "inputs.json"
+        if not path.exists():
+            return {}
+        inputs = read_json(path)
+        field_of(inputs, "features", str, path)
+        field_of(inputs, "layers", list, path)
+        return inputs
 
     def lock(self):
         """One process at a time trains here; another one waits."""
@@ -118,7 +136,7 @@ class Experiment:
         path = self.folder / "config.yaml"
         if path.exists():
             changes = differences(to_mapping(_load_config(path)), to_mapping(config))
-            changes += differences(self.inputs(), inputs)
+            changes += differences({**self.inputs(), "extended": None}, inputs)
             if changes:
                 raise AsvtkError(
                     f"{self.folder}: was trained with another configuration or other data:\n  "
@@ -129,10 +147,18 @@ class Experiment:
 
     def clear(self) -> None:
         """Throw away what was trained, scored and reported here; logs and ``run.sh`` stay."""
-        for name in ("checkpoints", "scores", "analysis", "robustness", "tensorboard"):
+        self.forget_results()
+        for name in ("checkpoints", "tensorboard"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        made = ("config.yaml", "inputs.json", "diff.patch", "curves.png", "results.json", "RESULTS.md")
-        for path in (self.log, self.faults, self.done, self.package, *map(self.folder.joinpath, made)):
+        made = ("config.yaml", "inputs.json", "diff.patch", "curves.png")
+        for path in (self.log, self.faults, self.done, *map(self.folder.joinpath, made)):
+            path.unlink(missing_ok=True)
+
+    def forget_results(self) -> None:
+        """Throw away what stages 4 to 7 made of the weights."""
+        for name in ("scores", "analysis", "robustness"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for path in (self.folder / "results.json", self.folder / "RESULTS.md", self.package):
             path.unlink(missing_ok=True)
 
 

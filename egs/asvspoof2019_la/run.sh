@@ -16,6 +16,7 @@ skip_stages=                        # such as "0 1"
 corpus=                             # the LA/ folder of the database
 config=conf/lfcc_moe_mamba.yaml     # front-end, model, loss, training
 override=                           # changes to the config: "training.epochs=10 model.experts=8"
+init=                               # begin training with the weights of an experiment, package or .safetensors
 tag=                                # name of the experiment; empty: the config's
 seeds=                              # 1:3 trains seeds 1, 2, 3 as TAG_seed1 ...; empty: the config's own
 nj=                                 # jobs of stage 2, and readers of stage 1; empty: 4, or ngpu if that is more
@@ -36,6 +37,7 @@ help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder,
   --corpus DIR          the LA/ folder of the database (default: '$corpus')
   --config FILE.yaml    front-end, model, loss, training (default: $config)
   --override 'K=V ...'  changes to the config, such as 'training.epochs=10 frontend.layers=[3,12,24]'
+  --init PATH           begin training with the weights of an experiment, a package or a .safetensors
   --tag NAME            name of the experiment in $expdir/ (default: the config's name)
   --seeds A:B           train every seed from A to B, as TAG_seedA ... (default: the config's own, as TAG)
   --stage N --stop-stage N --skip-stages 'N ...'    which stages (default: $stage to $stop_stage)
@@ -92,7 +94,7 @@ for name in config tag datadir dumpdir expdir; do
     [ -n "${!name}" ] || misuse "--$name '': expected a name"
 done
 # Launchers hand these to a shell, and replace JOB and SEED in them by numbers.
-for name in corpus config tag datadir dumpdir expdir; do
+for name in corpus config init tag datadir dumpdir expdir; do
     [[ ! ${!name} =~ [][{}\(\)\&\;\<\>\|\$\`\"\'\*\?\\\#\~[:cntrl:]]|JOB|SEED|^- ]] || misuse "--$name ${!name@Q}:" \
         "brackets, quotes, other characters of the shell, JOB and SEED cannot be in it, nor a dash before it"
 done
@@ -192,7 +194,8 @@ fi
 
 # What the trainings are told; with --check they only say what there is in the folder of an experiment.
 train=(--config "$config" --dump "$dumpdir" --train-data "${training_sets[@]/#/$datadir/}"
-    --dev-data "$datadir/dev" --eval-data "$datadir/eval" --ngpu "$ngpu" --override $override)
+    --dev-data "$datadir/dev" --eval-data "$datadir/eval" --ngpu "$ngpu" ${init:+--init "$init"}
+    --override $override)
 
 # Prints the experiments that are not trained yet; fails where another one stands in their folder.
 untrained() {

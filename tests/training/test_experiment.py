@@ -102,7 +102,7 @@ def test_second_process_waits_until_the_first_has_ended(tmp_path):
         ("trainning.epochs=8", "unknown key 'trainning'; did you mean 'training'"),
         ("frontend.name=lfc", "frontend.name: unknown 'lfc'; did you mean 'lfcc'"),
         ("loss.name=crossentropy", "loss.name: unknown 'crossentropy'; valid are oc_softmax"),
-        ("training.lr=.inf", "0 <= lr_end <= lr"),
+        ("training.lr=.inf", "training.lr: inf does not fit; expected a number"),
         ("training.clip=-1", "must not be negative"),
         ("loss.alpha=0", "alpha must be positive"),
         ("training.warmup_epochs=50", "0 <= warmup_epochs < epochs"),
