@@ -59,7 +59,7 @@ def _decode(item: tuple[str, int, str]) -> str | AsvtkError:
     path, num_samples, md5 = item
     try:
         decoder = decode_check(path)
-        if inspect_audio(path) != (num_samples, md5):
+        if inspect_audio(path)[:2] != (num_samples, md5):
             return AsvtkError(f"{path}: was changed since stage 1; run it again")
     except AsvtkError as error:
         return error

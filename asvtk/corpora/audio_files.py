@@ -8,6 +8,7 @@ merely copied is not inspected in vain twice.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -83,8 +84,9 @@ class AudioFiles:
             raise AsvtkError(
                 f"{len(faults)} of {len(self._files)} audio files cannot be used:\n  {lines}{more}"
             )
-        for utterance, (num_samples, md5) in zip(self.changed, outcomes, strict=True):
-            self._found[utterance] = [self._states[utterance], num_samples, md5]
+        for utterance, header in zip(self.changed, outcomes, strict=True):
+            self._found[utterance] = [self._states[utterance], header.num_samples, header.md5]
+        _tell_decoders(Counter(header.decoder for header in outcomes), description)
         self._found = {utterance: self._found[utterance] for utterance in self._files}
         return (
             {utterance: num_samples for utterance, (_, num_samples, _) in self._found.items()},
@@ -95,6 +97,14 @@ class AudioFiles:
         """Note what ``inspect`` found."""
         table = {u: f"{state} {count} {md5}" for u, (state, count, md5) in self._found.items()}
         write_table(self._path, table)
+
+
+def _tell_decoders(counts: Counter, description: str) -> None:
+    """Say which files libsndfile does not open; of the others only decoding shows whether it reads them."""
+    others = {decoder: count for decoder, count in counts.items() if decoder != "libsndfile"}
+    if others:
+        listed = ", ".join(f"{decoder} {count}" for decoder, count in sorted(others.items()))
+        print(f"{description}: files that libsndfile does not open, by what does: {listed}")
 
 
 def _states(files: dict[str, str]) -> dict[str, str]:

@@ -143,7 +143,7 @@ def _make(item: tuple[Clip, str, int, str, Path]) -> tuple[int, str] | _Fault:
     """Number of samples and checksum of a clip that is there now, or what is wrong with it."""
     clip, wav, num_samples, md5, path = item
     if path.exists():
-        return inspect_audio(path)
+        return inspect_audio(path)[:2]
     try:
         samples = read_audio(wav, num_samples, md5=md5)
     except AsvtkError as fault:
@@ -156,4 +156,4 @@ def _make(item: tuple[Clip, str, int, str, Path]) -> tuple[int, str] | _Fault:
         # What a method makes of one odd recording must not cost all the others.
         return _Fault(f"{clip.source}: {type(fault).__name__}: {fault}", is_final=True)
     write_audio(path, samples)
-    return inspect_audio(path)
+    return inspect_audio(path)[:2]

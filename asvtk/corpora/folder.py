@@ -129,7 +129,7 @@ def import_audio(files: list[Path], work) -> tuple[dict[str, Path], DataDirector
 def _import(work: Path, utterance: str, file: Path) -> _Imported | str:
     try:
         try:
-            return _Imported(str(file), *inspect_audio(file), "")
+            return _Imported(str(file), *inspect_audio(file)[:2], "")
         except AsvtkError:  # of another kind; if it is none at all, that is said next
             recording = read_recording(file)
         out = work / f"{utterance}.flac"
@@ -138,7 +138,7 @@ def _import(work: Path, utterance: str, file: Path) -> _Imported | str:
         change = " and ".join(recording.changes) or "converted to 16 bit integers"
         if recording.doubt:
             change += f"; it may be cut off ({recording.doubt})"
-        return _Imported(str(out), *inspect_audio(out), change)
+        return _Imported(str(out), *inspect_audio(out)[:2], change)
     except AsvtkError as error:
         return str(error)
     except (OSError, MemoryError) as error:  # such as a disk that fails

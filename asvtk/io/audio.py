@@ -1,6 +1,7 @@
 """Audio of a corpus: 16 kHz, one channel, integer samples, bit by bit as they were published."""
 
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -11,7 +12,7 @@ from asvtk.io.decoding import decode, path_text
 from asvtk.io.errors import AsvtkError
 from asvtk.io.sound import Sound
 
-__all__ = ["SAMPLE_RATE", "decode_check", "inspect_audio", "read_audio", "write_audio"]
+__all__ = ["SAMPLE_RATE", "AudioHeader", "decode_check", "inspect_audio", "read_audio", "write_audio"]
 
 SAMPLE_RATE = 16_000
 
@@ -19,11 +20,18 @@ _FLOATS = {"FLOAT": "32 bit float", "DOUBLE": "64 bit float"}
 _CONVERT = "convert it first: sox IN -r 16000 -c 1 -b 16 OUT.flac"
 
 
-def inspect_audio(path) -> tuple[int, str]:
-    """Number of samples, and a checksum that tells this audio from any other.
+class AudioHeader(NamedTuple):
+    num_samples: int
+    md5: str  # tells this audio from any other
+    decoder: str  # that opened the file: libsndfile, PyAV or asvtk (our own FLAC decoder)
 
-    Both stand in a FLAC file's header, so nothing is decoded; other files are hashed whole. Files that
-    libsndfile does not open are decoded.
+
+def inspect_audio(path) -> AudioHeader:
+    """Number of samples and checksum of a file, and which decoder opens it.
+
+    The first two stand in a FLAC file's header, so nothing is decoded; other files are hashed whole. Files
+    that libsndfile does not open are decoded. A file that it opens may still need another decoder for its
+    frames: see `decode_check`.
 
     Raises:
         AsvtkError: as `asvtk.io.decoding.decode`, or it holds no samples, or is not 16 kHz, mono and integer.
@@ -38,10 +46,10 @@ def inspect_audio(path) -> tuple[int, str]:
             raise AsvtkError(f"{path_text(path)}: samples are {coding}, expected integer PCM; {_CONVERT}")
         return sound.length if sound.length is not None else sum(map(len, sound.blocks))
 
-    num_samples, _ = decode(path, count)
+    num_samples, decoder = decode(path, count)
     if num_samples <= 0:
         raise AsvtkError(f"{path_text(path)}: holds no samples; replace the file or drop its protocol line")
-    return num_samples, _checksum(path)
+    return AudioHeader(num_samples, _checksum(path), decoder)
 
 
 def read_audio(
@@ -80,7 +88,7 @@ def decode_check(path) -> str:
         AsvtkError: as `inspect_audio` and `read_audio`, or the MD5 in a FLAC file's header is not that of
             the samples.
     """
-    num_samples, md5 = inspect_audio(path)
+    num_samples, md5, _ = inspect_audio(path)
     samples, decoder = _read(path, num_samples)
     with open(path, "rb") as file:
         info = flac.head_info(file.read(4 + 4 + flac.STREAMINFO_BYTES))
