@@ -7,7 +7,7 @@ import tempfile
 from asvtk.corpora.folder import find_audio, import_audio
 from asvtk.io.atomic import write_text
 from asvtk.io.datadir import BONAFIDE, SPOOF, DataDirectory
-from asvtk.io.errors import AsvtkError
+from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.scores import write_scores
 from asvtk.training.applying import score_data
 from asvtk.training.package import opened
@@ -51,12 +51,14 @@ def score_packed(args, device: str) -> None:
     if args.out is not None:
         print(f"{args.out}: {len(scores)} scores; higher = bona fide, threshold {package.threshold:.6g}")
     if faults:
-        raise AsvtkError(without_scores(faults))
+        raise AsvtkError(without_scores(faults, len(scores)))
 
 
-def without_scores(faults: dict[str, str]) -> str:
-    """The message on files that could not be scored, a line each: utterance -> what is wrong."""
+def without_scores(faults: dict[str, str], scored: int) -> str:
+    """The message on files that have no score (utterance -> what is wrong), beside ``scored`` others."""
     lines = "\n  ".join(faults[utterance] for utterance in sorted(faults))
+    if not scored:
+        return f"no file has a score: {listing([faults[utterance] for utterance in sorted(faults)], 3)}"
     return f"{len(faults)} files have no score, all others have:\n  {lines}"
 
 
