@@ -75,6 +75,6 @@ def _reopen(experiment: Experiment, inputs: dict, old: int, new: int) -> str | N
         write_stamp(experiment.folder / "inputs.json", inputs | {"extended": [*steps, step]})
     return (
         f"{experiment.folder}: {old} -> {new} epochs; goes on after epoch {progress['epoch']} with the "
-        f"learning rates of a training of {new}. What was trained before had those of {old}: the weights will "
-        f"not be those of {new} epochs in one go"
+        f"learning rates of a training of {new}. What was trained before had those of {old}: the weights "
+        f"will not be those of {new} epochs in one go"
     )
