@@ -177,12 +177,12 @@ def _score_with_published(args, device: str) -> None:
     detector = load_published(args.weights)
     data = DataDirectory.read(args.data[0])
     faults = undecodable(data)
-    if len(faults) < len(data.utterances):
-        data = data.subset(u for u in data.utterances if u not in faults)
+    data = data.subset(u for u in data.utterances if u not in faults)
+    if data.utterances:
         dataset = UtteranceDataset(data, [], Crop())
         print(f"{args.out}: {_score(detector, data, dataset, PUBLISHED_BATCH, device, args.out)} trials")
     if faults:
-        raise AsvtkError(without_scores(list(faults.values())))
+        raise AsvtkError(without_scores(list(faults.values()), len(data.utterances)))
 
 
 def _score(

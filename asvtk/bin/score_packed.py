@@ -12,7 +12,7 @@ from asvtk.io.atomic import write_text
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import BONAFIDE, SPOOF, DataDirectory
 from asvtk.io.decoding import path_text
-from asvtk.io.errors import AsvtkError
+from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.scores import write_scores
 from asvtk.training.applying import score_data
 from asvtk.training.package import opened
@@ -52,11 +52,13 @@ def score_packed(args, device: str) -> None:
     if args.out is not None:
         print(f"{args.out}: {len(scores)} scores; higher = bona fide, threshold {package.threshold:.6g}")
     if lines := [*lines, *(faults[utterance] for utterance in sorted(faults))]:
-        raise AsvtkError(without_scores(lines))
+        raise AsvtkError(without_scores(lines, len(scores)))
 
 
-def without_scores(lines: list[str]) -> str:
-    """The message on files that could not be scored; each has its line."""
+def without_scores(lines: list[str], scored: int) -> str:
+    """The message on files that have no score, of each a line, beside ``scored`` others."""
+    if not scored:
+        return f"no file has a score: {listing(lines, 3)}"
     listed = "\n  ".join(lines)
     return f"{len(lines)} files have no score, all others have:\n  {listed}"
 

@@ -160,12 +160,12 @@ class FeatureCache:
                     "run stage 2 first: ./run.sh --stage 2 --stop-stage 2"
                 )
             entries = read_scp(path)
-            folder = os.path.realpath(path.parent)
-            elsewhere = {os.path.dirname(ark) for ark, _ in entries.values()}
-            if any(os.path.realpath(place) != folder for place in elsewhere):
+            own = path.absolute().parts[-4:-1]  # a cache may have been copied as a whole
+            places = {Path(ark).parent for ark in {ark for ark, _ in entries.values()}}
+            if others := sorted(str(place) for place in places if place.parts[-3:] != own):
                 raise AsvtkError(
-                    f"{path}: leads to arks of another folder, such as {min(elsewhere)}; was the cache moved or "
-                    "copied? Run stage 2 again, which writes this file anew and computes nothing"
+                    f"{path}: leads to features of another kind, in {others[0]}; run stage 2 again, which "
+                    "writes this file anew"
                 )
             missing = [u for u in data.utterances if u not in entries and u not in skipped]
             if missing:

@@ -117,8 +117,8 @@ def wants_normalised_input(folder: Path, encoder_norm: str) -> bool:
     normalised = encoder_norm == "layer"
     print(
         f"asvtk: warning: {folder}: no preprocessor_config.json or processor_config.json says whether the "
-        f"model wants zero mean and unit variance; taken to be {'yes' if normalised else 'no'}, as its feature "
-        f"encoder is {'layer' if normalised else 'group'}-normalised",
+        f"model wants zero mean and unit variance; taken to be {'yes' if normalised else 'no'}, as its "
+        f"feature encoder is {'layer' if normalised else 'group'}-normalised",
         file=sys.stderr,
     )
     return normalised

@@ -20,10 +20,10 @@ def grouped_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int,
         padding: zeros at either end.
         groups: of channels.
     """
-    if x.device.type == "cpu" and x.dtype != torch.float32:
-        if not half_is_sound(x.dtype, tuple(weight.shape), groups):
-            bias = None if bias is None else bias.float()
-            return F.conv1d(x.float(), weight.float(), bias, padding=padding, groups=groups).to(x.dtype)
+    on_cpu_in_half = x.device.type == "cpu" and x.dtype != torch.float32
+    if on_cpu_in_half and not half_is_sound(x.dtype, tuple(weight.shape), groups):
+        bias = None if bias is None else bias.float()
+        return F.conv1d(x.float(), weight.float(), bias, padding=padding, groups=groups).to(x.dtype)
     return F.conv1d(x, weight, bias, padding=padding, groups=groups)
 
 
@@ -50,8 +50,8 @@ def half_is_sound(dtype: torch.dtype, shape: tuple[int, int, int], groups: int) 
     sound = bool(error < 0.1)
     if not sound:
         print(
-            f"asvtk: warning: this CPU's {str(dtype).removeprefix('torch.')} convolution of groups of {channels} "
-            f"channels is wrong by {100 * error:.0f} % (oneDNN); float32 is used instead",
+            f"asvtk: warning: this CPU's {str(dtype).removeprefix('torch.')} convolution of groups of "
+            f"{channels} channels is wrong by {100 * error:.0f} % (oneDNN); float32 is used instead",
             file=sys.stderr,
         )
     return sound

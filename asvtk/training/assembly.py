@@ -9,6 +9,7 @@ from torch import Tensor
 from asvtk.frontends import build_frontend, mode_of
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
+from asvtk.io.fields import field_of
 from asvtk.io.stamps import file_digest
 from asvtk.models import Detector, build_detector
 from asvtk.nn.construction import require_shapes
@@ -119,7 +120,9 @@ class TrainedSystem:
                 ) from None
         if mode_of(frontend) == "live":
             prepare = self._frontend.prepare
-        features, layers = self._inputs["features"], self._inputs["layers"]
+        where = self.experiment.folder / "inputs.json"
+        features = field_of(self._inputs, "features", str, where)
+        layers = field_of(self._inputs, "layers", list, where)
         return open_dataset(data, self._dump, frontend, features, layers, prepare=prepare)
 
     def detector(self, dataset: UtteranceDataset) -> Detector:

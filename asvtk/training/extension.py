@@ -22,8 +22,8 @@ _FREE = {f"training.{name}" for name in ("epochs", "patience", "eval_all_best", 
 def extend(experiment: Experiment, config: ExperimentConfig, inputs: dict) -> str | None:
     """Take over a configuration that differs from the experiment's only by how long training goes on.
 
-    A finished one goes on from its last checkpoint; the best weights so far, averaged or not, stay the ones to
-    beat. What stages 4 to 7 made is thrown away. Killed, the same call does the rest.
+    A finished one goes on from its last checkpoint; the best weights so far, averaged or not, stay the ones
+    to beat. What stages 4 to 7 made is thrown away. Killed, the same call does the rest.
 
     Args:
         experiment: its folder.
@@ -83,7 +83,7 @@ def _reopen(experiment: Experiment, inputs: dict, old: int, new: int) -> str | N
     if step not in (steps := inputs.get("extended", [])):
         write_stamp(experiment.folder / "inputs.json", inputs | {"extended": [*steps, step]})
     return (
-        f"{experiment.folder}: {old} -> {new} epochs; goes on after epoch {progress['epoch']} with the learning "
-        f"rates of a training of {new}. What was trained before had those of {old}: the weights will not be "
-        f"those of {new} epochs in one go"
+        f"{experiment.folder}: {old} -> {new} epochs; goes on after epoch {progress['epoch']} with the "
+        f"learning rates of a training of {new}. What was trained before had those of {old}: the weights "
+        f"will not be those of {new} epochs in one go"
     )

@@ -223,7 +223,11 @@ def _read(folder: Path, source) -> Package:
     """The package in a folder; ``source`` is what a person calls it."""
     if not (folder / _ABOUT).is_file():
         raise AsvtkError(f"{source}: is no package of asvtk: it holds no {_ABOUT}")
-    about, where = read_json(folder / _ABOUT), f"{source}: {_ABOUT}"
+    where = f"{source}: {_ABOUT}"
+    try:
+        about = read_json(folder / _ABOUT)
+    except AsvtkError as error:
+        raise AsvtkError(str(error).replace(str(folder / _ABOUT), where)) from None
     if (form := field_of(about, "format", int, where)) != FORMAT:
         raise AsvtkError(f"{source}: has format {form!r}, expected {FORMAT}; another asvtk wrote it")
     field_of(about, "name", str, where)

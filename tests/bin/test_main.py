@@ -95,3 +95,10 @@ def test_fault_of_the_user_is_told_without_a_traceback(capsys):
     assert main(["prepare", "/none", "/tmp/none"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("asvtk prepare: error: /none: no such folder") and "Traceback" not in said
+
+
+def test_fault_14_home_is_expanded_in_any_option(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["validate", "~/data"]) == 1
+    said = capsys.readouterr()
+    assert str(tmp_path / "data") in said.out + said.err

@@ -1,5 +1,6 @@
 """asvtk score: the two ways in, and scores with published weights."""
 
+import dataclasses
 import re
 import shutil
 
@@ -207,20 +208,13 @@ def test_genuine_eval_clips_get_the_authors_scores(shared_data, tmp_path, capsys
     if not genuine.exists():
         pytest.skip(f"no genuine clips in {genuine}")
     corpus = asvspoof2019_la.find_corpus(genuine / "LA")
-    data = asvspoof2019_la.prepare_split(corpus, "eval", tmp_path / "eval")
-    words = [
-        "--system",
-        "aasist",
-        "--weights",
-        shared_data / "aasist" / "AASIST.pth",
-        "--out",
-        tmp_path / "s.txt",
-    ]
+    every = asvspoof2019_la.prepare_split(corpus, "eval", tmp_path / "every")
+    data = dataclasses.replace(every.subset(every.utterances[::4]), path=tmp_path / "eval")  # for time
+    data.write()
+    weights = shared_data / "aasist" / "AASIST.pth"
+    words = ["--system", "aasist", "--weights", weights, "--out", tmp_path / "s.txt"]
     assert main([str(word) for word in ["score", "--data", data.path, *words]]) == 0
     found, released = read_scores(tmp_path / "s.txt"), read_scores(genuine / "scores.AASIST.released.txt")
     expected = dict(zip(released.utterances.tolist(), released.scores.tolist(), strict=True))
-    assert len(found.utterances) == 37 == len(expected)
-    difference = [
-        score - expected[u] for u, score in zip(found.utterances.tolist(), found.scores.tolist(), strict=True)
-    ]
-    assert np.abs(difference).max() < 2e-3
+    assert len(every.utterances) == 37 and len(found.utterances) == 10
+    assert found.scores == pytest.approx([expected[u] for u in found.utterances.tolist()], abs=2e-3)

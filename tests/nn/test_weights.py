@@ -103,7 +103,5 @@ def test_fault_17_a_system_larger_than_its_weights_is_not_built(change):
         require_shapes("w", lambda: build_detector(config, OcSoftmaxConfig(), 1, 60), shapes)
 
     build()
-    with pytest.raises(
-        AsvtkError, match="w: (the configuration describes|holds the weights of another system)"
-    ):
+    with pytest.raises(AsvtkError, match="w: (the configuration describes|holds the weights of another)"):
         build(**change)

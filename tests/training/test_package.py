@@ -218,9 +218,7 @@ def test_fault_5_a_threshold_that_is_no_finite_number_is_refused(package, tmp_pa
         return member, content
 
     bad = rebuilt(package, tmp_path / "bad.tar", changed)
-    with pytest.raises(
-        AsvtkError, match="bad.tar: .*(finite number as 'threshold.threshold'|no number of JSON)"
-    ):
+    with pytest.raises(AsvtkError, match="bad.tar: .*(as 'threshold.threshold'|no number of JSON)"):
         unpack(bad, tmp_path / "x")
 
 

@@ -66,7 +66,9 @@ def main():
         total = lay_out(args.protocols, folder)
         whole = prepare(folder, Path(scratch) / "data", args.nj)
         again = prepare(folder, Path(scratch) / "data", args.nj)
-        with mock.patch.object(audio_files, "inspect_audio", lambda path: AudioHeader(16000, "0", "libsndfile")):
+        with mock.patch.object(
+            audio_files, "inspect_audio", lambda path: AudioHeader(16000, "0", "libsndfile")
+        ):
             without = prepare(folder, Path(scratch) / "data2", args.nj)
     print(
         f"{total} trials, {args.nj} threads: {whole:.1f} s, {whole - without:.1f} s of them for audio headers"

@@ -75,8 +75,8 @@ class MatrixReader:
             raise _unreadable(ark, error) from None
         if head[: offset - begin] != name:
             raise AsvtkError(
-                f"{ark}: the name before byte {offset} is another one than {key}; its index (feats.scp) is of "
-                "another ark or was changed: run stage 2 again, which writes it anew"
+                f"{ark}: the name before byte {offset} is another one than {key}; its index (feats.scp) is "
+                "of another ark or was changed: run stage 2 again, which writes it anew"
             )
         head = head[offset - begin :]
         codec = _CODECS.get(head[: head.find(b" ") + 1])
