@@ -12,6 +12,7 @@ ones for every N, does not stop at a failure, keeps the folder of the first of e
 import contextlib
 import io
 import os
+import re
 import resource
 import shutil
 import signal
@@ -71,18 +72,33 @@ class Case:
         shutil.copytree(source, self.folder / name, symlinks=True)
         return self.folder / name
 
-    def run(self, *argv, names: str = "", verb: str | None = None) -> Said:
-        """Run a verb. A refusal must hold ``names``: the file or the option that it is about."""
+    def copy_cache(self, lab: "Lab") -> Path:
+        """The same of the features, whose lists hold whole paths."""
+        dump = self.copy(lab.dump, "dump")
+        for path in dump.rglob("*.scp"):
+            path.write_text(path.read_text().replace(str(lab.dump), str(dump)))
+        return dump
+
+    def run(self, *argv, names: str = "", verb: str | None = None, status: int | None = None) -> Said:
+        """Run a verb.
+
+        Args:
+            argv: its words.
+            names: what a refusal must hold: the file or the option that it is about.
+            verb: another one than the case's.
+            status: how it must end; None: in any of the ways that a verb may.
+        """
         out, err = io.StringIO(), io.StringIO()
         words = [verb or self.verb, *map(str, argv)]
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                status = main(words)
+                found = main(words)
             except SystemExit as ended:  # of argparse
-                status = ended.code
-        said = Said(status, out.getvalue(), err.getvalue())
-        assert status in (0, 1, 2, 3), f"exit status {status!r}"
-        if status:
+                found = ended.code
+        said = Said(found, out.getvalue(), err.getvalue())
+        assert found in (0, 1, 2, 3), f"exit status {found!r}"
+        assert status in (None, found), f"exit status {found}, expected {status}: {said.err[:500]}"
+        if found:
             assert said.err.strip(), "refused without a word"
             assert names in said.err, f"the message does not name {names}: {said.err[:500]}"
         assert "Traceback" not in said.err, said.err[-500:]
@@ -180,8 +196,8 @@ def _kind(verb: str, error: BaseException) -> tuple:
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "/asvtk/" in frame.filename and "/tests/" not in frame.filename]
     place = f"{ours[-1].filename.rpartition('/asvtk/')[2]}:{ours[-1].lineno}" if ours else ""
-    what = type(error).__name__ if place else str(error).partition(":")[0][:60]
-    return verb, what, place
+    said = re.sub(r"\d+", "N", str(error).partition("\n")[0].partition(":")[0])[:80]
+    return verb, type(error).__name__ if place else said or "assertion", place
 
 
 def _special_files(folder, names) -> list[str]:

@@ -83,14 +83,16 @@ LIES = {
 
 
 def _read(case, name: str):
-    """Length and samples by the library's two readers; they must agree, or both refuse."""
+    """What stage 1 finds in a file and stage 2 decodes; where one takes it, the other must agree or refuse."""
     info, _ = case.call(inspect_audio, name, names=name)
-    audio, refusal = case.call(read_audio, name, names=name)
-    if audio is not None:
-        assert audio.ndim == 1 and audio.dtype == np.float32 and np.isfinite(audio).all()
-        if info is not None:
-            assert len(audio) == info[0], f"{info[0]} samples by the header, {len(audio)} decoded"
-    return info, audio
+    audio, _ = case.call(read_audio, name, names=name)
+    if info is None or audio is None:
+        return None
+    assert audio.ndim == 1, f"{audio.ndim} dimensions"
+    assert audio.dtype == np.float32, f"{audio.dtype}"
+    assert len(audio) == info[0], "the header has other samples than can be decoded"
+    assert np.isfinite(audio).all(), "samples that are no numbers"
+    return audio
 
 
 def _score(case, lab, files: list[str]) -> tuple[dict, str]:
@@ -132,8 +134,7 @@ def test_files_cut_short_are_refused(lab, kind):
     with lab.case("readers") as case:
         for part in (0.95, 0.5, 0.3):
             case.write("a", SOUND[kind][: int(len(SOUND[kind]) * part)])
-            info, audio = _read(case, "a")
-            assert info is None or audio is None, f"{part:.0%} of a {kind} file pass as whole"
+            assert _read(case, "a") is None, f"a part of a {kind} file passes as whole: {part:.0%}"
 
 
 # ---- damaged files
@@ -155,8 +156,7 @@ def test_odd_numbers_in_headers(lab, at, number, kind):
 @fuzz(80, cut=st.integers(0, 120), kind=st.sampled_from(sorted(SOUND)))
 def test_headers_cut_short(lab, cut, kind):
     with lab.case("readers") as case:
-        info, audio = _read(case, case.write("a.flac", SOUND[kind][:cut]))
-        assert info is None or audio is None or not len(audio), "samples of a header cut short"
+        assert _read(case, case.write("a.flac", SOUND[kind][:cut])) is None, "passes as whole"
 
 
 @pytest.mark.parametrize("lie", LIES)
@@ -190,4 +190,4 @@ def test_damaged_audio_in_a_corpus(lab, edits, which):
         said = case.run("LA", "data", "--nj", 1, names=path.name)
         if said.status == 0:
             data = case.folder / "data" / path.parent.parent.name.rpartition("_")[2]
-            assert case.run("--model", lab.package, "--data", data, "--out", "s.txt", verb="score").status in (0, 1)
+            case.run("--model", lab.package, "--data", data, "--out", "s.txt", verb="score")

@@ -55,7 +55,7 @@ FORMS = {
 def _evaluate(case, scores: bytes, *options, names: str = ""):
     """The results as JSON, or None where the file is refused; then nothing was written."""
     case.write("scores.txt", scores)
-    said = case.run("evaluate", "--scores", "scores.txt", "--json", "out.json", *options, names=names, verb="evaluate")
+    said = case.run("--scores", "scores.txt", "--json", "out.json", *options, names=names, verb="evaluate")
     written = (case.folder / "out.json").exists()
     assert written == (said.status == 0), "refused, but wrote --json" if written else "wrote no --json"
     if not written:
@@ -115,10 +115,8 @@ def test_damaged_scores_to_calibrate(lab, edits, of_dev):
     with lab.case("calibrate") as case:
         case.write("dev.txt", apply(edits, DEV_SCORES) if of_dev else DEV_SCORES)
         case.write("eval.txt", SCORES if of_dev else apply(edits, SCORES))
-        said = case.run(
-            *["calibrate", "--dev", "dev.txt", "--scores", "eval.txt", "--out", "out.txt"][1:],
-            names="dev.txt" if of_dev else "eval.txt",
-        )
+        words = ["--dev", "dev.txt", "--scores", "eval.txt", "--out", "out.txt"]
+        said = case.run(*words, names="dev.txt" if of_dev else "eval.txt")
         for name in ("out.txt", "out.json"):
             assert (case.folder / name).exists() == (said.status == 0), f"{name} does not fit the exit status"
 
@@ -132,11 +130,9 @@ def test_damaged_data_directory(lab, edits, name):
         path = case.copy(lab.data / "dev", "dev") / name
         path.write_bytes(apply(edits, path.read_bytes()))
         # A file that is judged before or after the bad one may be what is named: they must agree.
-        said = case.run("dev", names="dev/")
+        case.run("dev", names="dev/")
         case.write("scores.txt", (lab.exp / "scores" / "dev.txt").read_bytes())
-        used = case.run("--scores", "scores.txt", "--data", "dev", verb="evaluate")
-        if said.status == 0 and name.startswith("utt2label"):
-            assert used.status in (0, 1)
+        case.run("--scores", "scores.txt", "--data", "dev", verb="evaluate")
 
 
 @fuzz(80, edits=text_edits(), name=st.sampled_from(["wav.scp", "utt2num_samples", "utt2md5"]))
@@ -160,13 +156,16 @@ def test_damaged_corpus_protocol(lab, edits, split):
 @fuzz(80, edits=text_edits(), name=st.sampled_from(["layer_00/feats.scp", "utt2md5", "layer_00/part.0001.scp"]))
 def test_damaged_cache(lab, edits, name):
     with lab.case("cache") as case:
-        path = next(case.copy(lab.dump, "dump").glob(f"*/dev/{name}"))
+        dump = case.copy_cache(lab)
+        path = next(dump.glob(f"*/dev/{name}"))
         sound = path.read_bytes()
         path.write_bytes(apply(edits, sound))
         said = case.run("verify", "--dump", "dump", names="dump")
         assert "/train: sound" in said.out, "a bad cache hides the verdict on another"
-        if name.endswith("feats.scp") and sorted(path.read_bytes().split(b"\n")) != sorted(sound.split(b"\n")):
-            assert said.status or path.read_bytes().split() == sound.split(), "features of another utterance are sound"
+        if name.endswith("feats.scp") and said.status == 0:
+            places = {tuple(line.split()) for line in sound.splitlines()}
+            found = {tuple(line.split()) for line in path.read_bytes().splitlines() if line.split()}
+            assert found <= places, "features of another utterance are sound"
         case.run("ls", "--dump", "dump")
         case.run("prune", "--dump", "dump")
 
@@ -209,7 +208,7 @@ def test_wrappings_change_no_calibration(lab, wrapping):
             case.write(f"{folder}/dev.txt", wrap(DEV_SCORES))
             case.write(f"{folder}/eval.txt", wrap(SCORES))
             words = ["--dev", f"{folder}/dev.txt", "--scores", f"{folder}/eval.txt", "--out", f"{folder}/out.txt"]
-            assert case.run(*words).status == 0
+            case.run(*words, status=0)
         written = [(case.folder / folder / "out.txt").read_bytes() for folder in ("plain", "other")]
         assert written[0] == written[1]
 
@@ -219,7 +218,7 @@ def test_wrappings_of_protocols_change_no_data_directory(lab, wrapping):
     with lab.case("prepare") as case:
         for path in (case.copy(lab.corpus, "LA") / "ASVspoof2019_LA_cm_protocols").iterdir():
             path.write_bytes(WRAPPINGS[wrapping](path.read_bytes()))
-        assert case.run("LA", "data", "--nj", 1).status == 0
+        case.run("LA", "data", "--nj", 1, status=0)
         for split in ("train", "dev", "eval"):
             for name in ("utt2label", "utt2speaker", "utt2attack", "utt2md5"):
                 assert (case.folder / "data" / split / name).read_bytes() == (lab.data / split / name).read_bytes(), name
