@@ -33,6 +33,7 @@ from asvtk.bin.main import main
 from asvtk.io.errors import AsvtkError
 
 LONGEST_S, MOST_MEMORY, LONGEST_MESSAGE = 10, 2 << 30, 4000
+LARGEST_KEPT, LARGEST_WRITTEN = 10 << 20, 256 << 20
 CONFIG = {
     "frontend": {"name": "lfcc", "crop": {"samples": 4000}},
     "model": {"name": "moe_mamba", "d_model": 8, "blocks": 1, "d_state": 4, "d_expert": 8, "d_embedding": 8},
@@ -68,8 +69,10 @@ class Case:
         return name
 
     def copy(self, source: Path, name: str) -> Path:
-        """A copy of a sound folder, to be damaged; only features and weights are shared."""
-        shutil.copytree(source, self.folder / name, symlinks=True)
+        """A copy of a sound folder, to be damaged."""
+        shutil.copytree(
+            source, self.folder / name, symlinks=True, ignore=shutil.ignore_patterns("*.png", "*.tar")
+        )
         return self.folder / name
 
     def copy_cache(self, lab: "Lab") -> Path:
@@ -102,7 +105,8 @@ class Case:
             assert said.err.strip(), "refused without a word"
             assert names in said.err, f"the message does not name {names}: {said.err[:500]}"
         assert "Traceback" not in said.err, said.err[-500:]
-        assert len(said.err) < LONGEST_MESSAGE, f"{len(said.err)} characters of messages: {said.err[:200]}"
+        told = len(said.err) - 2 * sum(map(len, words))  # a long argument may be repeated
+        assert told < LONGEST_MESSAGE, f"{told} characters of messages: {said.err[:200]}"
         return said
 
     def call(self, function, *arguments, names: str = ""):
@@ -147,7 +151,7 @@ class Lab:
             kind = _kind(verb, error)
             kept = self.folder / "failures" / str(len(_failures))
             if kind not in _failures and LONG_RUN:
-                shutil.copytree(folder, kept, symlinks=True, ignore=_special_files)
+                shutil.copytree(folder, kept, symlinks=True, ignore=_not_kept)
             count, first = _failures.get(kind, (0, f"{error}"[:300].replace("\n", " ") + f" [{kept}]"))
             _failures[kind] = count + 1, first
             if not LONG_RUN:
@@ -168,18 +172,22 @@ def _limits(folder: Path):
         raise Hang(f"more than {LONGEST_S} s")
 
     handler = signal.signal(signal.SIGALRM, stop)
-    start, limits = _memory("VmRSS"), resource.getrlimit(resource.RLIMIT_AS)
+    start = _memory("VmRSS")
+    limits = {of: resource.getrlimit(of) for of in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE)}
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
-    if size := _memory("VmSize"):  # a runaway ends itself before it ends the machine
-        resource.setrlimit(resource.RLIMIT_AS, (size + 2 * MOST_MEMORY, limits[1]))
+    # A runaway ends itself before it fills the machine's memory or disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_WRITTEN, limits[resource.RLIMIT_FSIZE][1]))
+    if size := _memory("VmSize"):
+        resource.setrlimit(resource.RLIMIT_AS, (size + 2 * MOST_MEMORY, limits[resource.RLIMIT_AS][1]))
     signal.setitimer(signal.ITIMER_REAL, LONGEST_S, 1)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
-        resource.setrlimit(resource.RLIMIT_AS, limits)
+        for of, limit in limits.items():
+            resource.setrlimit(of, limit)
     used = _memory("VmHWM") - start
     assert used < MOST_MEMORY, f"{used >> 20} MiB of memory"
 
@@ -200,8 +208,14 @@ def _kind(verb: str, error: BaseException) -> tuple:
     return verb, type(error).__name__ if place else said or "assertion", place
 
 
-def _special_files(folder, names) -> list[str]:
-    return [n for n in names if not (stat.S_ISREG(m := os.lstat(Path(folder, n)).st_mode) or stat.S_ISDIR(m))]
+def _not_kept(folder, names) -> list[str]:
+    """Links, devices, pipes, and files that claim to be large."""
+    found = {name: os.lstat(Path(folder, name)) for name in names}
+    return [
+        name
+        for name, of in found.items()
+        if not (stat.S_ISDIR(of.st_mode) or (stat.S_ISREG(of.st_mode) and of.st_size < LARGEST_KEPT))
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -210,6 +224,8 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz")
     lab = Lab(folder)
     write_tiny_corpus(folder, samples=4000)
+    (folder / "sparse").touch()
+    os.truncate(folder / "sparse", 1 << 40)  # takes no room
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(CONFIG))
     data = {split: lab.data / split for split in ("train", "dev", "eval")}

@@ -137,7 +137,9 @@ def apply(edits, data: bytes) -> bytes:
 def _edits(kinds, whats, most: int):
     number = st.integers(0, 1 << 20)
     return st.lists(
-        st.builds(Edit, st.sampled_from(kinds), number, number, st.sampled_from(whats)), min_size=1, max_size=most
+        st.builds(Edit, st.sampled_from(kinds), number, number, st.sampled_from(whats)),
+        min_size=1,
+        max_size=most,
     )
 
 
@@ -233,7 +235,9 @@ class Change(NamedTuple):
 def changes(most: int = 2):
     kinds = st.sampled_from(["set", "set", "set", "delete", "rename", "wrap", "nest"])
     return st.lists(
-        st.builds(Change, kinds, st.integers(0, 1 << 16), st.sampled_from(WRONG_VALUES)), min_size=1, max_size=most
+        st.builds(Change, kinds, st.integers(0, 1 << 16), st.sampled_from(WRONG_VALUES)),
+        min_size=1,
+        max_size=most,
     )
 
 

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import yaml
 from hypothesis import strategies as st
-from mutations import DOCUMENTS, WRAPPINGS, apply, apply_changes, byte_edits, changes, fuzz, text_edits, to_yaml
+from mutations import (
+    DOCUMENTS,
+    WRAPPINGS,
+    apply,
+    apply_changes,
+    byte_edits,
+    changes,
+    fuzz,
+    text_edits,
+    to_yaml,
+)
 
 FULL = "config.yaml"  # of an experiment: every default is written out
 
@@ -19,7 +29,7 @@ def _config(lab) -> dict:
 # ---- configurations
 
 
-@fuzz(200, changed=changes())
+@fuzz(120, changed=changes())
 def test_wrong_values_in_a_configuration(lab, changed):
     with lab.case("config") as case:
         case.write("c.yaml", to_yaml(apply_changes(changed, _config(lab))))
@@ -29,7 +39,7 @@ def test_wrong_values_in_a_configuration(lab, changed):
             assert case.run("again.yaml").out == said.out, "what is printed is read otherwise"
 
 
-@fuzz(120, edits=text_edits())
+@fuzz(80, edits=text_edits())
 def test_damaged_configuration(lab, edits):
     with lab.case("config") as case:
         case.write("c.yaml", apply(edits, (lab.exp / FULL).read_bytes()))
@@ -48,10 +58,14 @@ def test_odd_documents(lab, number):
         path = case.copy(lab.exp, "exp") / "config.yaml"
         path.write_text(DOCUMENTS[number])
         case.run("show", "exp", names="config.yaml", verb="exp")
-        case.run("--exp", "exp", "--dump", lab.dump, "--data", lab.data / "dev", names="config.yaml", verb="score")
+        case.run(
+            "--exp", "exp", "--dump", lab.dump, "--data", lab.data / "dev", names="config.yaml", verb="score"
+        )
 
 
-@pytest.mark.parametrize("wrapping", ["plain", "byte order mark", "CRLF", "blank lines at the end", "spaces at the ends"])
+@pytest.mark.parametrize(
+    "wrapping", ["plain", "byte order mark", "CRLF", "blank lines at the end", "spaces at the ends"]
+)
 def test_wrappings_of_a_configuration(lab, wrapping):
     with lab.case("config") as case:
         text = (lab.exp / FULL).read_bytes()
@@ -87,7 +101,8 @@ EXPERIMENT_FILES = ["config.yaml", "results.json", ".train.done", "inputs.json",
 
 def _two_experiments(case, lab, name: str, text: str | bytes) -> None:
     """exps/bad, one file of which is changed, and exps/good."""
-    case.copy(lab.exp, "exps/good")
+    (case.folder / "exps").mkdir()
+    (case.folder / "exps" / "good").symlink_to(lab.exp)
     case.copy(lab.exp, "exps/bad")
     case.write(f"exps/bad/{name}", text)
 
@@ -99,7 +114,7 @@ def _look_at_experiments(case, name: str) -> None:
     case.run("diff", "exps/good", "exps/bad", names=name, verb="exp")
 
 
-@fuzz(150, changed=changes(), name=st.sampled_from(EXPERIMENT_FILES))
+@fuzz(60, changed=changes(), name=st.sampled_from(EXPERIMENT_FILES))
 def test_wrong_values_in_an_experiment(lab, changed, name):
     with lab.case("exp") as case:
         tree = yaml.safe_load((lab.exp / name).read_text())
@@ -108,14 +123,14 @@ def test_wrong_values_in_an_experiment(lab, changed, name):
         _look_at_experiments(case, name)
 
 
-@fuzz(100, edits=text_edits(), name=st.sampled_from([*EXPERIMENT_FILES, "train.jsonl"]))
+@fuzz(50, edits=text_edits(), name=st.sampled_from([*EXPERIMENT_FILES, "train.jsonl"]))
 def test_damaged_experiment(lab, edits, name):
     with lab.case("exp") as case:
         _two_experiments(case, lab, name, apply(edits, (lab.exp / name).read_bytes()))
         _look_at_experiments(case, name)
 
 
-@fuzz(60, changed=changes())
+@fuzz(30, changed=changes())
 def test_wrong_values_in_a_log(lab, changed):
     with lab.case("exp") as case:
         lines = [json.loads(line) for line in (lab.exp / "train.jsonl").read_text().splitlines()]
@@ -124,7 +139,11 @@ def test_wrong_values_in_a_log(lab, changed):
         _look_at_experiments(case, "train.jsonl")
 
 
-@fuzz(60, changed=changes(), name=st.sampled_from(["config.yaml", ".train.done", "inputs.json", "scores/.dev.done"]))
+@fuzz(
+    30,
+    changed=changes(),
+    name=st.sampled_from(["config.yaml", ".train.done", "inputs.json", "scores/.dev.done"]),
+)
 def test_scoring_with_wrong_values_in_an_experiment(lab, changed, name):
     with lab.case("score") as case:
         path = case.copy(lab.exp, "exp") / name
@@ -145,7 +164,10 @@ def test_damaged_checkpoint(lab, edits, name):
             done.unlink()
         said = case.run("--exp", "exp", "--dump", lab.dump, "--data", lab.data / "dev", names="exp")
         if said.status == 0:
-            scores = [float(line.split()[3]) for line in (case.folder / "exp/scores/dev.txt").read_text().splitlines()]
+            scores = [
+                float(line.split()[3])
+                for line in (case.folder / "exp/scores/dev.txt").read_text().splitlines()
+            ]
             assert np.isfinite(scores).all(), "scores that are no numbers"
 
 
@@ -164,7 +186,7 @@ def test_damaged_manifest_of_a_cache(lab, edits, changed, by_tree):
 # ---- weights of a calibration
 
 
-@fuzz(150, changed=changes())
+@fuzz(70, changed=changes())
 def test_wrong_values_in_calibration_weights(lab, changed):
     with lab.case("calibrate") as case:
         model = _trained_calibration(case)
@@ -172,7 +194,7 @@ def test_wrong_values_in_calibration_weights(lab, changed):
         _apply_calibration(case)
 
 
-@fuzz(80, edits=text_edits())
+@fuzz(40, edits=text_edits())
 def test_damaged_calibration_weights(lab, edits):
     with lab.case("calibrate") as case:
         case.write("m.json", apply(edits, _trained_calibration(case).encode()))
@@ -180,7 +202,10 @@ def test_damaged_calibration_weights(lab, edits):
 
 
 def _trained_calibration(case) -> str:
-    rows = [(f"D{n}", "-" if n % 2 else "A07", "bonafide" if n % 2 else "spoof", n % 5 + 3 * (n % 2)) for n in range(40)]
+    rows = [
+        (f"D{n}", "-" if n % 2 else "A07", "bonafide" if n % 2 else "spoof", n % 5 + 3 * (n % 2))
+        for n in range(40)
+    ]
     case.write("dev.txt", "".join(f"{u} {a} {k} {s}\n" for u, a, k, s in rows))
     case.write("new.txt", "".join(f"E{n} {n / 10}\n" for n in range(20)))
     case.run("--dev", "dev.txt", "--scores", "new.txt", "--out", "out.txt", "--model", "m.json", status=0)

