@@ -41,19 +41,22 @@ def fuzz(examples: int, **strategies):
 
 #: what may stand in a text file where nobody expects it
 ODD_TEXT = [
-    "\0", "\ufeff", "\r", "\r\n", "\n", "\n\n", "\t", "\xa0", "\u2028", "\x0b", "\x0c", "\x1c", "\x85", "\x1b[31m",
-    "#", "# x", "\"", "'", "\"\"", ",", ";", "-", "--", "", " ", "\u202e", "\u200b", "\ud83d".encode("utf-8", "surrogatepass"),
-    b"\xff\xfe", b"\xe9", "1_0", "nan", "-nan", "inf", "-inf", "1e999", "-1e308", "1e308", "1e-320", "-0", "+1", "0x10", "1,5",
-    "\u0661\u0662", "\uff11", "9" * 30, "9" * 5000, "1" + "0" * 400, "x" * 20_000, "x" * 200_000, "\u00e9" * 3000,
-    "bonafide", "spoof", "bona-fide", "genuine", "A01", "A99", "A00", "utterance", "score", "key", "None", "True",
-    "../../x", "/dev/null", "touch canary |", "|touch canary", "$(touch canary)", "`touch canary`", "canary:12", ":",
+    "\0", "\ufeff", "\r", "\r\n", "\n", "\n\n", "\t", "\xa0", "\u2028", "\x0b", "\x0c", "\x1c", "\x85",
+    "\x1b[31m", "#", "# x", "\"", "'", "\"\"", ",", ";", "-", "--", "", " ", "\u202e", "\u200b",
+    "\ud83d".encode("utf-8", "surrogatepass"), b"\xff\xfe", b"\xe9", "1_0", "nan", "-nan", "inf", "-inf",
+    "1e999", "-1e308", "1e308", "1e-320", "-0", "+1", "0x10", "1,5", "\u0661\u0662", "\uff11", "9" * 30,
+    "9" * 5000, "1" + "0" * 400, "x" * 20_000, "x" * 200_000, "\u00e9" * 3000, "bonafide", "spoof",
+    "bona-fide", "genuine", "A01", "A99", "A00", "utterance", "score", "key", "None", "True", "../../x",
+    "/dev/null", "touch canary |", "|touch canary", "$(touch canary)", "`touch canary`", "canary:12", ":",
 ]  # fmt: skip
 ODD_BYTES = [odd if isinstance(odd, bytes) else odd.encode("utf-8") for odd in ODD_TEXT]
 WHOLE_TEXTS = [
-    b"", b"\n", b"\r\n", b"\n" * 1000, b" ", b"\xef\xbb\xbf", b"\0" * 100, b"utterance score\n", b"utterance,score,key\n",
-    b"a", b"a 1\n", b"a - spoof 1\n", b"a - spoof 1\nb - spoof 2\n", b"a - bonafide 1\n", b"{}", b"[]", b"<html><body>404",
+    b"", b"\n", b"\r\n", b"\n" * 1000, b" ", b"\xef\xbb\xbf", b"\0" * 100, b"utterance score\n",
+    b"utterance,score,key\n", b"a", b"a 1\n", b"a - spoof 1\n", b"a - spoof 1\nb - spoof 2\n",
+    b"a - bonafide 1\n", b"{}", b"[]", b"<html><body>404",
     b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0",
-    "a - spoof 1\n".encode("utf-16"), b"\x80\x02}q\0.", b"PK\3\4", b"RIFF", b"a b\n" * 3000, b"a\t1\n\"b\t2\n",
+    "a - spoof 1\n".encode("utf-16"), b"\x80\x02}q\0.", b"PK\3\4", b"RIFF", b"a b\n" * 3000,
+    b"a\t1\n\"b\t2\n",
 ]  # fmt: skip
 
 
@@ -152,15 +155,16 @@ def text_edits(most: int = 3):
 
 
 #: numbers that headers do not expect, in both orders of bytes
+_NUMBERS = [0, 1, 2, 7, 8, 127, 128, 255, 65_535, 2**31 - 1, 2**31, 2**32 - 1, 2**36, 10**9, 2**63, 2**64 - 1]
 ODD_NUMBERS = sorted(
     {
         number.to_bytes(size, order)
         for size in (1, 2, 4, 8)
-        for number in (0, 1, 2, 3, 7, 8, 127, 128, 255, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**36, 10**9, 2**63, 2**64 - 1)
+        for number in _NUMBERS
         for order in ("little", "big")
         if number < 1 << 8 * size
     }
-)  # fmt: skip
+)
 
 
 def byte_edits(most: int = 3):
@@ -216,8 +220,9 @@ def bomb() -> bytes:
 
 WRONG_VALUES = [
     None, [], {}, "", "x", "\0", True, False, 0, 1, -1, 2, 0.5, 1e308, -0.0, 10**30, 2**63, 10**400,
-    float("nan"), float("inf"), float("-inf"), "nan", "1_0", "1e3", [None], [[]], [1, "a"], {"a": 1}, {1: 2}, {None: None},
-    [1.0] * 1000, "x" * 100_000, "../../x", "/dev/zero", "canary", "2026-13-45", "moe_mamba", "lfcc", "ssl", "a\nb",
+    float("nan"), float("inf"), float("-inf"), "nan", "1_0", "1e3", [None], [[]], [1, "a"], {"a": 1}, {1: 2},
+    {None: None}, [1.0] * 1000, "x" * 100_000, "../../x", "/dev/zero", "canary", "2026-13-45", "moe_mamba",
+    "lfcc", "ssl", "a\nb",
 ]  # fmt: skip
 
 
@@ -276,11 +281,13 @@ def to_yaml(tree) -> str:
 _ALIASES = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
 #: whole documents that no reader may trip over, in YAML or JSON
 DOCUMENTS = [
-    "", "\n", "---\n", "--- {}\n--- {}\n", "null", "42", "[]", "{}", '"text"', "a: b: c", "\t a: 1", "{", "[", "]", "&a [*a]",
-    "a: *nothing", "a: 1\na: 2", '{"a": 1, "a": 2}', "? [1, 2]\n: 3", "a: 2026-99-99", "a: 2026-01-01T99:99:99",
-    "1:2: 3", "[" * 5000, "{a: " * 3000, '{"a":' * 100_000, "- " * 20_000, "[" * 70 + "]" * 70, f"a0: &a0 [x]\n{_ALIASES}",
-    "a: &a {b: *a}", "!!python/object/apply:os.system ['touch canary']", "a: !!python/name:os.system", "a: !!binary '===='",
-    "!!set {a}", "!!omap [a: 1]", "a: !!float x", "a: !!int ''", "a: 0x" + "f" * 5000, "a: " + "9" * 5000, '{"a": NaN}',
-    '{"a": 1e999}', '{"a": Infinity}', "a: .nan", "<<: [1, 2]", "<<: {a: 1}", "\ufeffa: 1", "a: '\u2028'", "a: \x0b", "%YAML 9.9\n---\na: 1",
-    "=: 1", "a: =", "a: 190:20:30", "a: 0o9", "a: 1__0", "'" * 1001, "|" * 1001, "# only a comment", "x" * 300_000, "true: 1\nyes: 2",
+    "", "\n", "---\n", "--- {}\n--- {}\n", "null", "42", "[]", "{}", '"text"', "a: b: c", "\t a: 1", "{", "[",
+    "]", "&a [*a]", "a: *nothing", "a: 1\na: 2", '{"a": 1, "a": 2}', "? [1, 2]\n: 3", "a: 2026-99-99",
+    "a: 2026-01-01T99:99:99", "1:2: 3", "[" * 5000, "{a: " * 3000, '{"a":' * 100_000, "- " * 20_000,
+    "[" * 70 + "]" * 70, f"a0: &a0 [x]\n{_ALIASES}", "a: &a {b: *a}",
+    "!!python/object/apply:os.system ['touch canary']", "a: !!python/name:os.system", "a: !!binary '===='",
+    "!!set {a}", "!!omap [a: 1]", "a: !!float x", "a: !!int ''", "a: 0x" + "f" * 5000, "a: " + "9" * 5000,
+    '{"a": NaN}', '{"a": 1e999}', '{"a": Infinity}', "a: .nan", "<<: [1, 2]", "<<: {a: 1}", "\ufeffa: 1",
+    "a: '\u2028'", "a: \x0b", "%YAML 9.9\n---\na: 1", "=: 1", "a: =", "a: 190:20:30", "a: 0o9", "a: 1__0",
+    "'" * 1001, "|" * 1001, "# only a comment", "x" * 300_000, "true: 1\nyes: 2",
 ]  # fmt: skip

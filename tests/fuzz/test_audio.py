@@ -36,7 +36,7 @@ def wav(
     before=b"",
     tag=b"data",
 ):
-    """RIFF/WAVE byte by byte (Multimedia Programming Interface 1.0, 1991), with any field as wrong as wanted."""
+    """RIFF/WAVE byte by byte (Multimedia Programming Interface 1.0, 1991); any field may be wrong."""
     data = samples.tobytes()
     align = channels * bits // 8 if align is None else align
     fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, form, channels, rate, rate * align & 0xFFFFFFFF, align, bits)
@@ -98,7 +98,7 @@ LIES = {
 
 
 def _read(case, name: str):
-    """What stage 1 finds in a file and stage 2 decodes; where one takes it, the other must agree or refuse."""
+    """What stage 1 finds in a file and stage 2 decodes: where both take it, they agree."""
     info, _ = case.call(inspect_audio, name, names=name)
     audio, _ = case.call(read_audio, name, names=name)
     if info is None or audio is None:
@@ -148,7 +148,7 @@ def test_formats_of_16_bit_get_the_same_score(lab):
         assert len(set(scores.values())) == 1 and len(scores) == len(FORMATS) + 1
 
 
-@pytest.mark.parametrize("kind", ["WAV", "FLAC", "AIFF", "AU", "W64"])
+@pytest.mark.parametrize("kind", FORMATS)
 def test_files_cut_short_are_refused(lab, kind):
     with lab.case("readers") as case:
         for part in (0.95, 0.5, 0.3):

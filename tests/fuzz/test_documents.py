@@ -76,14 +76,17 @@ def test_wrappings_of_a_configuration(lab, wrapping):
 
 
 OVERRIDES = [
-    "", "=", "a", "a=", "=1", "training", "training=1", "training.lr", "training.lr=", "training.lr=x", "training.lr=nan",
-    "training.lr=-1", "training.lr=1e999", "training.epochs=0", "training.epochs=-1", "training.epochs=1.5", "training.epochs=1_0",
-    "training.epochs=99999999999999999999", "training.batch_size=0", "training.batch_size=[]", "seed=-1", "seed=10000000000000000000000",
-    "seed=true", "seed=null", "model.name=nothing", "model.name=[1]", "model.name={a: b}", "model.d_model=0", "model.d_model=-8",
-    "model.d_model=1e12", "model.dropout=2", "model..x=1", "model.name.x=1", "frontend={name: lfcc", "frontend=!!python/name:os.system",
-    "frontend.crop.samples=-1", "frontend.crop.samples=0", "frontend.shift=0", "frontend.fft=0", "frontend.filters=1000000000",
-    "loss.name=null", "loss.alpha=nan", "\0=1", "training.lr=[[[[", "training.lr=&a [*a]", "a.b.c.d.e.f.g=1", "model=2026-99-99",
-    "training.epochs=\u0661", "training.lr='", "x" * 50_000 + "=1", "seed=" + "9" * 5000, "-=1", "\udcff=1",
+    "", "=", "a", "a=", "=1", "training", "training=1", "training.lr", "training.lr=", "training.lr=x",
+    "training.lr=nan", "training.lr=-1", "training.lr=1e999", "training.epochs=0", "training.epochs=-1",
+    "training.epochs=1.5", "training.epochs=1_0", "training.epochs=99999999999999999999",
+    "training.batch_size=0", "training.batch_size=[]", "seed=-1", "seed=10000000000000000000000", "seed=true",
+    "seed=null", "model.name=nothing", "model.name=[1]", "model.name={a: b}", "model.d_model=0",
+    "model.d_model=-8", "model.d_model=1e12", "model.dropout=2", "model..x=1", "model.name.x=1",
+    "frontend={name: lfcc", "frontend=!!python/name:os.system", "frontend.crop.samples=-1",
+    "frontend.crop.samples=0", "frontend.shift=0", "frontend.fft=0", "frontend.filters=1000000000",
+    "loss.name=null", "loss.alpha=nan", "\0=1", "training.lr=[[[[", "training.lr=&a [*a]", "a.b.c.d.e.f.g=1",
+    "model=2026-99-99", "training.epochs=\u0661", "training.lr='", "x" * 50_000 + "=1", "seed=" + "9" * 5000,
+    "-=1", "\udcff=1",
 ]  # fmt: skip
 
 

@@ -231,10 +231,13 @@ def test_weights_of_another_kind(lab, change, which):
 
 
 HEADERS = [
-    b"", b"{}", b"[]", b"null", b"{", b'{"a": 1}', b'{"a": {}}', b"[" * 10_000, b'{"a":' * 10_000, b"\xff" * 50,
-    b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
-    b'{"a": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}}', b'{"a": {"dtype": "F32", "shape": [4611686018427387904], "data_offsets": [0, 4]}}',
-    b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}', b'{"__metadata__": {"a": 1}}', b'{"__metadata__": []}',
+    b"", b"{}", b"[]", b"null", b"{", b'{"a": 1}', b'{"a": {}}', b"[" * 10_000, b'{"a":' * 10_000,
+    b"\xff" * 50, b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
+    b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
+    b'{"a": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}}',
+    b'{"a": {"dtype": "F32", "shape": [4611686018427387904], "data_offsets": [0, 4]}}',
+    b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}', b'{"__metadata__": {"a": 1}}',
+    b'{"__metadata__": []}',
 ]  # fmt: skip
 
 

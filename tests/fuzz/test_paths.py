@@ -16,15 +16,20 @@ from asvtk.bin.main import VERBS
 
 #: verb and words, with IN where an odd path goes, and what it stands for
 INPUTS = [
-    ("evaluate", "--scores IN"), ("evaluate", "--scores s.txt --protocol IN"), ("evaluate", "--scores s.txt --data IN"),
-    ("evaluate", "--scores s.txt --asv-scores IN"), ("evaluate", "--scores s.txt --compare IN"), ("evaluate", "--exp IN"),
-    ("calibrate", "--dev IN --scores s.txt --out o.txt"), ("calibrate", "--dev d.txt --scores IN --out o.txt"),
-    ("calibrate", "--model IN --scores s.txt --out o.txt"), ("config", "IN"), ("validate", "IN"), ("prepare", "IN data"),
-    ("exp", "ls IN"), ("exp", "show IN"), ("exp", "diff IN IN"), ("cache", "ls --dump IN"), ("cache", "verify --dump IN"),
-    ("cache", "prune --dump IN"), ("cache", "size --config IN --data data/dev"), ("unpack", "IN out"),
-    ("score", "--model IN --audio a.wav"), ("score", "--model PACKAGE --audio IN"), ("score", "--model PACKAGE --data IN --out o.txt"),
-    ("score", "--system aasist --weights IN --data data/dev --out o.txt"), ("score", "--exp IN --dump dump --data data/dev"),
-    ("pack", "--exp IN"), ("cues", "IN"), ("ablations", "configs IN out"),
+    ("evaluate", "--scores IN"), ("evaluate", "--scores s.txt --protocol IN"),
+    ("evaluate", "--scores s.txt --data IN"), ("evaluate", "--scores s.txt --asv-scores IN"),
+    ("evaluate", "--scores s.txt --compare IN"), ("evaluate", "--exp IN"),
+    ("calibrate", "--dev IN --scores s.txt --out o.txt"),
+    ("calibrate", "--dev d.txt --scores IN --out o.txt"),
+    ("calibrate", "--model IN --scores s.txt --out o.txt"), ("config", "IN"), ("validate", "IN"),
+    ("prepare", "IN data"), ("exp", "ls IN"), ("exp", "show IN"), ("exp", "diff IN IN"),
+    ("cache", "ls --dump IN"), ("cache", "verify --dump IN"), ("cache", "prune --dump IN"),
+    ("cache", "size --config IN --data data/dev"), ("unpack", "IN out"),
+    ("score", "--model IN --audio a.wav"), ("score", "--model PACKAGE --audio IN"),
+    ("score", "--model PACKAGE --data IN --out o.txt"),
+    ("score", "--system aasist --weights IN --data data/dev --out o.txt"),
+    ("score", "--exp IN --dump dump --data data/dev"), ("pack", "--exp IN"), ("cues", "IN"),
+    ("ablations", "configs IN out"),
 ]  # fmt: skip
 
 
@@ -76,8 +81,9 @@ ODD_PATHS = {
 if os.geteuid():  # root reads everything
     ODD_PATHS["unreadable"] = _unreadable
 ODD_NAMES = [
-    "", " ", ".", "..", "/", "-", "-x", "a\nb", 'a"b', "a'b", "~", "~nobody/x", "x" * 255, "x" * 5000, "a/" * 3000,
-    "\udcff.txt", "\u202ex", "$HOME", "*", "s.txt/", "s.txt/x", "cat s.txt |", "|touch canary", "/dev/stdin/x", "NUL", "%s%n{}", "a:1",
+    "", " ", ".", "..", "/", "-", "-x", "a\nb", 'a"b', "a'b", "~", "~nobody/x", "x" * 255, "x" * 5000,
+    "a/" * 3000, "\udcff.txt", "\u202ex", "$HOME", "*", "s.txt/", "s.txt/x", "cat s.txt |", "|touch canary",
+    "/dev/stdin/x", "NUL", "%s%n{}", "a:1",
 ]  # fmt: skip
 
 
@@ -129,9 +135,10 @@ def test_sound_files_of_odd_names_are_read(lab, name):
 
 OUTPUTS = [
     ("evaluate", "--scores s.txt --json OUT"), ("evaluate", "--scores s.txt --report OUT"),
-    ("calibrate", "--dev d.txt --scores s.txt --out OUT --model m.json"), ("calibrate", "--dev d.txt --scores s.txt --out o.txt --model OUT"),
-    ("unpack", "PACKAGE OUT"), ("score", "--model PACKAGE --audio a.wav --out OUT"), ("score", "--model PACKAGE --data data/dev --out OUT"),
-    ("prepare", "LA OUT"),
+    ("calibrate", "--dev d.txt --scores s.txt --out OUT --model m.json"),
+    ("calibrate", "--dev d.txt --scores s.txt --out o.txt --model OUT"), ("unpack", "PACKAGE OUT"),
+    ("score", "--model PACKAGE --audio a.wav --out OUT"),
+    ("score", "--model PACKAGE --data data/dev --out OUT"), ("prepare", "LA OUT"),
 ]  # fmt: skip
 
 
@@ -173,7 +180,8 @@ def test_odd_outputs(lab, of, odd):
 
 
 OUTPUT_NAMES = [
-    "", ".", "..", "/", "x" * 255, "x" * 250, "x" * 5000, "s.txt/x", "/proc/x", "\udcff", "a\nb", "-", "s.txt", "d.txt",
+    "", ".", "..", "/", "x" * 255, "x" * 250, "x" * 5000, "s.txt/x", "/proc/x", "\udcff", "a\nb", "-",
+    "s.txt", "d.txt",
 ]  # fmt: skip
 
 
@@ -190,17 +198,22 @@ def test_odd_names_of_outputs(lab, of, name):
 # ---- options
 
 ODD_VALUES = [
-    "", " ", "-1", "0", "1", "1.5", "nan", "inf", "-inf", "1e999", "1e308", "99999999999999999999", "1_0", "0x10", "\u0661", "x", "-x", "None",
-    "true", "=", "a=", "=b", "a=b", "a=b,", ",", "eer", "far=", "far=nan", "far=2", "far=-1", "frr=1e999", "far=0", "5:1", "1:", ":", "\udcff", "x" * 9000,
+    "", " ", "-1", "0", "1", "1.5", "nan", "inf", "-inf", "1e999", "1e308", "99999999999999999999", "1_0",
+    "0x10", "\u0661", "x", "-x", "None", "true", "=", "a=", "=b", "a=b", "a=b,", ",", "eer", "far=",
+    "far=nan", "far=2", "far=-1", "frr=1e999", "far=0", "5:1", "1:", ":", "\udcff", "x" * 9000,
 ]  # fmt: skip
 OPTIONS = [
-    ("evaluate", "--scores s.txt --bootstrap X"), ("evaluate", "--scores s.txt --seed X --bootstrap 10"), ("evaluate", "--scores s.txt --where X"),
-    ("evaluate", "--scores s.txt --columns X"), ("evaluate", "--scores s.txt --by X"), ("evaluate", "--scores s.txt --operating-point X"),
-    ("evaluate", "--scores s.txt --grouping X"), ("evaluate", "--scores s.txt --negate X"), ("calibrate", "--dev d.txt --scores s.txt --out o.txt --prior X"),
-    ("calibrate", "--dev d.txt --scores s.txt --out o.txt --negate X"), ("prepare", "LA out --nj X"), ("exp", "X"), ("cache", "X"),
-    ("cache", "verify X --dump dump"), ("cache", "prune X --dump dump"), ("score", "--model PACKAGE --audio a.wav --ngpu X"),
-    ("score", "--model PACKAGE --audio a.wav --nj X"), ("score", "--exp exp --dump dump --data data/dev --nj X --job X"), ("score", "--system X"),
-    ("cache", "size --config exp/config.yaml --data data/dev --override X"), ("X", ""), ("evaluate", "X"), ("unpack", "PACKAGE out X"),
+    ("evaluate", "--scores s.txt --bootstrap X"), ("evaluate", "--scores s.txt --seed X --bootstrap 10"),
+    ("evaluate", "--scores s.txt --where X"), ("evaluate", "--scores s.txt --columns X"),
+    ("evaluate", "--scores s.txt --by X"), ("evaluate", "--scores s.txt --operating-point X"),
+    ("evaluate", "--scores s.txt --grouping X"), ("evaluate", "--scores s.txt --negate X"),
+    ("calibrate", "--dev d.txt --scores s.txt --out o.txt --prior X"),
+    ("calibrate", "--dev d.txt --scores s.txt --out o.txt --negate X"), ("prepare", "LA out --nj X"),
+    ("exp", "X"), ("cache", "X"), ("cache", "verify X --dump dump"), ("cache", "prune X --dump dump"),
+    ("score", "--model PACKAGE --audio a.wav --ngpu X"), ("score", "--model PACKAGE --audio a.wav --nj X"),
+    ("score", "--exp exp --dump dump --data data/dev --nj X --job X"), ("score", "--system X"),
+    ("cache", "size --config exp/config.yaml --data data/dev --override X"), ("X", ""), ("evaluate", "X"),
+    ("unpack", "PACKAGE out X"),
 ]  # fmt: skip
 
 

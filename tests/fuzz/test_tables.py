@@ -1,4 +1,4 @@
-"""Score files, protocols and data directories: damaged ones are refused by name, rewrapped ones read alike."""
+"""Score files, protocols and data directories: damaged ones are refused by name, others read alike."""
 
 import json
 import random
@@ -45,12 +45,13 @@ ASV = "".join(
         (f"A{7 + number % 13:02d}", "spoof", 2 + number / 8),
     )
 ).encode()
+QUOTED = [[f'"{field}"' for field in row] for row in EVAL]
 #: the same scores in forms that asvtk documents
 FORMS = {
     "header": _text(EVAL, 0, 1, 2, 3, header="utterance attack key score"),
     "header, other order": _text(EVAL, 3, 2, 0, 1, header="score key utterance attack"),
     "CSV": _text(EVAL, 0, 1, 2, 3, header="utterance,attack,key,score", separator=","),
-    "CSV, quoted": _text([[f'"{x}"' for x in r] for r in EVAL], 2, 0, 3, 1, header="key,utterance,score,attack", separator=","),
+    "CSV, quoted": _text(QUOTED, 2, 0, 3, 1, header="key,utterance,score,attack", separator=","),
     "tabs and header": _text(EVAL, 0, 1, 2, 3, header="utterance\tattack\tkey\tscore", separator="\t"),
     "shuffled": _text(random.Random(1).sample(EVAL, len(EVAL)), 0, 1, 2, 3),
 }  # fmt: skip
