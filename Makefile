@@ -13,9 +13,11 @@ env: $(ENV)
 $(ENV): setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "asvtk needs Python 3.10 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-	    --config-settings editable_mode=compat -e '.[av,mini,report,test]'
+	@echo 'Installing; torch and its libraries take some minutes to come.'
+	PIP_CONSTRAINT=constraints.txt $(VENV)/bin/python -m pip install --disable-pip-version-check \
+	    --config-settings editable_mode=compat -e '.[mini,report,test]'
 	touch $@
+	@echo 'asvtk is installed in $(VENV). In each new shell: . $(VENV)/bin/activate'
 
 mini: env  ## the whole recipe on a generated corpus
 	cd egs/mini && ./run.sh

@@ -19,19 +19,20 @@ setup(
     packages=find_packages(include=["asvtk", "asvtk.*"]),
     package_data={"asvtk": ["corpora/*.json", "report/*.json", "report/*.css"]},
     install_requires=[
+        "av",  # FFmpeg
         "kaldiio",
         "numpy",
         "pyyaml",
         "safetensors",
         "scipy>=1.12",  # isotonic_regression
-        "soundfile",
+        "silero-vad>=6.2.1",  # without torchaudio
+        "soundfile>=0.13",  # libFLAC 1.4: older ones garble samples that are out of range without a word
         "torch",
         "tqdm",
         "transformers",
     ],
     extras_require={
-        # Decodes audio files that libsndfile refuses, such as FLAC files without a length in their header.
-        "av": ["av"],
+        "av": [],  # it was optional once
         # Needs an NVIDIA GPU and the CUDA compiler; everything works without it.
         "mamba": ["mamba-ssm"],
         # Calibration, fusion and plots for the reports.

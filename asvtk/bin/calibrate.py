@@ -20,6 +20,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
+from asvtk.bin.arguments import assignments, between, key_words, whole_number
 from asvtk.io.atomic import write_text
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.protocols import label, read_protocol
@@ -47,16 +48,20 @@ def add_arguments(parser) -> None:
     option("--dev-protocol --dev-data", "protocol, key or data directory with the labels of --dev")
     option("--protocol --data", "the same for --scores, whose labels only serve to judge the result")
     flips = "flip the sign of the scores; with numbers only of these systems (1 = the first)"
-    option("--negate", flips, metavar="N", nargs="*", type=int)
+    option("--negate", flips, metavar="N", nargs="*", type=whole_number(1))
     prior = f"effective prior of bona fide speech in training (default: {effective_prior():.4f}, ASVspoof 5)"
-    option("--prior", prior, metavar="P", type=float)
+    option("--prior", prior, metavar="P", type=between(0, 1))
+    named = "columns of all score files by name (header) or place, as utterance=path,score=2,key=3"
+    option("--columns", named, metavar="OURS=THEIRS,...", type=assignments)
+    words = "what words in the keys mean, as bonafide=1,spoof=0"
+    option("--labels", words, metavar="bonafide=WORD,...", type=key_words)
 
 
 def run(args) -> None:
     model = _check(args)
-    tables = _read(args.scores, args.protocol)
+    tables = _read(args.scores, args.protocol, args)
     if args.dev:
-        dev = _read(args.dev, args.dev_protocol)
+        dev = _read(args.dev, args.dev_protocol, args)
         _refuse_selection_on_eval(dev[0], tables[0])
         calibration = train_calibration(dev, prior=args.prior, negate=_negate(args.negate, len(dev)))
     else:
@@ -111,11 +116,11 @@ def _refuse_swapped_folders(dev, scores) -> None:
         )
 
 
-def _read(paths: list, protocol) -> list[ScoreTable]:
+def _read(paths: list, protocol, args) -> list[ScoreTable]:
     """The same trials of each system in the same order, with labels where any file has them."""
-    tables = [read_scores(path) for path in paths]
+    tables = [read_scores(path, args.columns, args.labels) for path in paths]
     labelled = [of_system for of_system in tables if of_system.bonafide is not None]
-    trials = read_protocol(protocol) if protocol else (labelled or tables)[0]
+    trials = read_protocol(protocol, labels=args.labels) if protocol else (labelled or tables)[0]
     return [of_system if of_system is trials else label(of_system, trials) for of_system in tables]
 
 

@@ -8,7 +8,6 @@ import sys
 import yaml
 
 from asvtk.io.config import to_mapping
-from asvtk.training.experiment import load_config
 
 
 def add_arguments(parser):
@@ -19,4 +18,6 @@ def add_arguments(parser):
 
 
 def run(args):
+    from asvtk.training.experiment import load_config
+
     yaml.safe_dump(to_mapping(load_config(args.config, args.override)), sys.stdout, sort_keys=False)

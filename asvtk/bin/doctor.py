@@ -211,7 +211,23 @@ def _huggingface() -> Finding:
 
     if offline:
         return Finding(OK, f"offline (HF_HUB_OFFLINE is set): models come from {HF_HUB_CACHE} or a directory")
-    return Finding(OK, f"online: missing models are fetched into {HF_HUB_CACHE}")
+    if _answers(os.environ.get("HF_ENDPOINT") or "https://huggingface.co"):
+        return Finding(OK, f"online: missing models are fetched into {HF_HUB_CACHE}")
+    return Finding(OFF, "the hub cannot be reached", f"models come from {HF_HUB_CACHE} or a directory")
+
+
+def _answers(address: str) -> bool:
+    """Does a server answer within two seconds, through the proxy if one is set?"""
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    try:
+        urlopen(Request(address, method="HEAD"), timeout=2).close()
+    except HTTPError:  # an answer too
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _answer(*command: str) -> str:
@@ -231,7 +247,7 @@ CHECKS = {
     "mamba_ssm": _mamba_ssm,
     "triton": _triton,
     "libsndfile": _libsndfile,
-    "pyav": _optional("av", "av", "reads FLAC files that libsndfile refuses", "'asvtk[av]'"),
+    "pyav": _optional("av", "av", "reads the sound files that libsndfile refuses", "av"),
     "kaldiio": _optional("kaldiio", "kaldiio", "reads the caches in other programs", "kaldiio"),
     "matplotlib": _optional("matplotlib", "matplotlib", "pictures of stage 6", "'asvtk[report]'"),
     "scikit-learn": _optional("scikit-learn", "sklearn", "t-SNE of embeddings", "'asvtk[report]'"),

@@ -5,10 +5,12 @@
   asvtk evaluate --scores ours.txt theirs.txt --negate theirs.txt --report comparison
   asvtk evaluate --exp exp/seed1 exp/seed2 --data-root data --report exp/seeds
 
-Higher score = bona fide; --negate is for files that mean the opposite. Files may be gzipped. Forms:
-`utterance attack key score` (2019), `utterance score` with --protocol or --data (2021), or a header.
-Several files of --scores are systems on the same trials. With --exp, each DIR/scores/{dev,eval}.txt
-is evaluated, with the ASV scores of its own set, into DIR/results.json and DIR/RESULTS.md.
+Higher score = bona fide; --negate is for files that mean the opposite. Files may be packed. Read as they
+are: `[speaker] utterance [-] attack key score` (2019); `utterance score` (2021, ASVspoof 5) with the key
+of --protocol or --data; NII logs; a header. Others: --columns utterance=1,score=2,key=3 --labels spoof=0,...
+Several files of --scores are systems on the same trials. --dev names their dev scores, whose threshold
+is judged on --scores. With --exp, each DIR/scores/{dev,eval}.txt is evaluated, with the ASV scores of its
+own set, into DIR/results.json and DIR/RESULTS.md; what differs in its seed alone is averaged.
 """
 
 import json
@@ -19,17 +21,24 @@ from pathlib import Path
 # Nothing here needs the threads that numpy's linear algebra starts when it is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import numpy as np
+
+from asvtk.bin.arguments import assignments, key_words, whole_number
 from asvtk.corpora.facts import load_facts
+from asvtk.io.asv_scores import read_asv_scores
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.protocols import label, read_protocol
-from asvtk.io.scores import ScoreTable, read_asv_scores, read_scores
+from asvtk.io.scores import ScoreTable, read_scores
 from asvtk.report.markdown import CONVENTIONS, results_tables
 from asvtk.report.measured import measure
 from asvtk.report.system import short_names
 
 SETS = ("dev", "eval")
 #: options that speak of the files of --scores
-_OF_SCORES = ("protocol", "asv_scores", "columns", "negate", "json", "operating_point")
+_OF_SCORES = (
+    *("protocol", "protocol_columns", "asv_scores", "asv_key", "columns", "labels", "negate", "json"),
+    *("dev", "dev_protocol"),
+)
 _COMPARISON = ("compare", "compare_negate")
 
 
@@ -47,17 +56,22 @@ def add_arguments(parser) -> None:
     option("--asv-scores", "FILE", "ASV scores of the same set; t-DCF needs them")
     negate = "flip the sign of the scores (of several files: name those to flip)"
     parser.add_argument("--negate", metavar="FILE", nargs="*", default=False, help=negate)
-    option("--columns", "OURS=THEIRS,...", "names of the columns in the header", type=_pairs)
-    option("--where", "COLUMN=VALUE,...", "only these trials, as subset=eval", type=_pairs, default={})
+    option("--asv-key", "FILE", "2021: ASV/trial_metadata.txt with the labels of --asv-scores")
+    named = "columns by name (header) or place, as utterance=path,score=2,key=3"
+    option("--columns", "OURS=THEIRS,...", named, type=assignments)
+    option("--protocol-columns", "OURS=THEIRS,...", "the same for --protocol", type=assignments)
+    option("--labels", "bonafide=WORD,spoof=WORD", "what words in the keys mean", type=key_words)
+    option("--where", "COLUMN=VALUE,...", "only these trials, as subset=eval", type=assignments, default={})
     option("--by", "COLUMN", "table per speaker, codec, ... (repeatable)", action="append", default=[])
-    groupings = ("database", "reports")
-    known = "which attacks count as known in training (default: %(default)s, its truth)"
-    option("--grouping", None, known, choices=groupings, default=groupings[0])
-    option("--bootstrap", "N", "95 %% intervals of N resamples", type=int, default=0)
-    option("--seed", "S", "of the resampling (default: %(default)s)", type=int, default=0)
+    known = "the attacks are ASVspoof 2019's, of which these count as known (default: database if official)"
+    option("--grouping", None, known, choices=("database", "reports"))
+    option("--bootstrap", "N", "95 %% intervals of N resamples", type=whole_number(0, 1_000_000), default=0)
+    option("--seed", "S", "of the resampling (default: %(default)s)", type=whole_number(), default=0)
     option("--compare", "FILE", "paired test of the EER against this score file")
     parser.add_argument("--compare-negate", action="store_true", help="flip the sign of that one's scores")
-    option("--operating-point", "POINT", "threshold at eer, far=R or frr=R", action="append")
+    option("--operating-point", "POINT", "errors at eer, far=R, frr=R or a threshold", action="append")
+    option("--dev", "FILE", "dev scores of each system: errors at dev's EER threshold", nargs="+")
+    option("--dev-protocol", "FILE", "protocol, key or data directory with the labels of --dev")
     option("--json", "FILE", "write all values of one score file in full precision")
     option("--report", "DIR", "write DIR/report.html and DIR/RESULTS.md, beside published systems")
     option("--data-root", "DIR", "--exp: where dev and eval lie (default: %(default)s)", default="data")
@@ -72,6 +86,13 @@ def run(args) -> None:
         _refuse(args, "--scores", ("summary",))
         if not args.compare:
             _refuse(args, "no --compare", ("compare_negate",))
+        if not args.dev:
+            _refuse(args, "no --dev", ("dev_protocol",))
+        elif len(args.dev) != len(args.scores):
+            raise AsvtkError(
+                f"{len(args.dev)} files in --dev and {len(args.scores)} in --scores; expected one of each "
+                "per system, in the same order"
+            )
         _evaluate_scores(args)
 
 
@@ -82,20 +103,18 @@ def _evaluate_scores(args) -> None:
         raise AsvtkError("--scores: a file is named twice")
     negated = _negated(args)
     facts = load_facts()
-    protocol = read_protocol(args.protocol) if args.protocol else None
-    asv = read_asv_scores(args.asv_scores) if args.asv_scores else None
+    protocol = read_protocol(args.protocol, args.protocol_columns, args.labels) if args.protocol else None
+    asv = read_asv_scores(args.asv_scores, args.asv_key, args.where) if args.asv_scores else None
     systems, tables, first = {}, {}, None
-    for path in args.scores:
+    dev_protocol = read_protocol(args.dev_protocol) if args.dev_protocol else None
+    for path, of_dev in zip(args.scores, args.dev or [None] * len(args.scores), strict=True):
         table = _read(path, args, protocol, path in negated)
         # Systems are compared on the same trials, or not at all.
         table = label(table, first) if first is not None else table
         first = first or table
-        results = _measure(table, asv, facts, args, _kinds(args.protocol))
+        dev = of_dev and _read_whole(of_dev, args, dev_protocol, path in negated)
+        results = _measure(table, asv, facts, args, _kinds(args.protocol), dev)
         results |= {"scores": path, "asv_scores": args.asv_scores, "negated": path in negated}
-        if args.operating_point:
-            results["operating_points"] = {
-                point: _operating_point(table, point) for point in args.operating_point
-            }
         if args.compare:
             results["comparison"] = _compare(table, protocol, args)
         systems[path], tables[path] = results, table
@@ -111,27 +130,15 @@ def _evaluate_scores(args) -> None:
     names = short_names(systems) if several else [Path(path).name for path in systems]
     by_name = dict(zip(names, systems.values(), strict=True))
     print(f"{CONVENTIONS}\n\n{results_tables(by_name, first='System' if several else 'Set')}")
-    for name, results in by_name.items():
-        _print_tests(f"{name} " if several else "", results)
-
-
-def _print_tests(name: str, results: dict) -> None:
-    for point, at in results.get("operating_points", {}).items():
-        print(
-            f"\n{name}at {point}: threshold {at['threshold']:.6g}, FRR {at['frr']:.4%}, FAR {at['far']:.4%}"
-        )
-    if test := results.get("comparison"):
-        print(
-            f"\n{name}EER minus that of {test['scores']}: {test['difference_percent']:+.3f} points, 95 % "
-            f"interval [{test['interval'][0]:+.3f}, {test['interval'][1]:+.3f}], p = {test['p_value']:.4f} "
-            "(paired bootstrap)"
-        )
 
 
 def _evaluate_experiments(args) -> None:
     from asvtk.io.atomic import write_text
-    from asvtk.report.markdown import environment, experiment_page, summary_page
+    from asvtk.report.markdown import environment, experiment_page, plain_text, summary_page
+    from asvtk.report.seeds import seed_groups
 
+    if len({Path(folder).resolve() for folder in args.exp}) < len(args.exp):
+        raise AsvtkError("--exp: a folder is named twice")
     facts = load_facts()
     about = environment()
     experiments, tables = {}, {}
@@ -144,7 +151,9 @@ def _evaluate_experiments(args) -> None:
             protocol = read_protocol(data) if (data / "utt2label").exists() else None
             asv = read_asv_scores(data / "asv_scores") if (data / "asv_scores").exists() else None
             table = _read(scores, args, protocol)
-            results[name] = _measure(table, asv, facts, args, _kinds(data))
+            # The threshold of dev is what a system brings to every other set.
+            dev = None if name == "dev" else tables.get((str(folder), "dev"))
+            results[name] = _measure(table, asv, facts, args, _kinds(data), dev)
             tables[str(folder), name] = table
         if not results:
             raise AsvtkError(
@@ -152,9 +161,10 @@ def _evaluate_experiments(args) -> None:
             )
         _write_json(folder / "results.json", results)
         write_text(folder / "RESULTS.md", experiment_page(folder.name, results, about))
-        print(f"# {folder}\n\n{results_tables(results)}\n")
+        print(f"# {plain_text(folder)}\n\n{results_tables(results)}\n")
         experiments[str(folder)] = results
-    page = summary_page(experiments)
+    seeds = seed_groups({name: name for name in experiments}, experiments)
+    page = summary_page(experiments, seeds)
     if len(experiments) > 1:
         print(page)
     if args.summary:
@@ -164,14 +174,15 @@ def _evaluate_experiments(args) -> None:
             folder: {name: (tables[folder, name], of) for name, of in results.items()}
             for folder, results in experiments.items()
         }
-        _write_report(args.report, found, facts)
+        _write_report(args.report, found, facts, seeds)
 
 
-def _write_report(folder, systems: dict, facts: dict) -> None:
+def _write_report(folder, systems: dict, facts: dict, seeds=None) -> None:
     from asvtk.report.writing import write_report  # only who wants a page waits for its code
 
-    names = short_names(systems)
-    write_report(folder, dict(zip(names, systems.values(), strict=True)), facts)
+    names = dict(zip(systems, short_names(systems), strict=True))
+    by_name = {names[path]: sets for path, sets in systems.items()}
+    write_report(folder, by_name, facts, seeds and seeds.renamed(names))
 
 
 def _negated(args) -> set:
@@ -186,24 +197,41 @@ def _negated(args) -> set:
     return set(args.negate or args.scores)
 
 
-def _read(path, args, protocol, negate: bool = False) -> ScoreTable:
-    """Read, flip, label, and narrow to ``--where``."""
-    table = read_scores(path, args.columns)
+def _read_whole(path, args, protocol, negate: bool = False) -> ScoreTable:
+    """Read, flip and label."""
+    table = _read_scores(path, args, negate)
+    return table if protocol is None else label(table, protocol)
+
+
+def _read_scores(path, args, negate: bool) -> ScoreTable:
+    table = read_scores(path, args.columns, args.labels)
     if negate:
         table.scores = -table.scores
-    if protocol is not None:
-        table = label(table, protocol)
+    return table
+
+
+def _read(path, args, protocol, negate: bool = False) -> ScoreTable:
+    """Read, flip, label, and narrow to ``--where``, by columns of the protocol or of the file."""
+    table = _read_scores(path, args, negate)
+    there = {**table.columns, **(protocol.columns if protocol is not None else {})}
     for column, value in args.where.items():
-        there = table.columns.get(column)
-        if there is None or not (there == value).any():
-            found = sorted(table.columns if there is None else set(there.tolist()))
-            what = "column" if there is None else "trial"
+        values = there.get(column)
+        if values is None or not (values == value).any():
+            found = sorted(there if values is None else set(values.tolist()))
+            what = "column" if values is None else "trial"
             raise AsvtkError(
                 f"--where {column}={value}: no such {what} in {table.source} or its protocol; "
                 f"there are: {listing(found) or 'none'}"
             )
-        table = table.subset(there == value)
-    return table
+    if protocol is not None:
+        table = label(table, protocol, _chosen(protocol, args.where))
+    return table.subset(_chosen(table, args.where)) if args.where else table
+
+
+def _chosen(trials, where: dict) -> np.ndarray:
+    """Which trials the columns that these have leave, bool (n,)."""
+    tests = [trials.columns[column] == value for column, value in where.items() if column in trials.columns]
+    return np.logical_and.reduce(tests) if tests else np.ones(trials.utterances.size, bool)
 
 
 def _kinds(data) -> dict | None:
@@ -216,7 +244,7 @@ def _kinds(data) -> dict | None:
     return read_table(path)
 
 
-def _measure(table: ScoreTable, asv, facts: dict, args, kinds: dict | None) -> dict:
+def _measure(table: ScoreTable, asv, facts: dict, args, kinds: dict | None, dev: ScoreTable | None) -> dict:
     results = measure(
         table,
         asv,
@@ -226,23 +254,12 @@ def _measure(table: ScoreTable, asv, facts: dict, args, kinds: dict | None) -> d
         by=args.by,
         bootstrap=args.bootstrap,
         seed=args.seed,
+        points=args.operating_point or (),
+        dev=dev,
     )
     for warning in results["warnings"]:
         print(f"asvtk evaluate: warning: {table.source}: {warning}", file=sys.stderr)
     return results
-
-
-def _operating_point(table: ScoreTable, point: str) -> dict:
-    from asvtk.metrics.eer import det_curve
-    from asvtk.metrics.operating_point import operating_point
-
-    kind, _, rate = point.partition("=")
-    try:
-        rate = float(rate) if rate else None
-    except ValueError:
-        raise AsvtkError(f"--operating-point {point}: {rate!r} is no number") from None
-    curve = det_curve(table.scores[table.bonafide], table.scores[~table.bonafide])
-    return operating_point(curve, kind, rate)
 
 
 def _compare(table: ScoreTable, protocol, args) -> dict:
@@ -255,15 +272,6 @@ def _compare(table: ScoreTable, protocol, args) -> dict:
         table.scores, other.scores, table.bonafide, strata, resamples=resamples, seed=args.seed
     )
     return {"scores": args.compare, **test, "resamples": resamples, "seed": args.seed}
-
-
-def _pairs(text: str) -> dict:
-    import argparse
-
-    pairs = dict(pair.partition("=")[::2] for pair in text.split(","))
-    if not all(key and value for key, value in pairs.items()):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=VALUE,NAME=VALUE")
-    return pairs
 
 
 def _refuse(args, form: str, options) -> None:

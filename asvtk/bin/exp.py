@@ -5,6 +5,8 @@ asvtk exp show DIR          configuration, results, and what it was trained on
 asvtk exp diff DIR DIR      settings that differ, and the results side by side
 """
 
+import re
+import sys
 from pathlib import Path
 
 import yaml
@@ -12,10 +14,12 @@ import yaml
 from asvtk.io.config import differences, load_yaml
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp
-from asvtk.training.experiment import Experiment
+from asvtk.metrics.results import read_results
+from asvtk.training.experiment_folder import Experiment
 
 _HEADER = (
-    "experiment", "model", "front-end", "seed", "epochs", "best dev EER %", "eval EER %", "minutes", "state"
+    "experiment", "corpus", "model", "front-end", "seed", "epochs", "best dev EER %", "eval EER %", "minutes",
+    "state",
 )  # fmt: skip
 
 
@@ -27,15 +31,28 @@ def add_arguments(parser):
 
 
 def run(args):
-    {"ls": _list, "show": _show, "diff": _diff}[args.action](args.exp)
+    return {"ls": _list, "show": _show, "diff": _diff}[args.action](args.exp)
 
 
-def _list(paths: list[str]) -> None:
-    folders = _experiments(paths or ["exp"])
-    rows = [_HEADER, *(_row(Experiment(folder)) for folder in folders)]
+def _list(paths: list[str]) -> int:
+    rows, faults = [_HEADER], []
+    for folder in _experiments(paths or ["exp"]):
+        try:
+            rows.append(_row(Experiment(folder)))
+        # Its files are JSON and YAML, and may be of any shape: a fault of one must not hide the others.
+        except (AsvtkError, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+            told = (
+                error
+                if isinstance(error, AsvtkError | OSError)
+                else f"{folder}: its files are damaged: {error!r}"
+            )
+            faults.append(f"asvtk exp ls: {told}")
+            rows.append((folder.name, *["-"] * (len(_HEADER) - 2), "damaged"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("".join(f"{fault}\n" for fault in faults), end="", file=sys.stderr)
+    return int(bool(faults))
 
 
 def _experiments(paths: list[str]) -> list[Path]:
@@ -53,6 +70,7 @@ def _row(experiment: Experiment) -> tuple[str, ...]:
     training, results = _summary(experiment), _results(experiment)
     return (
         experiment.folder.name,
+        _corpus(experiment),
         config["model"]["name"],
         config["frontend"]["name"],
         str(config["seed"]),
@@ -64,6 +82,13 @@ def _row(experiment: Experiment) -> tuple[str, ...]:
     )
 
 
+def _corpus(experiment: Experiment) -> str:
+    """The folder of the corpus by the command that trained on it."""
+    command = (read_stamp(experiment.folder / "environment.json") or {}).get("command")
+    named = re.findall(r"--corpus\s+(\S+)", command) if isinstance(command, str) else []
+    return named[-1] if named else "-"
+
+
 def _summary(experiment: Experiment) -> dict:
     """How far training came, by its log: it is there also when the process is not."""
     records = experiment.records()
@@ -72,7 +97,7 @@ def _summary(experiment: Experiment) -> dict:
     return {
         "epochs done": max((r["epoch"] - ("step" in r) for r in records), default=0),
         "best epoch": records[-1]["best_epoch"] if records else None,
-        "best dev EER %": 100 * done["best_dev_eer"] if done else min(rates, default=None),
+        "best dev EER %": 100 * float(done["best_dev_eer"]) if done else min(rates, default=None),
         "minutes": sum(record["seconds"] for record in records) / 60,
         "rollbacks": done.get("rollbacks", 0),
         "skipped steps": max((record.get("skipped_steps", 0) for record in records), default=0),
@@ -82,7 +107,12 @@ def _summary(experiment: Experiment) -> dict:
 def _results(experiment: Experiment) -> dict:
     """What stage 5 measured, in one level."""
     names = {"eer_percent": "EER %", "min_tdcf": "min t-DCF"}
-    found = read_stamp(experiment.folder / "results.json") or {}
+    path = experiment.folder / "results.json"
+    try:
+        found = read_results(path) if path.exists() else {}
+    except AsvtkError as error:  # one that cannot be read ends no list
+        print(f"asvtk exp: warning: {error}", file=sys.stderr)
+        found = {}
     return {
         f"{dataset} {name}": values[key]
         for dataset, values in found.items()

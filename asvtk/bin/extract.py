@@ -15,7 +15,7 @@ from asvtk.frontends.cache_tools import bytes_needed, human_bytes, require_space
 from asvtk.frontends.extraction import extract_missing, find_sources
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
-from asvtk.io.locks import locked
+from asvtk.io.locks import locked, locked_together
 from asvtk.training.device import choose_device
 
 
@@ -102,7 +102,9 @@ def _begin(sources, frontend, augmentation, args) -> None:
 def _compute(sources, frontend, args) -> None:
     for source in sources:
         folder, started = source.cache.folder, time.monotonic()
-        with locked(folder / f".job.{args.job}.of.{args.nj}.lock", "computes this share"):
+        # Shares of another number of jobs overlap with these: two runs on one dump compute nothing twice.
+        together = locked_together(folder / ".shares.lock", f"{args.nj} jobs, which compute its features")
+        with together, locked(folder / f".job.{args.job}.of.{args.nj}.lock", "computes this share"):
             computed, faults = extract_missing(source, frontend, args.job, args.nj, print)
         if faults and args.skip_bad:
             source.cache.skip(faults)

@@ -1,15 +1,17 @@
 """``asvtk VERB``: find the verb, run it, turn a user's fault into one readable line.
 
 A verb is a module of this folder with ``add_arguments(parser)`` and ``run(args)``, which may return
-an exit status. Only the module of the verb that runs is imported, so ``asvtk --help`` and ``asvtk
-evaluate`` never wait for torch.
+an exit status. Only the module of the verb that runs is imported, and what is slow (torch, scipy) is imported
+by its functions, so that ``--help`` and a usage error never wait for it.
 """
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
 
+from asvtk.bin.interruption import Interruption
 from asvtk.io.errors import AsvtkError
 from asvtk.version import __version__
 
@@ -48,6 +50,10 @@ def usage() -> str:
 
 def main(argv=None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
+    # Names of files may be any bytes, and a terminal's code may be poor.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # closed, or somebody's own
+            stream.reconfigure(errors="backslashreplace")
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if argv else 2
@@ -58,6 +64,20 @@ def main(argv=None) -> int:
     if verb not in VERBS:
         print(f"asvtk: no verb {verb!r}\n\n{usage()}", file=sys.stderr)
         return 2
+    with Interruption() as interruption:
+        try:
+            status = _run(verb, argv[1:])
+        except BaseException:
+            # While another fault is handled, or by a library that makes another fault of it, just as well.
+            if interruption.status is None:
+                raise
+    if interruption.status is None:
+        return status
+    print(f"asvtk {verb}: ended by {interruption.name}; run the same command to go on", file=sys.stderr)
+    return interruption.status
+
+
+def _run(verb: str, words: list[str]) -> int:
     module = importlib.import_module(f"asvtk.bin.{verb}")
     parser = argparse.ArgumentParser(
         prog=f"asvtk {verb}",
@@ -66,7 +86,10 @@ def main(argv=None) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    args = parser.parse_args(argv[1:])
+    args = parser.parse_args(words)
+    for name, value in vars(args).items():  # shells expand ~ at the beginning of a word only
+        is_list = isinstance(value, list)
+        setattr(args, name, [_expand_home(item) for item in value] if is_list else _expand_home(value))
     try:
         return module.run(args) or 0
     except AsvtkError as error:
@@ -79,9 +102,10 @@ def main(argv=None) -> int:
         # A folder where a file is expected, one without permission ...: the system names it well enough.
         print(f"asvtk {verb}: error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"asvtk {verb}: interrupted; run the same command to go on", file=sys.stderr)
-        return 130
+
+
+def _expand_home(value):
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~") else value
 
 
 if __name__ == "__main__":

@@ -4,10 +4,6 @@ It holds configuration, weights, model card, results and the threshold at the EE
 executed when it is read. 'asvtk score --model FILE --audio FOLDER' uses it, 'asvtk unpack' opens it.
 """
 
-from asvtk.report.card import model_card
-from asvtk.training.experiment import Experiment
-from asvtk.training.package import pack, threshold_on_dev
-
 
 def add_arguments(parser):
     parser.add_argument("--exp", required=True, metavar="DIR", help="folder of the experiment")
@@ -18,6 +14,10 @@ def add_arguments(parser):
 
 
 def run(args):
+    from asvtk.report.card import model_card
+    from asvtk.training.experiment import Experiment
+    from asvtk.training.package import pack, threshold_on_dev
+
     experiment = Experiment(args.exp)
     experiment.config()  # something was trained here
     out = args.out or experiment.package

@@ -15,9 +15,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the jobs share the cores a
 import time
 from pathlib import Path
 
-from asvtk.augment.copy_synthesis import ResynthesisConfig, bona_fide, resynthesise_set
-from asvtk.io.audio import read_audio
-from asvtk.io.config import apply_overrides, build, load_yaml
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 
@@ -38,6 +35,9 @@ def add_arguments(parser):
 
 
 def run(args):
+    from asvtk.augment.copy_synthesis import ResynthesisConfig
+    from asvtk.io.config import apply_overrides, build, load_yaml
+
     # Not the whole configuration: its other sections would have every call import torch.
     content = apply_overrides(load_yaml(args.config), args.override).get("resynthesis")
     config = None if content is None else build(ResynthesisConfig, content, f"{args.config}: resynthesis")
@@ -59,7 +59,7 @@ def run(args):
         _make(config, path, args.nj, args.force)
 
 
-def _count_jobs(config: ResynthesisConfig, path: Path, again: bool) -> int:
+def _count_jobs(config, path: Path, again: bool) -> int:
     if not config.generators:
         return 0
     source = DataDirectory.read(path)
@@ -67,9 +67,11 @@ def _count_jobs(config: ResynthesisConfig, path: Path, again: bool) -> int:
     return 0 if ready and not again else len(config.generators)
 
 
-def _train(config: ResynthesisConfig, path: Path, job: int, ngpu: int, again: bool) -> None:
+def _train(config, path: Path, job: int, ngpu: int, again: bool) -> None:
+    from asvtk.augment.copy_synthesis import bona_fide
     from asvtk.augment.neural.training import train_vocoder
     from asvtk.augment.neural.weights import save_generator
+    from asvtk.io.audio import read_audio
     from asvtk.training.device import choose_device
 
     if not 1 <= job <= len(config.generators):
@@ -94,11 +96,13 @@ def _train(config: ResynthesisConfig, path: Path, job: int, ngpu: int, again: bo
     )
 
 
-def _are_trained(config: ResynthesisConfig, source: DataDirectory, name: str) -> bool:
+def _are_trained(config, source: DataDirectory, name: str) -> bool:
     return all(config.weights(source, name, age).exists() for age in config.generators[name])
 
 
-def _make(config: ResynthesisConfig, path: Path, jobs: int, again: bool) -> None:
+def _make(config, path: Path, jobs: int, again: bool) -> None:
+    from asvtk.augment.copy_synthesis import resynthesise_set
+
     out = path.with_name(config.set_name(path.name))
     data, faults = resynthesise_set(DataDirectory.read(path), config, out, jobs, again)
     print(f"{out}: {len(data.utterances)} spoofs by {len(config.names)} methods")

@@ -18,23 +18,13 @@ number of jobs changes no score: jobs have whole batches of the data set.
 import sys
 from contextlib import redirect_stdout
 
-import torch
-
-from asvtk.bin.score_packed import add_packed_arguments, score_packed
-from asvtk.frontends.base import Crop
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import write_scores
-from asvtk.models.aasist_weights import load_published
-from asvtk.training.assembly import TrainedSystem
-from asvtk.training.data import UtteranceDataset
 from asvtk.training.device import choose_device
-from asvtk.training.experiment import Experiment
 from asvtk.training.score_parts import ScoreParts
-from asvtk.training.scoring import batches_of, score_dataset
 
-#: systems with published weights -> what reads them
-PUBLISHED = {"aasist": load_published}
+PUBLISHED = ("aasist",)  # systems with published weights
 PUBLISHED_BATCH = 8  # utterances at once; memory is all that depends on it
 
 _EXPERIMENT_OPTIONS = ("exp", "dump")
@@ -57,17 +47,28 @@ def add_arguments(parser):
     published = parser.add_argument_group("with published weights")
     published.add_argument("--system", choices=PUBLISHED, help="whose weights they are")
     published.add_argument("--weights", metavar="FILE", help="the weights, as their authors publish them")
-    add_packed_arguments(parser.add_argument_group("with a packed model"))
+    packed = parser.add_argument_group("with a packed model")
+    packed.add_argument(
+        "--model", metavar="FILE", help="what 'asvtk pack' made, or a folder it was unpacked to"
+    )
+    packed.add_argument("--audio", nargs="+", metavar="PATH", help="audio files, and folders of them")
+    packed.add_argument(
+        "--ssl-model", metavar="DIR", help="directory of the front-end's model, if it has one"
+    )
 
 
 def run(args):
     from_experiments = args.model is None and _check_options(args)
+    import torch
+
     # Only who computes needs the GPU; the host that submits may have none.
     device = choose_device(args.ngpu if args.action in (None, "job") else 0)
     # Scores are compared across machines: a GPU's convolutions would round to 10 bits otherwise.
     torch.backends.cudnn.allow_tf32 = False
     if args.model is not None:
         _refuse_others(args)
+        from asvtk.bin.score_packed import score_packed
+
         score_packed(args, device)
     elif from_experiments:
         _score_with_experiments(args, device)
@@ -112,6 +113,9 @@ def _check_options(args) -> bool:
 
 
 def _score_with_experiments(args, device: str) -> None:
+    from asvtk.training.assembly import TrainedSystem
+    from asvtk.training.experiment import Experiment
+
     systems = [TrainedSystem(Experiment(folder), args.dump) for folder in args.exp]
     data = [DataDirectory.read(path) for path in args.data]
     work = [_Work(system, of) for system in systems for of in data]
@@ -138,13 +142,15 @@ def _score_with_experiments(args, device: str) -> None:
 class _Work:
     """One data set that is scored with one experiment."""
 
-    def __init__(self, system: TrainedSystem, data: DataDirectory):
+    def __init__(self, system, data: DataDirectory):
         self._system, self._data = system, data
         basis = {"checkpoint": system.digest, "data": data.digest()}
         self.scores = ScoreParts(system.experiment.scores(data.name), basis)
         self._batch_size = system.config.training.batch_size
 
     def count_batches(self) -> int:
+        from asvtk.training.scoring import batches_of
+
         return len(batches_of(len(self._system.open(self._data)), self._batch_size))
 
     def compute(self, device: str, job: int, num_jobs: int) -> None:
@@ -162,19 +168,33 @@ class _Work:
 
 
 def _score_with_published(args, device: str) -> None:
-    detector = PUBLISHED[args.system](args.weights)
+    from asvtk.bin.score_packed import without_scores
+    from asvtk.frontends.base import Crop
+    from asvtk.models.aasist_weights import load_published
+    from asvtk.training.data import UtteranceDataset
+    from asvtk.training.scoring import undecodable
+
+    detector = load_published(args.weights)
     data = DataDirectory.read(args.data[0])
-    dataset = UtteranceDataset(data, [], Crop())
-    print(f"{args.out}: {_score(detector, data, dataset, PUBLISHED_BATCH, device, args.out)} trials")
+    faults = undecodable(data)
+    if len(faults) < len(data.utterances):
+        data = data.subset(u for u in data.utterances if u not in faults)
+        dataset = UtteranceDataset(data, [], Crop())
+        print(f"{args.out}: {_score(detector, data, dataset, PUBLISHED_BATCH, device, args.out)} trials")
+    if faults:
+        raise AsvtkError(without_scores(list(faults.values())))
 
 
 def _score(
     detector, data, dataset, batch_size: int, device: str, out, job: int = 1, num_jobs: int = 1
 ) -> int:
     """Write the scores of a job's share; returns the number of trials."""
+    from asvtk.training.scoring import batches_of, require_finite_scores, score_dataset
+
     scores = score_dataset(detector.to(device), dataset, batch_size, device, job, num_jobs)
     batches = batches_of(len(dataset), batch_size, job, num_jobs)
     utterances = [dataset.utterances[index] for batch in batches for index in batch]
+    require_finite_scores(utterances, scores, out)
     attacks, labels = ([table[u] for u in utterances] for table in (data.attack, data.label))
     write_scores(out, utterances, attacks, labels, scores)
     return len(scores)

@@ -1,6 +1,7 @@
 """Stage 3: train a system on cached or live features; the best evaluation on dev is kept.
 
-Killed, the same command goes on from the last checkpoint; finished, it does nothing. SIGTERM and
+Killed, the same command goes on from the last checkpoint; finished, it does nothing, unless
+training.epochs was raised: then it trains these epochs too. SIGTERM and
 SIGUSR1 finish the step, save, and end with status 75, for schedulers that requeue. Several GPUs, as
 ./run.sh --ngpu N has them: torchrun --nproc-per-node N -m asvtk train --ngpu N ...
 """
@@ -9,20 +10,12 @@ import contextlib
 import sys
 import time
 
-from asvtk.augment.copy_synthesis import is_resynthesis
-from asvtk.frontends import build_frontend
-from asvtk.frontends.cache import cache_name
 from asvtk.io.datadir import NO_ATTACK, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp
 from asvtk.report.curves import draw_curves
-from asvtk.training import parallel
-from asvtk.training.data import open_dataset
 from asvtk.training.device import choose_device
-from asvtk.training.environment import write_environment
-from asvtk.training.experiment import Experiment, load_config
 from asvtk.training.signals import EXIT_STATUS, Stopped
-from asvtk.training.trainer import train
 
 _REDRAW_S = 30.0
 
@@ -44,10 +37,28 @@ def add_arguments(parser):
     )
     parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
     parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU, N: with torchrun (default 0)")
+    parser.add_argument(
+        "--init", metavar="PATH", help="begin with the weights of an experiment, a package or a .safetensors"
+    )
     parser.add_argument("--force", action="store_true", help="throw away what was trained there")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="only say whether DIR is new, unfinished or finished; fail where another training has it",
+    )
 
 
 def run(args):
+    from asvtk.frontends import build_frontend
+    from asvtk.frontends.cache import cache_name
+    from asvtk.training import parallel
+    from asvtk.training.data import open_dataset
+    from asvtk.training.environment import write_environment
+    from asvtk.training.experiment import Experiment, load_config
+    from asvtk.training.extension import extend
+    from asvtk.training.initial import InitialWeights
+    from asvtk.training.trainer import train
+
     config = load_config(args.config, args.override)
     device = choose_device(args.ngpu)
     frontend = build_frontend(config.frontend)
@@ -58,14 +69,23 @@ def run(args):
             raise AsvtkError("training.eval_all_best is true: name the data directory by --eval-data")
         data["eval"] = _read_two_classes(args.eval_data)
     inputs = {"features": cache_name(frontend), "layers": list(frontend.layers)}
+    augmented = {}
+    if config.augmentation is not None:
+        augmented = {"augmented": cache_name(frontend, config.augmentation)}
+    claim = inputs | augmented
+    claim |= {"train data": DataDirectory.union(training_sets).digest(), "dev data": data["dev"].digest()}
+    initial = None if args.init is None else InitialWeights.read(args.init)
+    if initial is not None:
+        claim["initial weights"] = initial.sha256
+    experiment = Experiment(args.exp)
+    if args.check:
+        print(_state(experiment, config, claim))
+        return None
     prepare = frontend.prepare if frontend.mode == "live" else None
     sets = {
         name: open_dataset(of, args.dump, config.frontend, **inputs, prepare=prepare)
         for name, of in data.items()
     }
-    augmented = {}
-    if config.augmentation is not None:
-        augmented = {"augmented": cache_name(frontend, config.augmentation)}
     sets["train"] = open_dataset(
         training_sets,
         args.dump,
@@ -75,15 +95,13 @@ def run(args):
         **augmented,
         prepare=prepare,
     )
-    inputs |= augmented
-    inputs |= {"train data": DataDirectory.union(training_sets).digest(), "dev data": data["dev"].digest()}
-
-    experiment = Experiment(args.exp)
     with parallel.joined(device), _alone(experiment):
         if parallel.is_writer():
             if args.force:
                 experiment.clear()
-            experiment.claim(config, inputs)
+            elif said := extend(experiment, config, claim):
+                print(said)
+            experiment.claim(config, claim)
         parallel.wait()
         if stamp := read_stamp(experiment.done):
             if parallel.is_writer():
@@ -109,6 +127,7 @@ def run(args):
                 device,
                 eval_set=sets.get("eval"),
                 on_record=curves,
+                initial=initial,
             )
         except Stopped as stopped:
             if parallel.is_writer():
@@ -125,10 +144,25 @@ def run(args):
     return None
 
 
+def _state(experiment, config, claim: dict) -> str:
+    """``new``, ``unfinished`` or ``finished``.
+
+    Raises:
+        AsvtkError: another training has the folder.
+    """
+    from asvtk.training.extension import is_extension
+
+    if is_extension(experiment, config, claim):
+        return "unfinished"
+    if not experiment.is_claimed(config, claim):
+        return "new"
+    return "finished" if experiment.done.exists() else "unfinished"
+
+
 class _Curves:
     """Redraws ``curves.png`` as records come, now and then: a picture takes as long as a short epoch."""
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, experiment):
         self._path = experiment.folder / "curves.png"
         self._records, self._drawn = [], 0.0
 
@@ -143,12 +177,16 @@ class _Curves:
             self._drawn = time.monotonic()
 
 
-def _alone(experiment: Experiment):
+def _alone(experiment):
     """The lock of the experiment; of several processes of one training the first holds it for all."""
+    from asvtk.training import parallel
+
     return experiment.lock() if parallel.is_writer() else contextlib.nullcontext()
 
 
 def _read_two_classes(path) -> DataDirectory:
+    from asvtk.augment.copy_synthesis import is_resynthesis
+
     data = DataDirectory.read(path)
     if any(map(is_resynthesis, data.attack.values())):
         raise AsvtkError(f"{path}: holds spoofs that 'asvtk resynth' made; they are for training only")
@@ -157,6 +195,8 @@ def _read_two_classes(path) -> DataDirectory:
 
 
 def _read_training_sets(paths: list[str], config) -> list[DataDirectory]:
+    from asvtk.augment.copy_synthesis import is_resynthesis
+
     sets = [DataDirectory.read(path) for path in paths]
     _require_both(sets)
     spoofs = {

@@ -1,7 +1,5 @@
 """Check a package of stage 7 and write what it holds into a new folder."""
 
-from asvtk.training.package import unpack
-
 
 def add_arguments(parser):
     parser.add_argument("file", metavar="FILE", help="the package, NAME.asvtk.tar")
@@ -9,6 +7,8 @@ def add_arguments(parser):
 
 
 def run(args):
+    from asvtk.training.package import unpack
+
     package = unpack(args.file, args.folder)
     for path in sorted(package.folder.iterdir()):
         print(path)

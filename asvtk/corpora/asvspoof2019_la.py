@@ -10,23 +10,26 @@ in LA/ or beside it. Source: Wang et al., "ASVspoof 2019: A large-scale public d
 converted and replayed speech", Computer Speech & Language 64, 2020, arXiv 1911.01601.
 """
 
-import os
+import re
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
+from asvtk.corpora.audio_files import AudioFiles
 from asvtk.corpora.facts import load_facts
 from asvtk.io.atomic import atomic_path
-from asvtk.io.audio import inspect_audio
 from asvtk.io.datadir import BONAFIDE, LABELS, NO_ATTACK, DataDirectory
+from asvtk.io.datadir_rules import is_safe_id
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.stamps import file_digest, read_stamp, write_stamp
 from asvtk.io.tables import write_table
+from asvtk.io.text import read_lines, split_blanks
 
-__all__ = ["SPLITS", "difference_from_official", "find_corpus", "prepare_split"]
+__all__ = ["SPLITS", "difference_from_official", "find_corpus", "find_splits", "prepare_split"]
 
+#: line ends, and bytes that are no UTF-8 as Python keeps them
+_UNWRITABLE = re.compile(r"[\n\r\ud800-\udfff]")
 SPLITS = ("train", "dev", "eval")
 
 _PROTOCOLS = "ASVspoof2019_LA_cm_protocols"
@@ -37,9 +40,14 @@ def find_corpus(folder) -> Path:
     """The folder that holds the protocols: ``folder`` itself or ``folder/LA``.
 
     Raises:
-        AsvtkError: there is none.
+        AsvtkError: there is none, or its path cannot stand in a wav.scp.
     """
     folder = Path(folder)
+    if _UNWRITABLE.search(str(folder.absolute())):
+        raise AsvtkError(
+            f"{str(folder.absolute())!r}: a path that has a line end or is not UTF-8 cannot stand in "
+            "wav.scp; rename it, or make a link to it: ln -s"
+        )
     if not folder.is_dir():
         raise AsvtkError(f"{folder}: no such folder; --corpus is the LA/ folder of the unpacked database")
     for candidate in (folder, folder / "LA"):
@@ -51,8 +59,22 @@ def find_corpus(folder) -> Path:
     )
 
 
+def find_splits(corpus: Path) -> list[str]:
+    """Which of train, dev and eval a corpus has: those whose folder of audio is there.
+
+    Raises:
+        AsvtkError: none is.
+    """
+    found = [split for split in SPLITS if _audio_folder(corpus, split).is_dir()]
+    if not found:
+        raise AsvtkError(f"{corpus}: holds none of ASVspoof2019_LA_{{train,dev,eval}}/flac/; unpack it again")
+    return found
+
+
 def prepare_split(corpus: Path, split: str, out, jobs: int = 4, force: bool = False) -> DataDirectory:
-    """Write the data directory of one split, unless it stands there already.
+    """Write the data directory of one split, unless it stands there already and the audio is the same.
+
+    Standard error names the files that have changed since.
 
     Args:
         corpus: the folder that ``find_corpus`` returned.
@@ -66,10 +88,8 @@ def prepare_split(corpus: Path, split: str, out, jobs: int = 4, force: bool = Fa
             directory made from other protocols stands in the way.
     """
     out = Path(out)
-    protocol = corpus / _PROTOCOLS / f"ASVspoof2019.LA.cm.{_PROTOCOL[split]}.txt"
-    if not protocol.is_file():
-        raise AsvtkError(f"{protocol}: no such protocol; unpack the database again")
-    audio = corpus / f"ASVspoof2019_LA_{split}" / "flac"
+    protocol = _find_protocol(corpus, split)
+    audio = _audio_folder(corpus, split)
     asv_scores = corpus / "ASVspoof2019_LA_asv_scores" / f"ASVspoof2019.LA.asv.{split}.gi.trl.scores.txt"
     legend = _find_legend(corpus)
     inputs = {
@@ -82,29 +102,64 @@ def prepare_split(corpus: Path, split: str, out, jobs: int = 4, force: bool = Fa
     }
     stamp = read_stamp(out / ".done")
     if stamp == inputs and not force:
-        return DataDirectory.read(out)
-    if stamp and stamp["protocol_sha256"] != inputs["protocol_sha256"] and not force:
+        return _renew(DataDirectory.read(out), protocol, inputs, jobs)
+    if stamp and stamp.get("protocol_sha256") != inputs["protocol_sha256"] and not force:
         raise AsvtkError(
-            f"{out}: was made from {stamp['protocol']}, which lists other trials than {protocol}; "
+            f"{out}: was made from {stamp.get('protocol')}, which lists other trials than {protocol}; "
             "name another --datadir, --dumpdir and --expdir for this corpus, or give --force to replace it"
         )
     trials = _read_protocol(protocol)
-    num_samples, md5 = _inspect_all(audio, list(trials), protocol, jobs)
+    wav = {utterance: str(audio / f"{utterance}.flac") for utterance in trials}
+    files = AudioFiles(wav, out, trust=not force)
+    num_samples, md5 = _inspect(files, audio, protocol, jobs)
     data = DataDirectory(
         path=out,
-        wav={utterance: str(audio / f"{utterance}.flac") for utterance in trials},
+        wav=wav,
         speaker={utterance: speaker for utterance, (speaker, _, _) in trials.items()},
         label={utterance: label for utterance, (_, _, label) in trials.items()},
         attack={utterance: attack for utterance, (_, attack, _) in trials.items()},
         num_samples=num_samples,
         md5=md5,
     )
+    kinds = _attack_kinds(legend, set(data.attack.values()))
     (out / ".done").unlink(missing_ok=True)
     data.write()
-    write_table(out / "attack2kind", _attack_kinds(legend, set(data.attack.values())))
+    write_table(out / "attack2kind", kinds)
     _copy_asv_scores(asv_scores, data)
+    files.save()
     write_stamp(out / ".done", inputs)
     return data
+
+
+def _renew(data: DataDirectory, protocol: Path, inputs: dict, jobs: int) -> DataDirectory:
+    """A finished data directory, written anew if its audio has changed since."""
+    files = AudioFiles(data.wav, data.path)
+    num_samples, md5 = _inspect(files, Path(inputs["audio"]), protocol, jobs)
+    others = [u for u in data.utterances if (num_samples[u], md5[u]) != (data.num_samples[u], data.md5[u])]
+    if others:
+        print(
+            f"asvtk: warning: {data.path}: the audio of {listing(others, 3)} is not what it was in stage 1; "
+            "this is written anew, and what was computed of the old audio must be computed again",
+            file=sys.stderr,
+        )
+        data = replace(data, num_samples=num_samples, md5=md5)
+        (data.path / ".done").unlink()
+        data.write()
+    if files.changed:
+        files.save()
+        write_stamp(data.path / ".done", inputs)
+    return data
+
+
+def _inspect(files: AudioFiles, folder: Path, protocol: Path, jobs: int):
+    if not folder.is_dir():
+        raise AsvtkError(f"{folder}: no such folder; the trials of {protocol} need its audio")
+    if files.missing:
+        raise AsvtkError(
+            f"{folder}: {len(files.missing)} of the {len(files.utterances)} utterances in {protocol} have no "
+            f".flac file: {listing(files.missing)}; unpack the database again"
+        )
+    return files.inspect(jobs, folder.parent.name)
 
 
 def difference_from_official(data: dict[str, DataDirectory]) -> str | None:
@@ -124,17 +179,38 @@ def difference_from_official(data: dict[str, DataDirectory]) -> str | None:
     )
 
 
+def _audio_folder(corpus: Path, split: str) -> Path:
+    return corpus / f"ASVspoof2019_LA_{split}" / "flac"
+
+
+def _find_protocol(corpus: Path, split: str) -> Path:
+    path = corpus / _PROTOCOLS / f"ASVspoof2019.LA.cm.{_PROTOCOL[split]}.txt"
+    for candidate in (path, path.with_suffix(".txt.gz")):
+        if candidate.is_file():
+            return candidate
+    raise AsvtkError(
+        f"{path}: no such protocol; unpack the database again, or leave it out: asvtk prepare --sets ..."
+    )
+
+
 def _read_protocol(path: Path) -> dict[str, tuple[str, str, str]]:
     """utterance -> (speaker, attack, label), sorted by utterance."""
     trials = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        fields = line.split()
+    for number, line in enumerate(read_lines(path), 1):
+        fields = split_blanks(line)
+        if not fields:
+            continue
         if len(fields) != 5:
             raise AsvtkError(
                 f"{path}:{number}: expected 5 fields 'SPEAKER UTTERANCE - ATTACK KEY', "
-                f"found {len(fields)}: {line!r}"
+                f"found {len(fields)}: {line[:100]!r}"
             )
         speaker, utterance, _, attack, label = fields
+        for field in (speaker, utterance, attack):
+            if not is_safe_id(field):
+                raise AsvtkError(
+                    f"{path}:{number}: {field[:100]!r} is no id: expected printable characters without '/'"
+                )
         if label not in LABELS:
             raise AsvtkError(f"{path}:{number}: the key is {label!r}, expected one of {' '.join(LABELS)}")
         if (attack == NO_ATTACK) != (label == BONAFIDE):
@@ -150,49 +226,6 @@ def _read_protocol(path: Path) -> dict[str, tuple[str, str, str]]:
     return dict(sorted(trials.items()))
 
 
-def _inspect_all(
-    folder: Path, utterances: list[str], protocol: Path, jobs: int
-) -> tuple[dict[str, int], dict[str, str]]:
-    """Number of samples and checksum of every utterance."""
-    if not folder.is_dir():
-        raise AsvtkError(f"{folder}: no such folder; the trials of {protocol} need its audio")
-    # One listing of the folder instead of 71,237 look-ups, which a network disk would feel.
-    present = {entry.name for entry in os.scandir(folder)}
-    missing = [utterance for utterance in utterances if f"{utterance}.flac" not in present]
-    if missing:
-        raise AsvtkError(
-            f"{folder}: {len(missing)} of the {len(utterances)} utterances in {protocol} have no .flac "
-            f"file: {listing(missing)}; unpack the database again"
-        )
-
-    def inspect(utterance):
-        try:
-            return inspect_audio(folder / f"{utterance}.flac")
-        except AsvtkError as error:
-            return error
-
-    with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        found = list(
-            tqdm(
-                pool.map(inspect, utterances),
-                total=len(utterances),
-                desc=f"{folder.parent.name}: audio headers",
-                unit="file",
-                disable=None,
-            )
-        )
-    faults = [str(outcome) for outcome in found if isinstance(outcome, AsvtkError)]
-    if faults:
-        more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise AsvtkError(
-            f"{len(faults)} of {len(utterances)} audio files cannot be used:\n  "
-            + "\n  ".join(faults[:10])
-            + more
-        )
-    num_samples, md5 = zip(*found, strict=True)
-    return dict(zip(utterances, num_samples, strict=True)), dict(zip(utterances, md5, strict=True))
-
-
 def _find_legend(corpus: Path) -> Path | None:
     """The corpus's own ``attacks.tsv``."""
     places = (corpus / "attacks.tsv", corpus.parent / "attacks.tsv")
@@ -201,11 +234,21 @@ def _find_legend(corpus: Path) -> Path | None:
 
 def _attack_kinds(legend: Path | None, attacks: set[str]) -> dict[str, str]:
     """attack -> TTS, VC, vocoder ..., by the corpus's own legend or else by the official database's."""
-    if legend:
-        rows = [line.split("\t") for line in legend.read_text(encoding="utf-8").splitlines()]
-        kinds = {row[0]: row[1] for row in rows if len(row) > 1}
-    else:
+    if legend is None:
         kinds = {attack: facts["kind"] for attack, facts in load_facts("asvspoof2019_la")["attacks"].items()}
+    else:
+        kinds = {}
+        for number, line in enumerate(read_lines(legend), 1):
+            fields = [field.strip(" ") for field in line.split("\t")]
+            if fields == [""]:
+                continue
+            if len(fields) < 2 or not all(fields[:2]):
+                raise AsvtkError(
+                    f"{legend}:{number}: expected 'attack kind system', parted by tabs; found {line[:100]!r}"
+                )
+            attack, kind = fields[:2]
+            if kinds.setdefault(attack, kind) != kind:
+                raise AsvtkError(f"{legend}:{number}: {attack} is {kind} here, and {kinds[attack]} before")
     return {attack: kinds[attack] for attack in attacks if attack in kinds}
 
 

@@ -91,7 +91,13 @@ def derive(
     write_stamp(out / ".begun", inputs)
     flac = (out / "flac").absolute()
     items = [
-        (clip, source.wav[clip.source], source.num_samples[clip.source], flac / f"{clip.utterance}.flac")
+        (
+            clip,
+            source.wav[clip.source],
+            source.num_samples[clip.source],
+            source.md5[clip.source],
+            flac / f"{clip.utterance}.flac",
+        )
         for clip in sorted(clips, key=lambda clip: clip.utterance)
     ]
     made, faults = {}, {}
@@ -133,13 +139,13 @@ class _Fault(NamedTuple):
     is_final: bool  # another run would meet it again; files, though, may be restored
 
 
-def _make(item: tuple[Clip, str, int, Path]) -> tuple[int, str] | _Fault:
+def _make(item: tuple[Clip, str, int, str, Path]) -> tuple[int, str] | _Fault:
     """Number of samples and checksum of a clip that is there now, or what is wrong with it."""
-    clip, wav, num_samples, path = item
+    clip, wav, num_samples, md5, path = item
     if path.exists():
         return inspect_audio(path)
     try:
-        samples = read_audio(wav, num_samples)
+        samples = read_audio(wav, num_samples, md5=md5)
     except AsvtkError as fault:
         return _Fault(str(fault), is_final=False)
     try:

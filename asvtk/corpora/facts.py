@@ -10,7 +10,7 @@ import numpy as np
 
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["load_facts", "prefixes_of", "rename_attacks", "split_of", "unofficial"]
+__all__ = ["has_its_attacks", "load_facts", "prefixes_of", "rename_attacks", "split_of", "unofficial"]
 
 
 def load_facts(database: str = "asvspoof2019_la") -> dict:
@@ -55,18 +55,36 @@ def split_of(facts: dict, prefixes: set | None) -> str | None:
 
 def rename_attacks(facts: dict, attacks: np.ndarray) -> np.ndarray:
     """Attack ids, strings (n,), with the pre-release names (SS_1 ...) replaced by the official ones."""
+    there = {*attacks.tolist()}
     for old, official in facts["attack_aliases"].items():
-        if (named_so := attacks == old).any():
-            attacks = np.where(named_so, official, attacks)
+        if old in there:
+            attacks = np.where(attacks == old, official, attacks)
     return attacks
 
 
-def unofficial(facts: dict, split: str, n_bonafide: int, n_spoof: int) -> str | None:
-    """A sentence that says how many trials differ from the official set; None when they agree."""
+def unofficial(
+    facts: dict, split: str, n_bonafide: int, n_spoof: int, attacks: dict | None = None
+) -> str | None:
+    """A sentence that says how many trials differ from the official set; None when they agree.
+
+    ``attacks``, where the trials name them, says how many spoofs each has.
+    """
     official = facts["splits"][split]
-    if (n_bonafide, n_spoof) == (official["bonafide"], official["spoof"]):
+    if (n_bonafide, n_spoof) != (official["bonafide"], official["spoof"]):
+        differing = (
+            f"{n_bonafide} bona fide and {n_spoof} spoof trials against {official['bonafide']} and "
+            f"{official['spoof']} there"
+        )
+    elif attacks and attacks != official["attacks"]:
+        differing = "as many trials as there, but of other attacks"
+    else:
         return None
-    return (
-        f"not the official {facts['name']} {split} set: {n_bonafide} bona fide and {n_spoof} spoof trials "
-        f"against {official['bonafide']} and {official['spoof']} there. Published results are of that set."
+    return f"not the official {facts['name']} {split} set: {differing}. Published results are of that set."
+
+
+def has_its_attacks(facts: dict, prefixes: set | None, n_bonafide: int, n_spoof: int) -> bool:
+    """Whether these are all trials of a later set that says A07 for the same attack, by names and counts."""
+    return any(
+        prefixes == {of["utterance_prefix"]} and (n_bonafide, n_spoof) == (of["bonafide"], of["spoof"])
+        for of in facts["same_attacks"]
     )

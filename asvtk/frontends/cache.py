@@ -74,13 +74,20 @@ class FeatureCache:
             manifest: what the fingerprint stands for, as ``description`` gives it.
 
         Raises:
-            AsvtkError: an utterance is cached that sounds otherwise.
+            AsvtkError: an utterance is cached that sounds otherwise, or none of the data set's is among those
+                that are: two corpora must not share a folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / ".lock", "claims it"):
             write_text(self.root / "manifest.json", json.dumps(manifest, indent=1) + "\n")
             path = self.folder / "utt2md5"
             known = read_table(path) if path.exists() else {}
+            if known and known.keys().isdisjoint(data.md5):
+                raise AsvtkError(
+                    f"{self.folder}: holds features of another data set called {data.name}, which has no "
+                    f"utterance of {data.path}; name another --dumpdir for this corpus, or give its data "
+                    "directory another name"
+                )
             for utterance, md5 in data.md5.items():
                 if known.setdefault(utterance, md5) != md5:
                     raise AsvtkError(
@@ -153,6 +160,13 @@ class FeatureCache:
                     "run stage 2 first: ./run.sh --stage 2 --stop-stage 2"
                 )
             entries = read_scp(path)
+            folder = os.path.realpath(path.parent)
+            elsewhere = {os.path.dirname(ark) for ark, _ in entries.values()}
+            if any(os.path.realpath(place) != folder for place in elsewhere):
+                raise AsvtkError(
+                    f"{path}: leads to arks of another folder, such as {min(elsewhere)}; was the cache moved or "
+                    "copied? Run stage 2 again, which writes this file anew and computes nothing"
+                )
             missing = [u for u in data.utterances if u not in entries and u not in skipped]
             if missing:
                 raise AsvtkError(
@@ -185,8 +199,12 @@ class CachedFeatures:
         return cls([{u: place for scp in scps for u, place in scp.items()} for scps in layers])
 
     def __getitem__(self, utterance: str) -> np.ndarray:
-        """float32, shape (layers, frames, dimensions)."""
-        return self._reader.stack(scp[utterance] for scp in self._scps)
+        """float32, shape (layers, frames, dimensions).
+
+        Raises:
+            AsvtkError: what the index leads to is damaged, or another utterance's; names both.
+        """
+        return self._reader.stack((scp[utterance] for scp in self._scps), utterance)
 
 
 class FeatureWriter:

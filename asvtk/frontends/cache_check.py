@@ -73,11 +73,8 @@ def verify(cache: FeatureCache, quick: bool = False) -> tuple[int, list[str]]:
 class _Reader(MatrixReader):
     def look(self, place: Place, quick: bool) -> Shape | str:
         """The shape of a matrix, or what is wrong with it."""
-        key = f"{place.utterance} ".encode()
         try:
-            entry = self._find(place.ark, place.offset)
-            if os.pread(entry.descriptor, len(key), max(0, place.offset - len(key))) != key:
-                return f"the name before byte {place.offset} is another one"
+            entry = self._find(place.ark, place.offset, place.utterance)
             if 0 in entry.shape:
                 return f"the matrix at byte {place.offset} is empty"
             if not quick and not np.isfinite(entry.load(np.empty(entry.shape, np.float32))).all():

@@ -2,7 +2,8 @@
 
 import contextlib
 import fcntl
-import shutil
+import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from asvtk.frontends.cache import FeatureCache
 from asvtk.frontends.cache_tools import find_caches, layers_of
 from asvtk.io.ark import read_scp
-from asvtk.io.errors import AsvtkError
+from asvtk.io.errors import AsvtkError, listing
 
 __all__ = ["CacheInUse", "find_named", "hold", "remove", "unused_files"]
 
@@ -51,15 +52,18 @@ def unused_files(cache: FeatureCache) -> list[Path]:
     unused = [
         path
         for path in [*cache.root.glob(".*.tmp"), *cache.folder.rglob(".*.tmp")]
-        if _age(path) > _ABANDONED
+        if _is_temporary(path) and _age(path) > _ABANDONED
     ]
     for layer in layers_of(cache):
         folder = cache.layer_folder(layer)
+        if folder.is_symlink():
+            continue
         used = {Path(ark).name for ark, _ in cache.completed(layer).values()}
         if (feats := folder / "feats.scp").exists():
             # Of a cache that was moved, only the names are still right.
             used |= {Path(ark).name for ark, _ in read_scp(feats).values()}
-        unused += [path for path in folder.glob("part.*") if path.with_suffix(".ark").name not in used]
+        parts = (path for path in folder.glob("part.*") if _is_ours(path))
+        unused += [path for path in parts if path.with_suffix(".ark").name not in used]
     return sorted(unused)
 
 
@@ -87,18 +91,47 @@ def find_named(dump, name: str) -> list[tuple[FeatureCache, Path]]:
 
 def remove(cache: FeatureCache, path: Path) -> None:
     """Remove a file or folder from a cache that is held; with its last data set a front-end's folder goes."""
-    if not path.is_dir():
+    if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    for scp in path.rglob("feats.scp"):  # what is half removed must not look whole to training
-        scp.unlink()
-    for child in path.iterdir():
-        shutil.rmtree(child) if child.is_dir() else child.unlink()
+    whole = {cache.folder, *map(cache.layer_folder, layers_of(cache))}
+    whole = {folder for folder in whole if not folder.is_symlink()}  # what a link leads to is not ours
+    folders = [folder for folder in whole if folder == path or path in folder.parents]
+    for folder in folders:  # what is half removed must not look whole to training
+        (folder / "feats.scp").unlink(missing_ok=True)
+    for folder in sorted(folders, reverse=True):
+        for child in folder.iterdir():
+            if _is_ours(child):
+                child.unlink()
+        if folder != path:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+    if foreign := sorted(path.rglob("*")):
+        print(
+            f"{path}: left alone, as no cache has such files: {listing(map(str, foreign), 3)}",
+            file=sys.stderr,
+        )
     # NFS keeps the lock files under other names while they are open; the empty folder does no harm.
     with contextlib.suppress(OSError):
         path.rmdir()
     if path == cache.folder and not any(entry.is_dir() for entry in cache.root.iterdir()):
-        shutil.rmtree(cache.root)
+        for child in cache.root.iterdir():
+            if child.name == "manifest.json" or _is_temporary(child):
+                child.unlink()
+        with contextlib.suppress(OSError):  # there is something that is not the cache's
+            cache.root.rmdir()
+
+
+def _is_ours(path: Path) -> bool:
+    """Has it a name that stage 2 gives to files of a set or layer, and is it a file or a link?"""
+    made = re.fullmatch(r"part\.\d+\.(ark|scp)|feats\.scp|utt2md5|skipped|\..*\.lock|\.lock", path.name)
+    return bool(made or _is_temporary(path)) and (path.is_symlink() or path.is_file())
+
+
+def _is_temporary(path: Path) -> bool:
+    return (
+        path.name.startswith(".") and path.name.endswith(".tmp") and not path.is_symlink() and path.is_file()
+    )
 
 
 def _age(path: Path) -> float:

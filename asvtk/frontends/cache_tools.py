@@ -1,7 +1,6 @@
 """What the feature caches of a dump folder hold, and what stage 2 will add to them."""
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from asvtk.frontends.extraction import Source
 from asvtk.io.ark import entry_size, read_scp
 from asvtk.io.errors import AsvtkError
 from asvtk.io.tables import read_table
+from asvtk.io.text import read_json
 
 __all__ = [
     "Contents",
@@ -108,9 +108,9 @@ def read_manifest(cache: FeatureCache) -> dict:
     """
     path = cache.root / "manifest.json"
     try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise AsvtkError(f"{path}: is no JSON; stage 2 writes it anew") from None
+        return read_json(path)
+    except AsvtkError as error:
+        raise AsvtkError(f"{error}; stage 2 writes it anew") from None
 
 
 def layers_of(cache: FeatureCache) -> tuple[int, ...]:

@@ -41,9 +41,12 @@ class Source(NamedTuple):
     def read(self, utterance: str, first: int | None) -> np.ndarray:
         """Samples of an utterance, at least the ``first`` ones (None: all)."""
         path, num_samples = self.data.wav[utterance], self.data.num_samples[utterance]
+        md5 = self.data.md5[utterance]
         if self.change is None:
-            return read_audio(path, num_samples, first)
-        return self.change(utterance, read_audio(path, num_samples))  # may hang on the whole utterance
+            return read_audio(path, num_samples, first, md5)
+        return self.change(
+            utterance, read_audio(path, num_samples, md5=md5)
+        )  # may hang on the whole utterance
 
 
 def find_sources(

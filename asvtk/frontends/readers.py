@@ -8,7 +8,6 @@ passes through memory that all share, a bounded number of batches of it.
 import mmap
 import multiprocessing
 import os
-import signal
 import threading
 import time
 from collections import deque
@@ -20,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from asvtk.io.errors import AsvtkError
+from asvtk.io.processes import leave_interrupts_to_parent
 
 __all__ = ["AudioReaders", "Request"]
 
@@ -119,7 +119,7 @@ _read, _shared = None, None
 def _begin(read: Callable[[str], np.ndarray], shared: np.ndarray) -> None:
     global _read, _shared
     _read, _shared = read, shared
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it too, and ends this one in order
+    leave_interrupts_to_parent()
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # it may be killed
 

@@ -16,7 +16,6 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -111,8 +110,9 @@ class Ssl(FrontEnd):
             "live": (),
             "split": (*(layer for layer in heard if layer < deepest_frozen), deepest_frozen),
         }[config.mode]
-        self.label = Path(config.model).name
-        self._normalise = wants_normalised_input(self._folder, architecture)
+        # Of the model itself: its folder may have any name, and another one tomorrow.
+        self.label = f"{kind}-{depth}x{architecture['hidden_size']}"
+        self._normalise = wants_normalised_input(self._folder, architecture["feat_extract_norm"])
         self._strides = list(zip(architecture["conv_kernel"], architecture["conv_stride"], strict=True))
         self._shortest = _receptive_field(self._strides)
         self._width = architecture["hidden_size"]
@@ -122,7 +122,6 @@ class Ssl(FrontEnd):
     def describe(self) -> dict:
         return {
             "front-end": "self-supervised model, frozen",
-            "model": self.label,
             **self._base,
             "zero mean, unit variance per utterance": self._normalise,
             "crop (samples)": self.crop.samples,

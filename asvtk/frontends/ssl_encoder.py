@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from asvtk.frontends.ssl_blocks import Block, BlockStack, PositionBias, Product, is_gelu
 from asvtk.nn.frames import frame_mask
 from asvtk.nn.fused_norm import norm_gelu
+from asvtk.nn.grouped_convolution import grouped_conv1d
 
 __all__ = ["SslEncoder"]
 
@@ -181,5 +182,5 @@ class PositionalConvolution(nn.Module):
         frames, x = x.shape[1], x.transpose(1, 2)
         if self.batch_norm is not None:
             x = self.batch_norm(x.float()).to(x.dtype)
-        x = F.conv1d(x, self.weight, self.bias, padding=self.padding, groups=self.groups)
+        x = grouped_conv1d(x, self.weight, self.bias, self.padding, self.groups)
         return self.activation(x[..., :frames].transpose(1, 2))  # an even kernel gives a frame too many

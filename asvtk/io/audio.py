@@ -1,88 +1,96 @@
-"""Audio files: 16 kHz, one channel, integer samples."""
+"""Audio of a corpus: 16 kHz, one channel, integer samples, bit by bit as they were published."""
 
 import hashlib
-import mmap
-import sys
-from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from asvtk.io import pyav
+from asvtk.io import flac
 from asvtk.io.atomic import atomic_path
+from asvtk.io.decoding import decode, path_text
 from asvtk.io.errors import AsvtkError
+from asvtk.io.sound import Sound
 
-__all__ = ["SAMPLE_RATE", "inspect_audio", "read_audio", "write_audio"]
+__all__ = ["SAMPLE_RATE", "decode_check", "inspect_audio", "read_audio", "write_audio"]
 
 SAMPLE_RATE = 16_000
 
+_FLOATS = {"FLOAT": "32 bit float", "DOUBLE": "64 bit float"}
 _CONVERT = "convert it first: sox IN -r 16000 -c 1 -b 16 OUT.flac"
-_told = mmap.mmap(-1, 1)  # 1: that PyAV read what libsndfile refused. Forked processes share it
 
 
 def inspect_audio(path) -> tuple[int, str]:
     """Number of samples, and a checksum that tells this audio from any other.
 
     Both stand in a FLAC file's header, so nothing is decoded; other files are hashed whole. Files that
-    libsndfile refuses are decoded whole by PyAV, if it is installed.
+    libsndfile does not open are decoded.
 
     Raises:
-        AsvtkError: the file is missing, is no audio, is empty, or is not 16 kHz, mono and integer.
+        AsvtkError: as `asvtk.io.decoding.decode`, or it holds no samples, or is not 16 kHz, mono and integer.
             Front-ends and published systems are made for such audio, and a silent resampling here
             would be a cue that no table ever mentions.
     """
-    path = Path(path)
-    try:
-        info = soundfile.info(str(path))
-        _require_known(info.frames)
-    except (soundfile.LibsndfileError, _UnknownLength) as refusal:
-        audio, rate = _decode_otherwise(path, refusal)
-        _require_rate(path, rate)
-        return len(audio), _checksum(path)
-    if info.frames <= 0:
-        raise AsvtkError(f"{path}: holds no samples; restore the file or drop its protocol line")
-    _require_rate(path, info.samplerate)
-    if info.channels != 1:
-        raise AsvtkError(f"{path}: {info.channels} channels, expected 1; {_CONVERT}")
-    if not info.subtype.startswith("PCM"):
-        raise AsvtkError(f"{path}: samples are {info.subtype_info}, expected integer PCM; {_CONVERT}")
-    return info.frames, _checksum(path)
+
+    def count(sound: Sound) -> int:
+        _require_shape(path, sound)
+        if not sound.integer:
+            coding = _FLOATS.get(sound.coding, sound.coding)
+            raise AsvtkError(f"{path_text(path)}: samples are {coding}, expected integer PCM; {_CONVERT}")
+        return sound.length if sound.length is not None else sum(map(len, sound.blocks))
+
+    num_samples, _ = decode(path, count)
+    if num_samples <= 0:
+        raise AsvtkError(f"{path_text(path)}: holds no samples; replace the file or drop its protocol line")
+    return num_samples, _checksum(path)
 
 
-def read_audio(path, num_samples: int | None = None, first: int | None = None) -> np.ndarray:
-    """Decode an audio file: with libsndfile, or with PyAV, if it is installed, what libsndfile refuses.
+def read_audio(
+    path, num_samples: int | None = None, first: int | None = None, md5: str | None = None
+) -> np.ndarray:
+    """Decode an audio file of 16 kHz and one channel.
 
     Args:
         path: the file.
         num_samples: how many samples its header promised; a file of another length is refused.
         first: decode only so many samples from the head, or all if there are fewer. What comes behind
             is not looked at, but for the length in the header.
+        md5: the checksum that `inspect_audio` gave; a file with another one was replaced since.
 
     Returns:
         float32 samples in [-1, 1), shape (samples,).
 
     Raises:
-        AsvtkError: the file is missing, corrupt or truncated.
+        AsvtkError: as `asvtk.io.decoding.decode`, or it has another rate, length or number of channels.
     """
-    path = Path(path)
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            length = file.frames
-            _require_known(length)
-            audio = file.read(length if first is None else min(first, length), dtype="float32")
-    except (soundfile.LibsndfileError, _UnknownLength) as refusal:
-        audio, _ = _decode_otherwise(path, refusal)
-        length = len(audio)
-        audio = audio[:first]
-    # A header may promise more than there is.
-    promises = [(length, num_samples), (len(audio), length if first is None else min(first, length))]
-    for found, promised in promises:
-        if promised is not None and found != promised:
+    samples, _ = _read(path, num_samples, first)
+    if md5 is not None and _checksum(path) != md5:
+        raise AsvtkError(
+            f"{path_text(path)}: is not the audio that stage 1 found; restore the file, or run stage 1 again"
+        )
+    return samples
+
+
+def decode_check(path) -> str:
+    """Decode a corpus file whole, as scoring will, and name the decoder that it took.
+
+    Returns:
+        ``"libsndfile"``, ``"PyAV"`` or ``"asvtk"`` (our own FLAC decoder).
+
+    Raises:
+        AsvtkError: as `inspect_audio` and `read_audio`, or the MD5 in a FLAC file's header is not that of
+            the samples.
+    """
+    num_samples, md5 = inspect_audio(path)
+    samples, decoder = _read(path, num_samples)
+    with open(path, "rb") as file:
+        info = flac.head_info(file.read(4 + 4 + flac.STREAMINFO_BYTES))
+    if info is not None and info.has_md5 and info.bits <= 24:  # of more, float32 does not hold all
+        found = flac.octets(np.rint(samples * 2.0 ** (info.bits - 1)), info.bits)
+        if hashlib.md5(found, usedforsecurity=False).hexdigest() != md5:
             raise AsvtkError(
-                f"{path}: {found} samples could be decoded, {promised} were expected; the file is "
-                "truncated or was changed since stage 1: restore it, or run stage 1 again with --force"
+                f"{path_text(path)}: its samples ({decoder}) are not those of the MD5 in its header"
             )
-    return audio
+    return decoder
 
 
 def write_audio(path, samples: np.ndarray) -> None:
@@ -110,56 +118,39 @@ def write_audio(path, samples: np.ndarray) -> None:
             raise OSError(error.error_string) from error
 
 
-class _UnknownLength(Exception):
-    """libsndfile opens a FLAC file whose header does not tell its length, but cannot read it."""
+def _read(path, num_samples: int | None = None, first: int | None = None) -> tuple[np.ndarray, str]:
+    def join(sound: Sound) -> tuple[np.ndarray, int | None]:
+        _require_shape(path, sound)
+        blocks = [block[:, 0] for block in sound.blocks]
+        if len(blocks) == 1:
+            return blocks[0], sound.length
+        return np.concatenate(blocks or [np.zeros(0, np.float32)]), sound.length
 
-    error_string = "its header does not tell how long it is"
-
-
-def _require_known(frames: int) -> None:
-    if frames >= 1 << 62:  # libsndfile says 2**63 - 1
-        raise _UnknownLength
-
-
-def _require_rate(path: Path, rate: int) -> None:
-    if rate != SAMPLE_RATE:
-        raise AsvtkError(f"{path}: {rate} Hz, expected {SAMPLE_RATE} Hz; {_CONVERT}")
-
-
-def _decode_otherwise(path: Path, refusal: soundfile.LibsndfileError | _UnknownLength):
-    """Samples and rate by PyAV of a file that libsndfile refuses.
-
-    Raises:
-        AsvtkError: the file is missing or empty, or is refused by both.
-    """
-    if not path.exists():
-        raise AsvtkError(f"{path}: no such file") from None
-    if path.stat().st_size == 0:
-        raise AsvtkError(f"{path}: the file is empty (0 bytes); restore it from the corpus archive") from None
-    reason = refusal.error_string.rstrip(".")
-    remedy = "restore it from the corpus archive"
-    try:
-        decoded = pyav.decode(path)
-    except pyav.MissingPyav:
-        remedy += ", or 'pip install av', which reads some files that libsndfile refuses"
-    except pyav.Refused as also:
-        reason = f"libsndfile: {reason}; PyAV: {also}"
-    else:
-        if not _told[0]:
-            _told[0] = 1
-            print(
-                f"asvtk: warning: {path}: libsndfile refuses it ({reason}), PyAV decoded it; other files "
-                "may follow without a word",
-                file=sys.stderr,
-            )
-        return decoded
-    raise AsvtkError(f"{path}: cannot be decoded, truncated or damaged ({reason}); {remedy}") from None
+    (audio, length), decoder = decode(path, join, first)
+    length = len(audio) if length is None else length
+    if num_samples is not None and num_samples != length:
+        raise AsvtkError(
+            f"{path_text(path)}: {length} samples could be decoded, {num_samples} were expected; the file "
+            "was cut off or changed since stage 1: restore it, or run stage 1 again with --force"
+        )
+    return audio[:first], decoder
 
 
-def _checksum(path: Path) -> str:
+def _require_shape(path, sound: Sound) -> None:
+    if sound.rate != SAMPLE_RATE:
+        raise AsvtkError(f"{path_text(path)}: {sound.rate} Hz, expected {SAMPLE_RATE} Hz; {_CONVERT}")
+    if sound.channels != 1:
+        raise AsvtkError(f"{path_text(path)}: {sound.channels} channels, expected 1; {_CONVERT}")
+
+
+def _checksum(path) -> str:
     """The MD5 of the decoded samples that FLAC's STREAMINFO block holds (RFC 9639, section 8.2)."""
     with open(path, "rb") as stream:
-        header = stream.read(42)
-        if header[:4] == b"fLaC" and any(header[26:]):  # all zero: the encoder did not compute it
-            return header[26:].hex()
-        return hashlib.md5(header + stream.read(), usedforsecurity=False).hexdigest()
+        head = stream.read(4 + 4 + flac.STREAMINFO_BYTES)
+        info = flac.head_info(head)
+        if info is not None and info.has_md5:
+            return info.md5.hex()
+        digest = hashlib.md5(head, usedforsecurity=False)
+        while block := stream.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()

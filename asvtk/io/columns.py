@@ -1,47 +1,54 @@
-"""Columns of text files: score files, protocols, keys; white space, comma or tab; plain or gzipped.
+"""Tables in text files: score files, protocols, keys; columns parted by blanks, commas, tabs ...
 
-A hundred thousand lines are cut up inside numpy: making a Python list of every line would cost
-more than all the metrics together. Files with comments, blank lines, quotes or letters beyond
-ASCII take a slower road to the same result, and so does every file with a fault, because only that
-road knows which line is to blame.
+Blank-separated tables are cut by `str.split` and all others by the `csv` module, a block of lines at a
+time, so that a bad file is refused before it fills the memory.
 """
 
-import zlib
-from pathlib import Path
+import re
 from typing import NamedTuple
 
 import numpy as np
 
-from asvtk.io.errors import AsvtkError
+from asvtk.io.errors import AsvtkError, listing, shown
+from asvtk.io.rows import Form, is_number, read_rows, split_line
+from asvtk.io.text import parse_float, read_text
 
-__all__ = ["HEADER_NAMES", "Columns", "read_columns"]
+__all__ = ["HEADER_NAMES", "KEY_WORDS", "Columns", "read_columns"]
 
-#: Our name of a column -> what headers in the wild call it (compared in lower case).
+#: Our name of a column -> what headers in the wild call it, in lower case, the best first.
 HEADER_NAMES = {
-    "utterance": "utterance utt utt_id utterance_id filename file file_name audio_file_name flac_file_name",
-    "score": "score scores cm-score cm_score",
+    "utterance": "utterance utt utt_id utterance_id filename file file_name flac_file audio_file_name "
+    "flac_file_name path trial",
+    "score": "llr score scores cm-score cm_score",
     "key": "key label cm-label",
     "attack": "attack attack_id attack_label system system_id",
     "speaker": "speaker speaker_id",
 }
 _NAME_OF = {alias: name for name, aliases in HEADER_NAMES.items() for alias in aliases.split()}
-_WIDEST_FIELD = 256  # characters; wider ones would make the fixed-width arrays explode
+#: In-the-Wild's key says bona-fide; every ASVspoof protocol says bonafide.
+KEY_WORDS = {"bonafide": True, "bona-fide": True, "spoof": False}
+#: ASVspoof 2021 DF's key, the largest there is, has 60 MB and 0.6 million lines.
+_MAX_BYTES, _MAX_LINES = 160 << 20, 1_500_000
+_LONGEST_HEADER = 1 << 16  # characters
+_LOG_LINE = re.compile(r"^Output,.*$", re.MULTILINE)
 
 
 class Columns(NamedTuple):
-    """Columns of one file: equally long arrays of strings, and where each row came from.
+    """Columns of one file, and where each row came from.
 
     Attributes:
         path: the file.
-        fields: one array of strings (n_rows,) per column.
-        names: one name per column when the file has a header, else None.
-        lines: the line number of each row (n_rows,).
+        fields: a list of strings, one per row, per column.
+        names: one name per column when the file has a header or somebody told them, else None.
+        lines: the line number of each row.
+        labels: ``{word: is it bona fide?}`` of key words that this form of file defines.
     """
 
     path: str
     fields: list
     names: list | None
-    lines: np.ndarray
+    lines: list
+    labels: dict = {}
 
     def where(self, row: int) -> str:
         """``file:line`` of a row, for messages."""
@@ -51,180 +58,162 @@ class Columns(NamedTuple):
         """A column as float64 (n_rows,), each the double nearest to its decimal digits.
 
         Raises:
-            AsvtkError: a field is no number; names file and line. nan and inf are numbers here.
+            AsvtkError: a field is no number (see `parse_float`); names file and line. nan and inf are
+                numbers here.
         """
-        texts = self.fields[column].tolist()
+        texts = self.fields[column]
+        together = "".join(texts)
         try:
+            if "_" in together or not together.isascii():  # `float` takes more than `parse_float`
+                return np.fromiter(map(parse_float, texts), np.float64, len(texts))
             return np.fromiter(map(float, texts), np.float64, len(texts))
         except ValueError:
-            row = next(row for row, text in enumerate(texts) if not _is_number(text))
+            row = next(row for row, text in enumerate(texts) if not is_number(text))
             raise AsvtkError(
-                f"{self.where(row)}: {texts[row]!r} is no number, expected {meaning} there. If the line is "
-                "a header, name its columns: --columns utterance=...,score=...,key=...,attack=..."
+                f"{self.where(row)}: {shown(texts[row])} is no number, expected {meaning} there. If the line "
+                "is a header, or the columns stand in another order, name them: --columns "
+                "utterance=...,score=...,key=...,attack=..."
             ) from None
 
 
-def read_columns(path, header_names: dict | None = None) -> Columns:
-    """Read a file of columns, whatever its separators, line ends, comments (``#``) or packing.
+def read_columns(path, told: dict | None = None) -> Columns:
+    """Read a table, whatever its separator, line ends or packing.
 
-    A first line that holds a known column name (`HEADER_NAMES`) is a header; ``header_names``
-    (ours -> the file's) says so outright for names that we do not know. With a header the
-    separator is the comma, semicolon or tab that stands in it; else white space, or a comma.
+    A first line that holds a known column name (`HEADER_NAMES`), and neither a number nor a key word, is
+    a header. With a header the separator is the comma, semicolon, tab or pipe that stands in it; without
+    one a comma, semicolon or pipe, else blanks. Quotes are those of CSV. Of a training log of NII's
+    scripts only the lines ``Output, NAME, LABEL, SCORE`` are read, where label 1 is bona fide.
+
+    A line that begins with ``#`` is a row if it has as many fields as the other rows and numbers where
+    they have numbers. Else it is a comment if it stands before the first row or goes on with a blank.
+
+    Args:
+        path: the file.
+        told: our name of a column -> its name in the header, or its place from 1.
 
     Raises:
-        AsvtkError: no such file, no text, no lines, or lines of unequal numbers of fields.
+        AsvtkError: no such file, no text, no rows, lines of unequal numbers of fields, a column told of
+            that is not there, or a file larger than any table.
     """
-    data = _read_bytes(path)
-    skipped, start = 0, 0
-    while True:  # to the first line that says something
-        stop = data.find(b"\n", start)
-        if stop < 0:
-            raise AsvtkError(f"{path}: is empty; expected one line per trial. Was the file fully written?")
-        first = data[start:stop].decode("utf-8", "replace").strip()
-        if first and not first.startswith("#"):
-            break
-        start, skipped = stop + 1, skipped + 1
-
-    names = _header(path, first, header_names)
-    separator = _separator(first, names is not None)
-    if names is not None:
-        start, skipped = stop + 1, skipped + 1
-    body = data[start:]
-    fields = _cut_in_numpy(body) if separator is None else None
-    if fields is not None:
-        lines = np.arange(skipped + 1, skipped + 1 + fields[0].size)
+    text = read_text(path, _MAX_BYTES)
+    if text.count("\n") > _MAX_LINES:
+        raise AsvtkError(f"{path}: has more than {_MAX_LINES:,} lines, which is no file of this kind")
+    if "Output," in text and (output := _LOG_LINE.search(text)):
+        return _read_log(path, text, output[0], told)
+    first, start, skipped = _first_line(path, text)
+    _refuse_long(path, first)
+    names = _header(path, first, told)
+    if names is None:
+        separator, sample = _separator(first, False), first
+        start = skipped = 0
     else:
-        fields, lines = _cut_in_python(path, body, separator, skipped)
-    if names is not None and len(names) != len(fields):
-        raise AsvtkError(
-            f"{path}:{lines[0]}: {len(fields)} fields, but the header names {len(names)}: {', '.join(names)}"
-        )
+        separator, sample = _separator(first, True), _first_line(path, text, start)[0]
+    _refuse_long(path, sample)
+    sample = split_line(sample, separator)
+    numeric = tuple(place for place, field in enumerate(sample) if is_number(field))
+    form = Form(separator, len(names or sample), numeric)
+    if names is None and told:
+        names = _named_by_place(path, told, form.width)
+    fields, lines = read_rows(path, text, form, start, skipped)
     return Columns(str(path), fields, names, lines)
 
 
-def _read_bytes(path) -> bytes:
-    """The text of a file with plain newlines, unpacked when its first two bytes say gzip."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise AsvtkError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if data[:2] == b"\x1f\x8b":
-        data = _gunzip(path, data)
-    if b"\0" in data:
-        raise AsvtkError(f"{path}: is no plain text (UTF-16 or binary?). Save it as UTF-8 text.")
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    data = data.rstrip()
-    return data + b"\n" if data else b""
+def _refuse_long(path, line: str) -> None:
+    if len(line) > _LONGEST_HEADER:
+        raise AsvtkError(f"{path}: a first line of {len(line)} characters is no trial and no header")
 
 
-def _gunzip(path, data: bytes) -> bytes:
-    parts = []
-    try:
-        while data:  # `cat a.gz b.gz` is a valid gzip file of two members
-            member = zlib.decompressobj(wbits=31)
-            parts.append(member.decompress(data))
-            if not member.eof:
-                raise AsvtkError(f"{path}: the gzip file is cut off; copy or download it again.")
-            data = member.unused_data.lstrip(b"\0")
-    except zlib.error as error:
-        raise AsvtkError(f"{path}: is a damaged gzip file ({error}); copy or download it again.") from error
-    return b"".join(parts)
+def _first_line(path, text: str, start: int = 0):
+    """The first line that is surely none of the comments, its end, and the number of lines up to there.
+
+    Without any such line, the first one whose ``#`` may begin an id; or nothing behind a header.
+    """
+    begin, number, spare = start, text.count("\n", 0, start), None
+    while start < len(text):
+        stop = text.find("\n", start) + 1 or len(text)
+        line, number = text[start:stop].strip(), number + 1
+        if line and not line.startswith("#"):
+            return line, stop, number
+        if spare is None and line.lstrip("#")[:1].strip():
+            spare = line, stop, number
+        start = stop
+    if spare is None and not begin:
+        raise AsvtkError(f"{path}: is empty; expected one line per trial. Was the file fully written?")
+    return spare or ("", len(text), number)
 
 
-def _header(path, line: str, header_names: dict | None) -> list | None:
+def _header(path, line: str, told: dict | None) -> list | None:
     """Our names of the columns if the first line is a header, else None."""
-    theirs = _split(line.lower(), _separator(line, True))
-    if header_names is None:
-        return [_NAME_OF.get(name, name) for name in theirs] if any(n in _NAME_OF for n in theirs) else None
-    absent = [name for name in header_names.values() if name.lower() not in theirs]
+    theirs = [name.lower() for name in split_line(line, _separator(line, True))]
+    named = {ours: name.lower() for ours, name in (told or {}).items()}
+    absent = [name for name in named.values() if name not in theirs and not name.isdecimal()]
+    surely = any(name in theirs and not name.isdecimal() for name in named.values())
+    known = any(name in _NAME_OF for name in theirs)
+    if not (surely or known) or any(name in KEY_WORDS or is_number(name) for name in theirs if not surely):
+        if absent:
+            raise AsvtkError(
+                f"{path}: the header has no column {listing(absent)}; the first line "
+                f"is {listing(theirs)}. Columns of a file without a header are told by place: "
+                "--columns utterance=1,score=2"
+            )
+        return None
     if absent:
-        raise AsvtkError(f"{path}: the header has no column {', '.join(absent)}; it has: {', '.join(theirs)}")
-    ours = {alias: name for alias, name in _NAME_OF.items() if name not in header_names}
-    ours |= {alias.lower(): name for name, alias in header_names.items()}
-    return [ours.get(name, name) for name in theirs]
+        raise AsvtkError(f"{path}: the header has no column {listing(absent)}; it has: {listing(theirs, 40)}")
+    names = [_NAME_OF.get(name, name) for name in theirs]
+    place_of = {
+        ours: theirs.index(name) if name in theirs else _place(path, name, len(theirs))
+        for ours, name in named.items()
+    }
+    for ours, aliases in HEADER_NAMES.items():
+        places = [place for place, name in enumerate(names) if name == ours]
+        best = place_of.get(ours, min(places, key=lambda place: _rank(aliases, theirs[place]), default=None))
+        for place in places:
+            if place != best:
+                names[place] = theirs[place] if theirs[place] != ours else f"{ours}_"
+    for ours, place in place_of.items():
+        names[place] = ours
+    return names
+
+
+def _rank(aliases: str, name: str) -> int:
+    return aliases.split().index(name)
+
+
+def _named_by_place(path, told: dict, width: int) -> list:
+    names = [f"column{place}" for place in range(1, width + 1)]
+    for ours, place in told.items():
+        names[_place(path, place, width)] = ours
+    return names
+
+
+def _place(path, place: str, width: int) -> int:
+    """A place told as 1, 2 ...: from 0."""
+    if not (place.isascii() and 1 <= int(place[:9]) <= width):
+        raise AsvtkError(f"{path}: there is no column {place}; the lines have {width} fields")
+    return int(place) - 1
 
 
 def _separator(line: str, is_header: bool) -> str | None:
-    """None means white space. Without a header `utt spoof 0,5` is a decimal comma, no separator."""
-    for mark in ",;\t" if is_header else ",;":
-        if mark in line and (is_header or not any(" " in field.strip() for field in line.split(mark))):
+    """None means blanks. Without a header `utt spoof 0,5` is a decimal comma, no separator."""
+    for mark in ",;\t|" if is_header else ",;|":
+        if mark in line and (
+            is_header or line.startswith('"') or not any(" " in part.strip() for part in line.split(mark))
+        ):
             return mark
     return None
 
 
-def _split(line: str, separator: str | None) -> list:
-    return [field.strip().strip('"') for field in line.split(separator)]
-
-
-def _cut_in_numpy(body: bytes) -> list | None:
-    """White-space separated columns, or None if the lines are not all alike and plain."""
-    if not body or b"#" in body or not body.isascii():
-        return None
-    body = b"\n" + body
-    characters = np.frombuffer(body, np.uint8)
-    in_field = characters > 32
-    edges = np.flatnonzero(in_field[1:] != in_field[:-1]) + 1
-    ends_of_line = np.flatnonzero(characters == 10)
-    rows = ends_of_line.size - 1
-    if edges.size == 0 or edges.size % (2 * rows):
-        return None
-    starts, stops = edges.reshape(rows, -1, 2).transpose(2, 1, 0)
-    if (starts[0] < ends_of_line[:-1]).any() or (stops[-1] > ends_of_line[1:]).any():
-        return None
-    widths = (stops - starts).max(axis=1)
-    if widths.max() > _WIDEST_FIELD:
-        return None
-    padded = np.frombuffer(body + bytes(int(widths.max())), np.uint8)
-    fields = []
-    for start, stop, width in zip(starts, stops, widths.tolist(), strict=True):
-        # Every position seen as the start of a string of `width` bytes, of which we take our starts.
-        windows = np.ndarray(padded.size - width + 1, f"S{width}", padded, strides=(1,))
-        letters = windows[start].view(np.uint8).reshape(rows, width)
-        letters *= np.arange(width, dtype=np.uint16) < (stop - start).astype(np.uint16)[:, None]
-        fields.append(letters.astype(np.uint32).view(f"U{width}")[:, 0])  # ASCII is its own code point
-    return fields
-
-
-def _cut_in_python(path, body: bytes, separator: str | None, skipped: int):
-    """The same for any file, with each row's line number."""
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = skipped + 1 + body.count(b"\n", 0, error.start)
-        raise AsvtkError(f"{path}:{line}: is not UTF-8 text; convert the file with iconv.") from error
-    numbered = [
-        (number, line)
-        for number, line in enumerate(text.split("\n"), skipped + 1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
-    if not numbered:
-        raise AsvtkError(f"{path}: holds no trial, only a header or comments.")
-    if separator is None:
-        rows = [line.split() for _, line in numbered]
-    else:
-        import csv
-
-        rows = [
-            [field.strip() for field in row]
-            for row in csv.reader([line for _, line in numbered], delimiter=separator)
-        ]
-    expected = len(rows[0])
-    for (number, _), row in zip(numbered, rows, strict=False):
-        if len(row) != expected:
-            raise AsvtkError(
-                f"{path}:{number}: {len(row)} fields where line {numbered[0][0]} has {expected}. Every line "
-                "holds one trial with the same columns; mend or remove that line."
-            )
-    return [np.array(column) for column in zip(*rows, strict=True)], np.array(
-        [number for number, _ in numbered]
-    )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _read_log(path, text: str, first: str, told: dict | None) -> Columns:
+    """The lines `Output, NAME, LABEL, SCORE` of a log of project-NN-Pytorch-scripts, label 1 = bona fide."""
+    text = "\n".join(line if line.startswith("Output,") else "" for line in text.split("\n"))
+    form = Form(",", len(split_line(first, ",")), ())
+    if form.width != 4 and not told:
+        raise AsvtkError(
+            f"{path}: a log with {shown(first)}; asvtk knows `Output, NAME, LABEL, SCORE`. Say which columns "
+            "are what: --columns utterance=2,key=3,score=4"
+        )
+    names = _named_by_place(path, told or {"utterance": "2", "key": "3", "score": "4"}, form.width)
+    fields, lines = read_rows(path, text, form, 0, 0)
+    if "key" in names and set(fields[names.index("key")]) == {"-1"}:  # scored without labels
+        names[names.index("key")] = "label"
+    return Columns(str(path), fields, names, lines, {"1": True, "0": False})

@@ -10,18 +10,21 @@ for bona fide), ``utt2num_samples`` and ``utt2md5`` (which audio this is). Besid
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from asvtk.io.datadir_rules import (
+    BONAFIDE,
+    FILES,
+    LABELS,
+    NO_ATTACK,
+    SPOOF,
+    find_problems,
+    missing_file,
+    wrong_meaning,
+)
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import digest
 from asvtk.io.tables import read_table, write_table
 
 __all__ = ["BONAFIDE", "LABELS", "NO_ATTACK", "SPOOF", "DataDirectory", "find_problems"]
-
-BONAFIDE, SPOOF = "bonafide", "spoof"
-LABELS = (BONAFIDE, SPOOF)
-NO_ATTACK = "-"
-
-#: every file that an utterance has a line in
-FILES = ("wav.scp", "utt2spk", "utt2speaker", "utt2label", "utt2attack", "utt2num_samples", "utt2md5")
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,21 @@ class DataDirectory:
         """Read a data directory.
 
         Raises:
-            AsvtkError: it is missing, or its files do not agree; ``asvtk validate`` tells more.
+            AsvtkError: it is missing, its files do not agree, or they say what asvtk would get wrong (see
+                ``datadir_rules.wrong_meaning``); ``asvtk validate`` tells more.
         """
         path = Path(path)
         if not path.is_dir():
             raise AsvtkError(
-                f"{path}: no such data directory; run stage 1 first: ./run.sh --stage 1 --stop-stage 1"
+                f"{path}: no such data directory; run stage 1 first, which makes one for each set that the "
+                "corpus has: ./run.sh --stage 1 --stop-stage 1"
             )
-        tables = {name: read_table(path / name) for name in FILES if name != "utt2spk"}
+        _refuse(path, {})  # segments before all: such a directory lacks files too
+        names = [name for name in FILES if name != "utt2spk"]
+        for name in names:
+            if not (path / name).exists():
+                raise AsvtkError(missing_file(path / name))
+        tables = {name: read_table(path / name) for name in names}
         keys = list(tables["wav.scp"])
         for name, table in tables.items():
             if list(table) != keys:
@@ -119,13 +129,14 @@ class DataDirectory:
                     f"{path}: {name} and wav.scp do not list the same utterances in the same order; "
                     f"'asvtk validate {path}' says where"
                 )
+        _refuse(path, tables)
         return cls(
             path=path,
             wav=tables["wav.scp"],
             speaker=tables["utt2speaker"],
             label=tables["utt2label"],
             attack=tables["utt2attack"],
-            num_samples=_integers(path / "utt2num_samples", tables["utt2num_samples"]),
+            num_samples={utterance: int(count) for utterance, count in tables["utt2num_samples"].items()},
             md5=tables["utt2md5"],
         )
 
@@ -133,93 +144,6 @@ class DataDirectory:
 _TABLES = [field.name for field in fields(DataDirectory) if field.name != "path"]
 
 
-def _integers(path: Path, table: dict[str, str]) -> dict[str, int]:
-    try:
-        return {key: int(value) for key, value in table.items()}
-    except ValueError as error:
-        raise AsvtkError(f"{path}: {error}; 'asvtk validate {path.parent}' says where") from None
-
-
-def find_problems(path, check_audio: bool = True) -> list[str]:
-    """Everything that is wrong with a data directory, one line each; empty when it is sound.
-
-    Args:
-        path: the data directory.
-        check_audio: also look whether every audio file exists.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        return [f"{path}: no such directory"]
-    problems = []
-    tables = {}
-    for name in FILES + ("spk2utt",):
-        try:
-            tables[name] = read_table(path / name)
-        except AsvtkError as error:
-            problems.append(str(error))
-            continue
-        problems += _form_problems(path / name, list(tables[name]))
-    problems += _agreement_problems(path, tables)
-    problems += _value_problems(path, tables, check_audio)
-    return problems
-
-
-def _form_problems(path: Path, keys: list[str]) -> list[str]:
-    problems = []
-    if not keys:
-        problems.append(f"{path}: is empty")
-    for number, (before, after) in enumerate(zip(keys, keys[1:], strict=False), 2):
-        if before > after:
-            problems.append(f"{path}:{number}: {after} comes after {before}: not in LC_ALL=C order")
-            break
-    with open(path, "rb") as stream:
-        if keys and not stream.read().endswith(b"\n"):
-            problems.append(f"{path}:{len(keys)}: the last line has no newline")
-    return problems
-
-
-def _agreement_problems(path: Path, tables: dict) -> list[str]:
-    problems = []
-    reference = tables.get("wav.scp")
-    if reference is None:
-        return problems
-    for name, table in tables.items():
-        missing = [key for key in reference if key not in table]
-        extra = [key for key in table if key not in reference]
-        if missing:
-            problems.append(
-                f"{path / name}: {len(missing)} utterances of wav.scp are missing, first {missing[0]}"
-            )
-        if extra:
-            problems.append(f"{path / name}: {len(extra)} utterances are not in wav.scp, first {extra[0]}")
-    return problems
-
-
-def _value_problems(path: Path, tables: dict, check_audio: bool) -> list[str]:
-    def bad(name, test, expected):
-        for number, (key, value) in enumerate(tables.get(name, {}).items(), 1):
-            if not test(key, value):
-                yield f"{path / name}:{number}: {key} has {value!r}, expected {expected}"
-
-    labels = tables.get("utt2label", {})
-
-    def attack_fits_label(key, value):
-        return key not in labels or (value == NO_ATTACK) == (labels[key] == BONAFIDE)
-
-    problems = []
-    problems += bad("utt2label", lambda key, value: value in LABELS, f"one of {' '.join(LABELS)}")
-    problems += bad(
-        "utt2attack", attack_fits_label, f"{NO_ATTACK!r} for bona fide and an attack id for spoof"
-    )
-    problems += bad("utt2spk", lambda key, value: key == value, "the utterance id itself (see utt2speaker)")
-    problems += bad(
-        "utt2num_samples", lambda key, value: value.isdigit() and int(value) > 0, "a positive number"
-    )
-    problems += bad("wav.scp", lambda key, value: not value.endswith("|"), "a path: commands are never run")
-    if check_audio:
-        problems += bad(
-            "wav.scp",
-            lambda key, value: value.endswith("|") or Path(value).is_file(),
-            "an existing audio file",
-        )
-    return problems
+def _refuse(path: Path, tables: dict[str, dict[str, str]]) -> None:
+    for problem in wrong_meaning(path, tables):
+        raise AsvtkError(f"{problem}; 'asvtk validate {path}' tells all that is wrong")

@@ -1,6 +1,8 @@
 """The one exception that a user is meant to read."""
 
-__all__ = ["AsvtkError", "listing"]
+__all__ = ["AsvtkError", "listing", "shown"]
+
+_LONGEST = 200  # characters of one item in a message
 
 
 class AsvtkError(Exception):
@@ -14,6 +16,15 @@ class AsvtkError(Exception):
 
 def listing(items, limit: int = 10) -> str:
     """Join ``items`` with commas, cutting a long list: ``a, b, c and 97 more``."""
-    items = [str(item) for item in items]
+    items = [_cut(str(item)) for item in items]
     shown = ", ".join(items[:limit])
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+
+
+def shown(text: str) -> str:
+    """A quoted piece of somebody's file for a message, its middle left out if it is long."""
+    return repr(_cut(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 4 :]}"

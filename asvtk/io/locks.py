@@ -3,10 +3,11 @@
 import fcntl
 import os
 import platform
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["locked"]
+__all__ = ["locked", "locked_together"]
 
 
 @contextmanager
@@ -25,10 +26,44 @@ def locked(path, purpose: str = "works here"):
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            stream.seek(0)
-            print(f"{path.parent}: waiting for {stream.read().strip() or 'another process'}", flush=True)
+            _say_wait(path, _content(stream))
             fcntl.flock(stream, fcntl.LOCK_EX)
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {platform.node()}, which {purpose}\n")
         stream.flush()
         yield
+
+
+@contextmanager
+def locked_together(path, group: str):
+    """Hold the lock file ``path`` together with all processes that name the same ``group``; others wait."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                fcntl.flock(stream, fcntl.LOCK_SH)
+                if (holders := _content(stream)) == group:
+                    break
+                _say_wait(path, holders)
+                fcntl.flock(stream, fcntl.LOCK_UN)
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.truncate(0)
+            stream.write(group)
+            stream.flush()
+            fcntl.flock(stream, fcntl.LOCK_SH)  # others may come in between
+            if _content(stream) == group:
+                break
+        yield
+
+
+def _content(stream) -> str:
+    stream.seek(0)
+    return stream.read().strip()
+
+
+def _say_wait(path: Path, holder: str) -> None:
+    # Not on standard output: a script may read a command's answer there.
+    print(f"{path.parent}: waiting for {holder or 'another process'}", file=sys.stderr, flush=True)

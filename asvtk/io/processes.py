@@ -7,13 +7,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 
 from tqdm import tqdm
 
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["in_processes"]
+__all__ = ["in_processes", "leave_interrupts_to_parent"]
+
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 def in_processes(function: Callable, items: Sequence, jobs: int, description: str) -> Iterator:
@@ -32,7 +35,8 @@ def in_processes(function: Callable, items: Sequence, jobs: int, description: st
         AsvtkError: a process was killed. What ``function`` raises comes through.
     """
     with ProcessPoolExecutor(max(1, min(jobs, len(items))), initializer=_end_with_parent) as pool:
-        results = pool.map(function, items, chunksize=4)
+        with _without_interrupts():  # a process that has just begun would die of Ctrl-C with a traceback
+            results = pool.map(function, items, chunksize=4)
         try:
             yield from tqdm(results, total=len(items), desc=description, unit="utt", disable=None)
         except BrokenProcessPool as error:
@@ -43,8 +47,24 @@ def in_processes(function: Callable, items: Sequence, jobs: int, description: st
             pool.shutdown(cancel_futures=True)
 
 
+def leave_interrupts_to_parent() -> None:
+    """In a process of a pool: Ctrl-C comes to the parent too, which ends this one in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _end_with_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this one
+    leave_interrupts_to_parent()
 
     def watch():
         wait([multiprocessing.parent_process().sentinel])

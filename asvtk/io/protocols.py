@@ -4,106 +4,148 @@ Labels come from the protocol of a database, from a published key, or from a Kal
 `label` joins them to scores, and refuses when the two do not name the same trials.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from asvtk.io.columns import read_columns
+from asvtk.io.columns import KEY_WORDS, read_columns
 from asvtk.io.errors import AsvtkError, listing
-from asvtk.io.scores import BONAFIDE_WORDS, ScoreTable, Trials, trials_from_columns
+from asvtk.io.scores import ScoreTable, Trials, trials_from_columns
 
 __all__ = ["label", "read_protocol"]
 
-#: Number of fields -> names of the columns of a protocol without a header; 6 also stands for more.
-_FORMS = {
-    2: ["utterance", "key"],
-    4: ["utterance", "attack", "key", "score"],  # a labelled score file
-    5: ["speaker", "utterance", "environment", "attack", "key"],  # ASVspoof 2019
-    # ASVspoof 2021; In-the-Wild's key is its first six columns
-    6: ["speaker", "utterance", "codec", "transmission", "attack", "key", "trim", "subset", "vocoder"],
-}
-_AUDIO_SUFFIXES = (".flac", ".wav")
+#: Columns of protocols without a header. The first form of the right length whose key is a key is taken.
+_FORMS = [
+    form.split()
+    for form in (
+        "utterance key",
+        "utterance attack key score",  # a labelled score file
+        "speaker utterance environment attack key",  # ASVspoof 2019
+        "speaker utterance environment attack key score",  # scores of the organisers' baselines of 2019
+        "speaker utterance codec transmission attack key",  # In-the-Wild, as 2021 cut behind the key
+        "speaker utterance codec transmission attack key trim subset",  # ASVspoof 2021 LA
+        "speaker utterance compression source attack key trim subset vocoder task team gender_pair language",
+        "speaker utterance asv_room asv_mic distance_to_asv attacker_room attacker_mic distance_to_speaker "
+        "attacker_to_speaker key trim subset",  # ASVspoof 2021 PA
+        "speaker utterance gender codec codec_q codec_seed attack_tag attack key tmp",  # ASVspoof 5
+    )
+]
+_AUDIO_SUFFIXES = (".flac", ".wav", ".mp3", ".m4a", ".ogg", ".opus")
 
 
-def read_protocol(path) -> Trials:
+def read_protocol(path, columns: dict | None = None, labels: dict | None = None) -> Trials:
     """Read the trials of a protocol, a key, or a Kaldi data directory.
 
-    Forms: ASVspoof 2019 ``speaker utterance - attack key``; ASVspoof 2021 ``speaker utterance codec
-    transmission attack key trim subset ...``, also cut after the key as In-the-Wild's is; a labelled
-    score file; any file with a header of known names; a folder with ``utt2label`` and, if there,
-    ``utt2attack`` and ``utt2speaker``.
+    Forms: ASVspoof 2019, the keys of 2021 (LA, DF and PA) and of ASVspoof 5 as they are published;
+    ``utterance key``; a labelled score file; any file with a header of known names, as In-the-Wild's
+    ``meta.csv``, or with told columns; a folder with ``utt2label`` and, if there, ``utt2attack`` and
+    ``utt2speaker``.
+
+    Args:
+        columns, labels: as in `asvtk.io.scores.read_scores`.
 
     Raises:
         AsvtkError: unreadable file, no key found, a trial twice, files that disagree.
     """
     if Path(path).is_dir():
         return _read_data_directory(Path(path))
-    table = read_columns(path)
+    table = read_columns(path, columns)
     names = table.names
     if names is None:
-        names = _names_by_position([str(column[0]) for column in table.fields], table.where(0))
+        first = [column[0] for column in table.fields]
+        names = _names_by_position(first, table.where(0), KEY_WORDS | (labels or {}))
     if "utterance" not in names or "key" not in names:
-        raise AsvtkError(f"{path}: expected columns utterance and key; the header names {', '.join(names)}")
-    return trials_from_columns(table, names)
-
-
-def _names_by_position(first: list, where: str) -> list:
-    names = list(_FORMS.get(min(len(first), 6), []))[: len(first)]
-    if "key" not in names or first[names.index("key")] not in (*BONAFIDE_WORDS, "spoof"):
         raise AsvtkError(
-            f"{where}: `{' '.join(first)}` is the line of no protocol that asvtk knows. Expected the key "
-            "(bonafide or spoof) in column 5 (2019: speaker utterance - attack key) or in column 6 (2021: "
-            "speaker utterance codec transmission attack key ...), or a header naming utterance and key."
+            f"{path}: expected columns utterance and key; there are {listing(names)}. Say which they are: "
+            "--protocol-columns utterance=NAME,key=NAME"
         )
-    return names + [f"column{place}" for place in range(len(names) + 1, len(first) + 1)]
+    return trials_from_columns(table, names, labels)
 
 
-def label(table: ScoreTable, protocol: Trials) -> ScoreTable:
+def _names_by_position(first: list, where: str, words: dict) -> list:
+    for form in _FORMS:
+        if len(form) == len(first) and first[form.index("key")] in words:
+            return form
+    raise AsvtkError(
+        f"{where}: `{listing(first)}` is no line of a protocol that asvtk knows. Expected the key "
+        "(bonafide or spoof) in column 5 (2019: speaker utterance - attack key), in column 6 (2021: speaker "
+        "utterance codec transmission attack key ...), or a header naming utterance and key. Other "
+        "words for the key are told by --labels bonafide=WORD,spoof=WORD, other columns by "
+        "--protocol-columns utterance=1,key=2"
+    )
+
+
+def label(table: ScoreTable, protocol: Trials, keep: np.ndarray | None = None) -> ScoreTable:
     """Give scores the labels and columns of a protocol, in the protocol's order.
 
+    Where no name of one file stands in the other, names are compared without folder and audio suffix.
+
+    Args:
+        keep: bool (n,), which trials of the protocol to take; scores of the others are left out, or may be
+            missing. None = all.
+
     Raises:
-        AsvtkError: a trial of the protocol has no score, a score has no trial, or the two files
-            disagree about a key; names the utterances.
+        AsvtkError: a trial of the protocol has no score, a score has no trial, the two files disagree
+            about a key, or one of them does not name its trials; names the utterances.
     """
-    order = _order(table, protocol)
-    scored = table.subset(order) if order is not None else table
-    if scored.bonafide is not None:
-        differing = protocol.utterances[scored.bonafide != protocol.bonafide]
+    for trials, other in ((table, protocol), (protocol, table)):
+        if not trials.named:
+            raise AsvtkError(
+                f"{trials.source} does not name its trials, so they cannot be matched with those of "
+                f"{other.source}; say which column does: --columns utterance=NAME"
+            )
+    wanted = protocol if keep is None else protocol.subset(keep)
+    order, notes = _order(table, protocol, wanted)
+    scored = table if order is None else table.subset(order)
+    if scored.bonafide is not None and wanted.bonafide is not None:
+        differing = wanted.utterances[scored.bonafide != wanted.bonafide]
         if differing.size:
             raise AsvtkError(
                 f"{table.source} and {protocol.source} disagree about the key of {differing.size} trials: "
                 f"{listing(differing)}. One of the two files is wrong."
             )
-    return ScoreTable(
-        utterances=protocol.utterances,
-        bonafide=protocol.bonafide,
-        attacks=scored.attacks if protocol.attacks is None else protocol.attacks,
-        columns={**scored.columns, **protocol.columns},
-        source=table.source,
-        notes=[*table.notes, *protocol.notes],
-        scores=scored.scores,
+    return replace(
+        scored,
+        utterances=wanted.utterances,
+        bonafide=wanted.bonafide,
+        attacks=scored.attacks if wanted.attacks is None else wanted.attacks,
+        columns={**scored.columns, **wanted.columns},
+        notes=[*table.notes, *protocol.notes, *notes],
     )
 
 
-def _order(table: ScoreTable, protocol: Trials) -> np.ndarray | None:
-    """Index (n,) of the score of each trial of the protocol; None when they stand in order."""
-    if np.array_equal(table.utterances, protocol.utterances):
-        return None
-    row_of = {utterance: row for row, utterance in enumerate(table.utterances.tolist())}
-    trials = protocol.utterances.tolist()
+def _order(table: ScoreTable, protocol: Trials, wanted: Trials):
+    """Index (n,) of the score of each wanted trial, None when they stand in order; and notes."""
+    if np.array_equal(table.utterances, wanted.utterances):
+        return None, []
+    scored, trials, everything = (each.utterances.tolist() for each in (table, wanted, protocol))
+    notes = []
+    if not set(scored) & set(everything):
+        plain = [list(map(_plain, names)) for names in (scored, trials, everything)]
+        if set(plain[0]) & set(plain[2]) and all(len(set(names)) == len(names) for names in plain):
+            notes = [f"{table.source} and {protocol.source}: names compared without folder and audio suffix"]
+            scored, trials, everything = plain
+    row_of = {utterance: row for row, utterance in enumerate(scored)}
     missing = [utterance for utterance in trials if utterance not in row_of]
-    extra = list(row_of.keys() - set(trials))
+    extra = row_of.keys() - set(everything)
     if not missing and not extra:
-        return np.array([row_of[utterance] for utterance in trials])
+        return np.array([row_of[utterance] for utterance in trials], dtype=np.intp), notes
     faults = []
     if missing:
         faults.append(f"{len(missing)} of its {len(trials)} trials have no score: {listing(missing)}")
     if extra:
         faults.append(f"{len(extra)} scores belong to no trial of it: {listing(sorted(extra))}")
     hint = "Score the missing trials, or name the protocol of the set that was scored."
-    if missing and extra and missing[0].endswith(_AUDIO_SUFFIXES) != extra[0].endswith(_AUDIO_SUFFIXES):
-        hint = "One file names the trials with an audio suffix, the other without: take it off."
+    if missing and extra and {*map(_plain, missing)} & {*map(_plain, extra)}:
+        hint = "Some names differ by a folder or an audio suffix only: write them alike in both files."
     raise AsvtkError(f"{table.source} does not fit {protocol.source}: {'; '.join(faults)}. {hint}")
+
+
+def _plain(name: str) -> str:
+    """The name of an audio file without its folder and suffix."""
+    name = name.rpartition("/")[2]
+    return next((name.removesuffix(suffix) for suffix in _AUDIO_SUFFIXES if name.endswith(suffix)), name)
 
 
 def _read_data_directory(folder: Path) -> Trials:
@@ -114,8 +156,8 @@ def _read_data_directory(folder: Path) -> Trials:
         table = read_columns(path)
         if len(table.fields) != 2:
             raise AsvtkError(f"{table.where(0)}: {len(table.fields)} fields; expected `utterance value`")
-        if utterances is not None and not np.array_equal(table.fields[0], utterances):
-            differing = sorted(set(table.fields[0].tolist()) ^ set(utterances.tolist()))
+        if utterances is not None and table.fields[0] != utterances:
+            differing = sorted(set(table.fields[0]) ^ set(utterances))
             raise AsvtkError(
                 f"{path} and {folder / 'utt2label'} do not list the same utterances in the same order"
                 + (f"; only one has: {listing(differing)}" if differing else "")

@@ -1,26 +1,32 @@
-"""Score files: what countermeasures (CM) and speaker verification (ASV) said about each trial.
+"""Score files: what a countermeasure (CM) said about each trial.
 
 A score file of ours is what the official ASVspoof 2019 tools read, ``utterance attack key score``,
 with ``-`` for the attack of bona fide speech, and higher scores meaning bona fide.
 """
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from asvtk.io.columns import Columns, read_columns
-from asvtk.io.errors import AsvtkError, listing
-from asvtk.io.strings import factorize, has_repeats
+from asvtk.io.columns import KEY_WORDS, Columns, read_columns
+from asvtk.io.errors import AsvtkError, listing, shown
+from asvtk.io.rows import is_number
+from asvtk.io.text import parse_float
 
-__all__ = ["AsvScores", "ScoreTable", "Trials", "read_asv_scores", "read_scores", "write_scores"]
+__all__ = ["ScoreTable", "Trials", "read_scores", "refuse_non_finite", "trials_from_columns", "write_scores"]
 
-#: In-the-Wild's key says bona-fide; every ASVspoof protocol says bonafide.
-BONAFIDE_WORDS = ("bonafide", "bona-fide")
+#: Sums and differences of a million larger scores leave the range of a double.
+LARGEST_SCORE = 1e300
 _MEANT_BONAFIDE = {"genuine", "human", "real", "bona_fide", "bonafide", "bona-fide", "live", "true"}
 _MEANT_SPOOF = {"spoof", "spoofed", "fake", "deepfake", "synthetic", "attack", "false"}
 #: What some files write in the attack column of bona fide trials.
-_NO_ATTACK = ("-", "A00", "bonafide", "bona-fide")
+_NO_ATTACK = ("-", "A00", "bonafide", "bona-fide", "none", "NONE")
+#: Number of fields -> columns of a score file without a header; six: the organisers' own baselines.
+_FORMS = {
+    2: ["utterance", "score"],
+    4: ["utterance", "attack", "key", "score"],
+    6: ["speaker", "utterance", "environment", "attack", "key", "score"],
+}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -34,6 +40,7 @@ class Trials:
         columns: any further column by its name, strings (n,).
         source: the file, for messages.
         notes: what a reader of the results should know about the file.
+        named: False where the file does not name its trials: ``utterances`` are rows then.
     """
 
     utterances: np.ndarray
@@ -42,6 +49,16 @@ class Trials:
     columns: dict = field(default_factory=dict)
     source: str = ""
     notes: list = field(default_factory=list)
+    named: bool = True
+
+    def subset(self, keep: np.ndarray):
+        """The trials where ``keep``, bool (n,), is True (an index array orders them anew)."""
+        per_trial = ("utterances", "bonafide", "attacks", "scores")
+        taken = {
+            name: values[keep] for name in per_trial if (values := getattr(self, name, None)) is not None
+        }
+        columns = {name: values[keep] for name, values in self.columns.items()}
+        return replace(self, **taken, columns=columns, notes=list(self.notes))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -50,111 +67,66 @@ class ScoreTable(Trials):
 
     scores: np.ndarray
 
-    def subset(self, keep: np.ndarray) -> "ScoreTable":
-        """The trials where ``keep``, bool (n,), is True (an index array orders them anew)."""
-        return ScoreTable(
-            utterances=self.utterances[keep],
-            bonafide=None if self.bonafide is None else self.bonafide[keep],
-            attacks=None if self.attacks is None else self.attacks[keep],
-            columns={name: values[keep] for name, values in self.columns.items()},
-            source=self.source,
-            notes=list(self.notes),
-            scores=self.scores[keep],
-        )
 
+def read_scores(path, columns: dict | None = None, labels: dict | None = None) -> ScoreTable:
+    """Read the scores of a countermeasure; for packing, separators and headers see `read_columns`.
 
-class AsvScores(NamedTuple):
-    """Scores of a speaker verification system, each a float64 array, and the attacks among its spoofs."""
+    Forms: 2019 ``utterance attack key score``, or ``speaker utterance - attack key score``; 2021
+    ``utterance score`` (labels come from a protocol, see `asvtk.io.protocols.label`); logs of NII's
+    scripts; any file with a header of known names; any file at all whose columns are told.
 
-    target: np.ndarray
-    nontarget: np.ndarray
-    spoof: np.ndarray
-    attacks: frozenset
-    source: str = ""
-
-
-def read_scores(path, columns: dict | None = None) -> ScoreTable:
-    """Read the scores of a countermeasure, plain or gzipped.
-
-    Forms: 2019 ``utterance attack key score``; 2021 ``utterance score`` (labels come from a
-    protocol, see `asvtk.io.protocols.label`); any file with a header of known names, or of names
-    told by ``columns`` (ours -> the file's: ``{"utterance": "path", "score": "logit"}``).
+    Args:
+        path: the file.
+        columns: our name of a column -> its name in the header, or its place from 1. Without an utterance
+            among the columns, but with a key, the trials are the rows.
+        labels: ``{word of the key column: is it bona fide?}``, beside bonafide, bona-fide and spoof.
 
     Raises:
         AsvtkError: unreadable or empty file, a line that does not fit, a score that is no finite
-            number, an unknown key, an utterance scored twice.
+            number or beyond 1e300, an unknown key, an utterance scored twice.
     """
     table = read_columns(path, columns)
-    names = table.names or {4: ["utterance", "attack", "key", "score"], 2: ["utterance", "score"]}.get(
-        len(table.fields)
-    )
+    names = table.names or _FORMS.get(len(table.fields))
     if names is None:
         raise AsvtkError(
             f"{table.where(0)}: {len(table.fields)} fields; expected `utterance attack key score` (2019) or "
-            "`utterance score` (2021). For another order add a header line and, if asvtk does not know its "
-            "names, --columns utterance=...,score=...,key=...,attack=..."
+            "`utterance score` (2021). Say which columns are what: --columns utterance=1,score=2,key=3, or "
+            "by name where the file has a header"
         )
     for needed in ("utterance", "score"):
-        if needed not in names:
+        if needed not in names and not (needed == "utterance" and "key" in names):
             raise AsvtkError(
-                f"{path}: no column is the {needed}; the header names {', '.join(names)}. "
-                f"Say which it is: --columns {needed}=NAME"
+                f"{path}: no column is the {needed}; there are {listing(names)}. Say which it is: "
+                f"--columns {needed}=NAME"
             )
     scores = table.numbers(names.index("score"), "a score")
-    trials = trials_from_columns(table, names)
+    trials = trials_from_columns(table, names, labels)
     refuse_non_finite(path, trials.utterances, scores)
+    refuse_extreme(path, trials.utterances, scores)
     return ScoreTable(**vars(trials), scores=scores)
 
 
-def trials_from_columns(table: Columns, names: list) -> Trials:
+def trials_from_columns(table: Columns, names: list, labels: dict | None = None) -> Trials:
     """Give the columns of a file their meaning; ``names`` has one name per column."""
     by_name = dict(zip(reversed(names), reversed(table.fields), strict=True))  # of two namesakes, the first
-    utterances = by_name.pop("utterance")
-    _refuse_duplicates(table, utterances)
+    named = "utterance" in by_name
+    rows = by_name.pop("utterance") if named else [f"row{row}" for row in range(1, len(table.lines) + 1)]
+    trials = Trials(utterances=_array(rows), source=table.path, named=named)
+    if not named:
+        trials.notes.append(f"{table.path}: no column names the trials; each row counts as one")
+    _refuse_faulty_names(table, trials.utterances)
     by_name.pop("score", None)
-    trials = Trials(utterances=utterances, source=table.path)
     if "key" in by_name:
-        trials.bonafide = _read_keys(table, by_name.pop("key"))
+        trials.bonafide = _read_keys(table, by_name.pop("key"), labels or {})
     if "attack" in by_name:
-        trials.attacks = _read_attacks(table, by_name.pop("attack"), trials)
-    trials.columns = by_name
+        trials.attacks = _read_attacks(table, _array(by_name.pop("attack")), trials)
+    trials.columns = {name: _array(column) for name, column in by_name.items()}
     return trials
 
 
-def read_asv_scores(path) -> AsvScores:
-    """Read the organisers' ASV scores: lines ``bonafide-or-attack target|nontarget|spoof score``.
-
-    Raises:
-        AsvtkError: unreadable file, a line that does not fit, a score that is not finite, or one of
-            the three kinds of trials is missing.
-    """
-    table = read_columns(path)
-    if len(table.fields) != 3:
-        raise AsvtkError(
-            f"{table.where(0)}: {len(table.fields)} fields; ASV scores are lines `attack key score` with "
-            "key target, nontarget or spoof, as in ASVspoof2019.LA.asv.*.scores.txt"
-        )
-    attacks, keys, _ = table.fields
-    scores = table.numbers(2, "an ASV score")
-    of_kind = {kind: keys == kind for kind in ("target", "nontarget", "spoof")}
-    unknown = np.flatnonzero(~np.logical_or.reduce(list(of_kind.values())))
-    if unknown.size:
-        raise AsvtkError(
-            f"{table.where(unknown[0])}: {str(keys[unknown[0]])!r} is no ASV key; expected target, nontarget "
-            "or spoof in the second column"
-        )
-    not_finite = np.flatnonzero(~np.isfinite(scores))
-    if not_finite.size:
-        row = not_finite[0]
-        raise AsvtkError(f"{table.where(row)}: the ASV score is {scores[row]}; every score must be finite")
-    for kind, mask in of_kind.items():
-        if not mask.any():
-            raise AsvtkError(f"{path}: holds no {kind} trial; t-DCF needs target, nontarget and spoof trials")
-    return AsvScores(
-        **{kind: scores[mask] for kind, mask in of_kind.items()},
-        attacks=frozenset(factorize(attacks[of_kind["spoof"]])[0]),
-        source=str(path),
-    )
+def _array(strings: list) -> np.ndarray:
+    # Of dtype object: one id of 20,000 letters would make each of 60,000 fixed-width ones as wide.
+    return np.array(strings, dtype=object)
 
 
 def write_scores(path, utterances, attacks, keys, scores) -> None:
@@ -179,7 +151,7 @@ def write_scores(path, utterances, attacks, keys, scores) -> None:
             f"{path}: {len(utterances)} utterances, {len(attacks)} attacks, {len(keys)} keys and scores of "
             f"shape {scores.shape}; expected one of each per trial"
         )
-    refuse_non_finite(path, np.array(utterances), scores)
+    refuse_non_finite(path, utterances, scores)
     if len(set(utterances)) != len(utterances):
         raise AsvtkError(f"{path}: scored twice: {listing(_repeated(utterances))}")
     unknown = sorted(set(keys) - {"bonafide", "spoof"})
@@ -201,14 +173,30 @@ def refuse_non_finite(path, utterances, scores) -> None:
         )
 
 
-def _refuse_duplicates(table: Columns, utterances: np.ndarray) -> None:
-    if not has_repeats(utterances):
+def refuse_extreme(path, utterances, scores) -> None:
+    """Raise AsvtkError naming the utterances whose scores are too large to compute with."""
+    bad = np.flatnonzero(np.abs(scores) > LARGEST_SCORE)
+    if bad.size:
+        raise AsvtkError(
+            f"{path}: {bad.size} of {scores.size} scores lie beyond {LARGEST_SCORE:g}: "
+            f"{listing(f'{utterances[row]} ({scores[row]})' for row in bad)}. No system gives such scores; "
+            "find out where they come from, or scale the file's scores down."
+        )
+
+
+def _refuse_faulty_names(table: Columns, utterances: np.ndarray) -> None:
+    names = set(utterances.tolist())
+    if "" in names:
+        row = int(np.flatnonzero(utterances == "")[0])
+        raise AsvtkError(f"{table.where(row)}: the utterance has no name")
+    if len(names) == utterances.size:
         return
     repeated = _repeated(utterances.tolist())
     rows = np.flatnonzero(utterances == repeated[0])
     raise AsvtkError(
-        f"{table.where(rows[1])}: {repeated[0]} stands there and in line {table.lines[rows[0]]} already. A "
-        f"trial counts once; {len(repeated)} utterances stand twice or more: {listing(repeated)}. "
+        f"{table.where(rows[1])}: {shown(repeated[0])} stands there and in line {table.lines[rows[0]]} "
+        "already. "
+        f"A trial counts once; {len(repeated)} utterances stand twice or more: {listing(repeated)}. "
         "Was one score file appended to another?"
     )
 
@@ -218,35 +206,47 @@ def _repeated(names: list) -> list:
     return list(dict.fromkeys(name for name in names if name in seen or seen.add(name)))
 
 
-def _read_keys(table: Columns, keys: np.ndarray) -> np.ndarray:
-    bonafide = np.logical_or.reduce([keys == word for word in BONAFIDE_WORDS])
-    unknown = np.flatnonzero(~bonafide & (keys != "spoof"))
-    if unknown.size == 0:
-        return bonafide
-    word = str(keys[unknown[0]])
-    meant = {"bonafide": _MEANT_BONAFIDE, "spoof": _MEANT_SPOOF}
+def _read_keys(table: Columns, words: list, labels: dict) -> np.ndarray:
+    known = KEY_WORDS | table.labels | labels
+    meaning = {word: _meaning(word, known) for word in set(words)}
+    if None not in meaning.values():
+        return np.fromiter(map(meaning.__getitem__, words), bool, len(words))
+    row = next(row for row, word in enumerate(words) if meaning[word] is None)
+    word, meant = words[row], {"bonafide": _MEANT_BONAFIDE, "spoof": _MEANT_SPOOF}
     nearest = next((ours for ours, theirs in meant.items() if word.lower() in theirs), None)
     raise AsvtkError(
-        f"{table.where(unknown[0])}: the key {word!r} is unknown; expected bonafide (or bona-fide) or spoof."
-        + (f" Did you mean {nearest}?" if nearest else "")
+        f"{table.where(row)}: the key {shown(word)} is unknown; expected bonafide (or bona-fide) or spoof. "
+        + (f"Did you mean {nearest}? " if nearest else "")
+        + "Say what the words mean: --labels bonafide=WORD,spoof=WORD"
+    )
+
+
+def _meaning(word: str, known: dict) -> bool | None:
+    """Is a word of the key bona fide? Numbers are compared as such: 1.0 is 1."""
+    if word in known or not is_number(word):
+        return known.get(word)
+    number = parse_float(word)
+    return next(
+        (said for name, said in known.items() if is_number(name) and parse_float(name) == number), None
     )
 
 
 def _read_attacks(table: Columns, attacks: np.ndarray, trials: Trials) -> np.ndarray:
     """Attack ids with ``-`` for none; an attack on bona fide speech is a quirk (A00) or a fault."""
     if "" in attacks:
-        attacks = np.where(attacks == "", "-", attacks)
+        attacks = np.where(attacks == "", "-", attacks).astype(object)
     if trials.bonafide is None:
         return attacks
-    written, codes = factorize(attacks[trials.bonafide])
-    faults = np.flatnonzero([name not in _NO_ATTACK for name in written])
-    if faults.size:
-        row = np.flatnonzero(trials.bonafide)[np.isin(codes, faults).argmax()]
+    of_bonafide = attacks[trials.bonafide].tolist()
+    written = sorted(set(of_bonafide))
+    if not set(written) <= {*_NO_ATTACK}:
+        fault = next(place for place, name in enumerate(of_bonafide) if name not in _NO_ATTACK)
+        row = np.flatnonzero(trials.bonafide)[fault]
         raise AsvtkError(
             f"{table.where(row)}: {trials.utterances[row]} is bona fide but has attack {attacks[row]}; "
             "expected `-`. Is the key wrong, or the order of the columns?"
         )
     if quirks := [name for name in written if name != "-"]:
         trials.notes.append(f"{trials.source}: attack id {listing(quirks)} on bona fide trials read as `-`")
-        attacks = np.where(trials.bonafide, "-", attacks)
+        attacks = np.where(trials.bonafide, "-", attacks).astype(object)
     return attacks

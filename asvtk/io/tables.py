@@ -4,39 +4,53 @@ Lines are sorted as ``LC_ALL=C sort`` does (code points, which for UTF-8 is byte
 unique, and the last line ends in a newline: Kaldi's own tools insist on all three.
 """
 
-from pathlib import Path
+import re
 
 from asvtk.io.atomic import write_text
 from asvtk.io.errors import AsvtkError
+from asvtk.io.text import read_lines, split_blanks
 
 __all__ = ["read_table", "write_table"]
 
+#: without the halves of surrogate pairs, in which Python keeps the bytes of file names that are not UTF-8
+_KEY = re.compile(r"[^ \t\r\n\0\ud800-\udfff]+")
+_VALUE = re.compile(r"(?![ \t])[^\r\n\0\ud800-\udfff]+(?<![ \t])")
+
 
 def read_table(path) -> dict[str, str]:
-    """Read a two-column file, in file order.
+    """Read a two-column file, in file order; blank lines count for nothing.
 
     Raises:
-        AsvtkError: the file is missing, a line has no value, or a key comes twice; with the line.
+        AsvtkError: the file is missing or no text (see ``io.text.read_text``), a line has no value, or a
+            key comes twice; with the line.
     """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise AsvtkError(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise AsvtkError(f"{path}: is no UTF-8 text") from None
     table = {}
-    for number, line in enumerate(lines, 1):
-        fields = line.split(maxsplit=1)
+    for number, line in enumerate(read_lines(path), 1):
+        fields = split_blanks(line, 2)
+        if not fields:
+            continue
         if len(fields) != 2:
-            raise AsvtkError(f"{path}:{number}: expected 'key value', found {line!r}")
+            raise AsvtkError(f"{path}:{number}: expected 'key value', found {line[:100]!r}")
         key, value = fields
         if key in table:
             raise AsvtkError(f"{path}:{number}: {key} stands here for the second time")
-        table[key] = value.rstrip()
+        table[key] = value
     return table
 
 
 def write_table(path, table: dict) -> None:
-    """Write ``table`` sorted and in one step; values are written with ``str``."""
-    write_text(path, "".join(f"{key} {table[key]}\n" for key in sorted(table)))
+    """Write ``table`` sorted and in one step; values are written with ``str``.
+
+    Raises:
+        AsvtkError: a key or a value would not be read back as it is: an empty one, a key with blanks, a value
+            with blanks at an end, a line end in either, or a file name that is not UTF-8. Or the file
+            cannot be written.
+    """
+    rows = [(key, str(table[key])) for key in sorted(table)]
+    for key, value in rows:
+        if not (_KEY.fullmatch(key) and _VALUE.fullmatch(value)):
+            raise AsvtkError(
+                f"{path}: cannot hold {f'{key} {value}'!r}: a Kaldi table is UTF-8 text, keys have no "
+                "blanks, values no line end and no blank at their ends; rename it"
+            )
+    write_text(path, "".join(f"{key} {value}\n" for key, value in rows))

@@ -21,7 +21,9 @@ __all__ = [
     "read_bytes",
     "read_json",
     "read_json_lines",
+    "read_lines",
     "read_text",
+    "split_blanks",
 ]
 
 #: Unpacked bytes of the largest table: ASVspoof 5 has a million trials of some 80 bytes each.
@@ -37,6 +39,7 @@ _FLOAT = re.compile(
     r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity|nan)", re.ASCII | re.IGNORECASE
 )
 _INT = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_BLANKS = re.compile(r"[ \t]+")
 
 
 def parse_float(text: str) -> float:
@@ -105,6 +108,26 @@ def read_text(path, limit: int = MAX_TABLE) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise AsvtkError(f"{path}:{line}: is not UTF-8 text; convert the file with iconv") from None
+
+
+def read_lines(path, limit: int = MAX_TABLE) -> list[str]:
+    """The lines of a text file (see `read_text`), the blank ones too, of which none is the last.
+
+    Only ``\\n`` ends a line, as in Kaldi; ``str.splitlines`` also cuts at form feeds, U+0085 and U+2028.
+    """
+    return read_text(path, limit).rstrip("\n \t").split("\n")
+
+
+def split_blanks(line: str, parts: int = 0) -> list[str]:
+    """The fields of a line, which only spaces and tabs part, as in Kaldi; none of a blank line.
+
+    ``str.split`` also cuts at non-breaking spaces and control characters.
+
+    Args:
+        parts: at most so many fields, the last of which keeps its inner blanks; 0: any number.
+    """
+    line = line.strip(" \t")
+    return _BLANKS.split(line, max(parts - 1, 0)) if line else []
 
 
 def read_json(path, expected: type = dict):

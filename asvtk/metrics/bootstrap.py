@@ -9,7 +9,7 @@ J. Mariéthoz, "A statistical significance test for person authentication", Odys
 import numpy as np
 
 from asvtk.io.errors import AsvtkError
-from asvtk.io.strings import factorize
+from asvtk.metrics.breakdown import factorize
 from asvtk.metrics.eer import eer, error_rates
 
 __all__ = ["bootstrap_intervals", "paired_test", "resample_counts", "strata_of"]
@@ -46,8 +46,8 @@ def bootstrap_intervals(
 
     Args:
         scores: (n,). bonafide: bool (n,). strata: int (n,), see `strata_of`.
-        groups: ``{name: bool mask (n,)}``; each made of whole strata, of both classes, so that no
-            resample leaves it without one of them.
+        groups: ``{name: places of its trials, int (m,)}``; each made of whole strata, of both classes, so
+            that no resample leaves it without one of them.
         statistics: ``{name: function(frr, far) -> float}``, arrays as in `DetCurve`.
         resamples: how many; 1000 settle two digits of an interval's ends.
         seed: of numpy's default generator.
@@ -60,7 +60,9 @@ def bootstrap_intervals(
     """
     order = _official_order(scores, bonafide)
     ranked = bonafide[order]
-    rows = {name: np.flatnonzero(mask[order]) for name, mask in groups.items()}
+    rank = np.empty(order.size, np.intp)
+    rank[order] = np.arange(order.size)
+    rows = {name: np.sort(rank[members]) for name, members in groups.items()}
     draws = {name: np.empty((len(statistics), resamples)) for name in groups}
     for i, counts in enumerate(resample_counts(strata, resamples, seed)):
         counts = counts[order]

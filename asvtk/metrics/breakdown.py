@@ -4,13 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asvtk.io.strings import factorize
-
-__all__ = ["Group", "by_attack", "by_attack_group", "by_column"]
+__all__ = ["Group", "by_attack", "by_attack_group", "by_column", "factorize"]
 
 
 class Group(NamedTuple):
-    """The trials that one row of a table compares: bool masks (n,) over all trials.
+    """The trials that one row of a table compares: their places, int (m,), rising.
 
     Spoofs differ by attack, bona fide speech does not: so a group of attacks is set against **all**
     bona fide trials, as the official per-attack EER is.
@@ -27,8 +25,12 @@ def by_attack(attacks: np.ndarray, bonafide: np.ndarray) -> dict:
         attacks: strings (n,). bonafide: bool (n,).
     """
     names, codes = factorize(attacks)
-    groups = {name: Group(bonafide, ~bonafide & (codes == i)) for i, name in enumerate(names) if name != "-"}
-    return {name: group for name, group in groups.items() if group.spoof.any()}
+    genuine, spoofs = np.flatnonzero(bonafide), _places(codes, ~bonafide, len(names))
+    return {
+        name: Group(genuine, places)
+        for name, places in zip(names, spoofs, strict=True)
+        if name != "-" and places.size
+    }
 
 
 def by_attack_group(per_attack: dict, members: dict) -> dict:
@@ -37,7 +39,7 @@ def by_attack_group(per_attack: dict, members: dict) -> dict:
     for name, attacks in members.items():
         parts = [per_attack[attack] for attack in attacks if attack in per_attack]
         if parts:
-            merged[name] = Group(parts[0].bonafide, np.logical_or.reduce([part.spoof for part in parts]))
+            merged[name] = Group(parts[0].bonafide, np.sort(np.concatenate([part.spoof for part in parts])))
     return merged
 
 
@@ -52,7 +54,32 @@ def by_column(values: np.ndarray, bonafide: np.ndarray) -> dict:
         values: strings (n,). bonafide: bool (n,).
     """
     names, codes = factorize(values)
-    masks = {name: codes == i for i, name in enumerate(names)}
-    if np.intersect1d(codes[bonafide], codes[~bonafide]).size:
-        return {name: Group(bonafide & mask, ~bonafide & mask) for name, mask in masks.items()}
-    return {name: Group(bonafide, mask) for name, mask in masks.items() if not (bonafide & mask).any()}
+    genuine, spoofs = (_places(codes, of_class, len(names)) for of_class in (bonafide, ~bonafide))
+    pairs = list(zip(names, genuine, spoofs, strict=True))
+    if any(of_both.size and spoof.size for _, of_both, spoof in pairs):
+        return {name: Group(*places) for name, *places in pairs}
+    everyone = np.flatnonzero(bonafide)
+    return {name: Group(everyone, spoof) for name, none, spoof in pairs if not none.size}
+
+
+def _places(codes: np.ndarray, chosen: np.ndarray, n: int) -> list[np.ndarray]:
+    """For each code below ``n`` the places, rising, of the ``chosen`` trials, bool (n,), that have it."""
+    places = np.flatnonzero(chosen)
+    places = places[np.argsort(codes[places], kind="stable")]
+    ends = np.searchsorted(codes[places], np.arange(n + 1))
+    return [places[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+
+
+def factorize(strings: np.ndarray):
+    """Number the different strings of an array.
+
+    Args:
+        strings: (n,), few different ones.
+
+    Returns:
+        names, sorted: list of str; and codes, int (n,), with ``names[codes[i]] == strings[i]``.
+    """
+    values = strings.tolist()
+    names = sorted(set(values))
+    code_of = {name: code for code, name in enumerate(names)}
+    return names, np.fromiter(map(code_of.__getitem__, values), np.intp, len(values))

@@ -13,13 +13,13 @@ to the fusion of the NIST'99 1-speaker submissions", Digital Signal Processing 2
 import json
 from dataclasses import dataclass
 from math import isfinite, log
-from pathlib import Path
 
 import numpy as np
 
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.scores import ScoreTable, refuse_non_finite
 from asvtk.io.stamps import digest
+from asvtk.io.text import read_json
 from asvtk.metrics.dcf import ASVSPOOF_5, DcfCosts, act_dcf, cllr, min_dcf
 from asvtk.metrics.eer import det_curve, eer
 
@@ -111,7 +111,15 @@ class Calibration:
                 f"{listing(self.systems)}"
             )
         _refuse_non_finite(scores)
-        return _llr(self.weights, self.offset, scores)
+        with np.errstate(over="ignore", invalid="ignore"):
+            llr = _llr(self.weights, self.offset, scores)
+        beyond = np.flatnonzero(~np.isfinite(llr))
+        if beyond.size:
+            raise AsvtkError(
+                f"the LLRs of {beyond.size} trials leave the range of a double (trial {beyond[0] + 1}: "
+                f"scores {listing(scores[:, beyond[0]])}): these scores are no kin of those in training"
+            )
+        return llr
 
     def save(self, path) -> None:
         """Write as JSON; `load` gives the same numbers back to the last bit."""
@@ -129,15 +137,7 @@ class Calibration:
         """
         from asvtk.io.config import build
 
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise AsvtkError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except ValueError as error:
-            raise AsvtkError(
-                f"{path}: is no JSON ({error}); expected what `asvtk calibrate` wrote as --model"
-            ) from None
-        return build(cls, content, str(path))
+        return build(cls, read_json(path), f"{path} (expected what `asvtk calibrate` wrote as --model)")
 
 
 def train_calibration(tables: list[ScoreTable], *, prior: float | None = None, negate=None) -> Calibration:
@@ -272,6 +272,10 @@ def _logistic_regression(scores: np.ndarray, bonafide: np.ndarray, prior: float)
     # The classes weigh alike in the mean and the scale too: then twice the spoofs change nothing at all.
     n_bonafide = np.count_nonzero(bonafide)
     of_trial = np.where(bonafide, prior / n_bonafide, (1 - prior) / (bonafide.size - n_bonafide))
+    # Differences of scores of 1e308 leave the range of a double, those of a quarter of them do not; and a
+    # power of two changes no digit.
+    unit = 2.0 ** np.minimum(0, 1000 - np.frexp(np.abs(scores).max(axis=1, keepdims=True))[1])
+    scores = scores * unit
     mean = (scores * of_trial).sum(axis=1, keepdims=True)
     centred = scores - mean
     # The square of a very large or small score leaves the range of a double, that of a ratio does not.
@@ -281,7 +285,8 @@ def _logistic_regression(scores: np.ndarray, bonafide: np.ndarray, prior: float)
     model = LogisticRegression(C=1 / _RIDGE, solver="newton-cholesky", tol=1e-10, max_iter=1000)
     model.fit((centred / scale).T, bonafide, sample_weight=of_trial)
     weights = model.coef_[0] / scale[:, 0]
-    return weights, float(model.intercept_[0] - weights @ mean[:, 0] - log(prior / (1 - prior)))
+    offset = float(model.intercept_[0] - weights @ mean[:, 0] - log(prior / (1 - prior)))
+    return weights * unit[:, 0], offset
 
 
 def _polarity_warnings(scores, bonafide, systems, weights) -> list:
@@ -330,7 +335,7 @@ def _refuse_unusable(tables: list[ScoreTable], negate: list) -> None:
             "training needs both classes. Is this the whole dev set?"
         )
     for table in tables:
-        if np.ptp(table.scores) == 0:
+        if table.scores.min() == table.scores.max():
             raise AsvtkError(
                 f"{table.source}: all {table.scores.size} scores are equal ({table.scores[0]}), which leaves "
                 "nothing to calibrate. Find out why the model gave them, or leave this system out."

@@ -4,6 +4,7 @@ A trial is accepted as bona fide when its score is **above** the threshold. FRR 
 fide trials rejected (Pmiss), FAR the share of spoofs accepted (Pfa).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ class DetCurve(NamedTuple):
     Attributes:
         frr: (n + 1,) share of bona fide trials rejected, rising from 0 to 1.
         far: (n + 1,) share of spoofs accepted, falling from 1 to 0.
-        thresholds: (n + 1,) score of the last trial rejected; for cut 0 a little below the lowest.
+        thresholds: (n + 1,) score of the last trial rejected; for cut 0 a little below the lowest
+            (-inf below the lowest double).
     """
 
     frr: np.ndarray
@@ -47,7 +49,7 @@ def det_curve(bonafide, spoof) -> DetCurve:
     scores = np.concatenate([bonafide, spoof])
     order = np.argsort(scores, kind="stable")  # stable: bona fide stays first among ties
     scores = scores[order]
-    below = min(scores[0] - 1e-3, np.nextafter(scores[0], -np.inf))
+    below = min(scores[0] - 1e-3, math.nextafter(scores[0], -math.inf))
     return DetCurve(*error_rates(order < len(bonafide)), np.concatenate([[below], scores]))
 
 

@@ -1,15 +1,18 @@
 """One call from scores to the object of ``results.json``."""
 
+import math
 from functools import partial
 
 import numpy as np
 
+from asvtk.io.asv_scores import AsvScores
 from asvtk.io.errors import AsvtkError, listing
-from asvtk.io.scores import AsvScores, ScoreTable
+from asvtk.io.scores import ScoreTable
 from asvtk.metrics import breakdown
 from asvtk.metrics.bootstrap import bootstrap_intervals, strata_of
 from asvtk.metrics.dcf import act_dcf, cllr, min_dcf
 from asvtk.metrics.eer import det_curve, eer, rocch_eer
+from asvtk.metrics.operating_point import DEV_EER, errors_at, operating_point, point_of
 from asvtk.metrics.tdcf import asv_error_rates, legacy_weights, min_tdcf, revisited_weights
 
 __all__ = ["evaluate"]
@@ -24,6 +27,8 @@ def evaluate(
     by=(),
     bootstrap: int = 0,
     seed: int = 0,
+    points=(),
+    dev: ScoreTable | None = None,
 ) -> dict:
     """Evaluate labelled scores; higher = bona fide.
 
@@ -36,15 +41,19 @@ def evaluate(
         by: names of columns of ``table`` to break the EER down by.
         bootstrap: number of resamples for 95 % intervals; 0 = no intervals.
         seed: of the resampling.
+        points: operating points to measure, as `point_of` takes them.
+        dev: labelled dev scores of the same system, whose EER threshold is carried over.
 
     Returns:
         Plain Python values in full double precision, ready for `json`; rates in percent where the
         name says so, else in [0, 1]. ``min_tdcf`` is the legacy form of 2019,
         ``min_tdcf_revisited`` the form of 2021; null (None) where a value does not exist.
-        ``warnings`` lists in words what a reader should doubt.
+        ``operating_points``, where any were asked for: name -> threshold, frr, far; that of dev is
+        named ``dev_eer``. ``warnings`` lists in words what a reader should doubt.
 
     Raises:
-        AsvtkError: no labels, one class only, or ASV scores of another set.
+        AsvtkError: no labels, one class only, ASV scores of another set, dev scores that hold trials of
+            this set, or an operating point that there is not.
     """
     kinds = kinds or {}
     _refuse_unusable(table)
@@ -65,8 +74,8 @@ def evaluate(
         "eer_rocch_percent": 100 * rocch_eer(curve.frr, curve.far),
         "min_dcf": min_dcf(curve.frr, curve.far),
         "act_dcf": act_dcf(bonafide, spoof),
-        "cllr": cllr(bonafide, spoof),
-        "threshold": float(curve.thresholds[eer(curve.frr, curve.far)[1]]),
+        "cllr": _finite(cllr, bonafide, spoof),
+        "threshold": operating_point(curve, "eer")["threshold"],
         "n_bonafide": bonafide.size,
         "n_spoof": spoof.size,
         "C0_C1_C2": None,
@@ -81,14 +90,38 @@ def evaluate(
         results[name] = {value: _row(statistics, table, group) for value, group in members.items()}
     for attack, row in results["per_attack"].items():
         row["kind"] = kinds.get(attack)
+    if found := _operating_points(bonafide, spoof, points, table, dev):
+        results["operating_points"] = found
     if bootstrap:
         _add_intervals(results, table, groups, statistics, bootstrap, seed)
-    results["warnings"] = _warnings(table, results)
+    results["warnings"] = _warnings(table, results, kinds)
     return results
 
 
 def _eer_percent(frr, far) -> float:
     return 100 * eer(frr, far)[0]
+
+
+def _finite(statistic, bonafide, spoof) -> float | None:
+    """A statistic of scores; None where it is larger than any double, as the Cllr of scores of 1e308."""
+    with np.errstate(over="ignore"):
+        value = statistic(bonafide, spoof)
+    return value if math.isfinite(value) else None
+
+
+def _operating_points(bonafide, spoof, points, table: ScoreTable, dev: ScoreTable | None) -> dict:
+    found = {}
+    if dev is not None:
+        _refuse_unusable(dev)
+        if shared := set(dev.utterances.tolist()) & set(table.utterances.tolist()):
+            raise AsvtkError(
+                f"{len(shared)} utterances stand both in {dev.source} (dev) and in {table.source}: "
+                f"{listing(sorted(shared))}. A threshold is chosen on trials that it is not judged by."
+            )
+        curve = det_curve(dev.scores[dev.bonafide], dev.scores[~dev.bonafide])
+        threshold = operating_point(curve, "eer")["threshold"]
+        found[DEV_EER] = errors_at(bonafide, spoof, threshold) | {"dev": dev.source}
+    return found | {point: point_of(bonafide, spoof, point) for point in points}
 
 
 def _values(statistics: dict, curve) -> dict:
@@ -129,14 +162,14 @@ def _groups(table: ScoreTable, kinds: dict, known: dict | None, by) -> dict:
 
 def _add_intervals(results, table, groups, statistics, resamples: int, seed: int) -> None:
     rows = {"": results}
-    masks = {"": np.ones(table.scores.size, bool)}
+    members = {"": np.arange(table.scores.size)}
     for name in ("per_attack", "per_kind", "per_known"):  # of whole strata; a speaker may draw no trial
         for value, group in groups[name].items():
             rows[name, value] = results[name][value]
-            masks[name, value] = group.bonafide | group.spoof
+            members[name, value] = np.concatenate([group.bonafide, group.spoof])
     strata = strata_of(table.bonafide, table.attacks)
     intervals = bootstrap_intervals(
-        table.scores, table.bonafide, strata, masks, statistics, resamples=resamples, seed=seed
+        table.scores, table.bonafide, strata, members, statistics, resamples=resamples, seed=seed
     )
     for key, of_row in intervals.items():
         rows[key]["intervals"] = {statistic: list(ends) for statistic, ends in of_row.items()}
@@ -166,9 +199,9 @@ def _refuse_asv_of_another_set(table: ScoreTable, asv: AsvScores | None, attacks
         )
 
 
-def _warnings(table: ScoreTable, results: dict) -> list:
+def _warnings(table: ScoreTable, results: dict, kinds: dict) -> list:
     warnings = []
-    distinct = 1 + int(np.count_nonzero(np.diff(table.scores)))
+    distinct = 1 + int(np.count_nonzero(table.scores[1:] != table.scores[:-1]))
     if distinct == 1:
         warnings.append(
             f"all {table.scores.size} scores are equal ({table.scores[0]}): the system decides nothing. "
@@ -190,4 +223,8 @@ def _warnings(table: ScoreTable, results: dict) -> list:
             f"{unnamed} of {results['n_spoof']} spoofs have no attack id (`-`): they count in the pooled "
             "values and in no row per attack."
         )
+    if kinds and (without := [attack for attack in results["per_attack"] if attack not in kinds]):
+        warnings.append(f"no kind is known of the attacks {listing(without)}: they count in no row per kind.")
+    if results["cllr"] is None:
+        warnings.append("Cllr is larger than any number: such scores are no log-likelihood ratios.")
     return warnings

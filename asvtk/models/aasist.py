@@ -41,8 +41,8 @@ class AasistConfig:
     stack_temperature: float = 100.0
 
     def __post_init__(self):
-        if self.filters < 3 or self.taps < 1 or self.taps % 2 == 0:
-            raise ValueError("expected filters >= 3 and an odd number of taps")
+        if not 3 <= self.filters <= 8000 or self.taps < 1 or self.taps % 2 == 0:
+            raise ValueError("expected 3 to 8000 filters, one a Hz at most, and an odd number of taps")
         if not 0 <= self.max_masked <= self.filters:
             raise ValueError(f"max_masked must lie between 0 and filters ({self.filters})")
         if not self.channels or min(*self.channels, self.d_graph, self.d_stack) < 1:

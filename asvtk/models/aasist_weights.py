@@ -4,15 +4,13 @@ The names of their tensors are translated; nothing else is changed, and nothing 
 """
 
 import re
-from pathlib import Path
+import sys
 
-import torch
-from torch import Tensor
-
-from asvtk.io.errors import AsvtkError, listing
+from asvtk.io.errors import AsvtkError
 from asvtk.models.aasist import Aasist, AasistConfig
 from asvtk.models.base import Detector
 from asvtk.nn.losses import WeightedCrossEntropy, WeightedCrossEntropyConfig
+from asvtk.nn.weights import read_state_dict, require_finite, shape_difference
 
 __all__ = ["AASIST", "AASIST_L", "load_published"]
 
@@ -40,7 +38,7 @@ _NAMES = {
     "pool_hS2": "stacks.1.spectral_pool",
     "pool_hT2": "stacks.1.temporal_pool",
 }
-_EXPECTED = "expected AASIST.pth or AASIST-L.pth as the authors of AASIST publish them"
+_EXPECTED = "AASIST.pth or AASIST-L.pth as the authors of AASIST publish them"
 
 
 def load_published(path) -> Detector:
@@ -52,33 +50,24 @@ def load_published(path) -> Detector:
     Raises:
         AsvtkError: the file is missing, is no file of weights, or holds the weights of something else.
     """
-    tensors = {_our_name(name): tensor for name, tensor in _read(path).items()}
+    given, taken_off = read_state_dict(path, _EXPECTED)
+    tensors = {_our_name(name): tensor for name, tensor in given.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     faults = []
     for config in (AASIST, AASIST_L):
         model = Aasist(config)
         loss = WeightedCrossEntropy(WeightedCrossEntropyConfig(score="bonafide_logit"), model.d_embedding)
         detector = Detector(model, loss)
-        if fault := _difference(detector.state_dict(), tensors):
+        expected = {name: tuple(tensor.shape) for name, tensor in detector.state_dict().items()}
+        if fault := shape_difference(expected, shapes):
             faults.append(fault)
             continue
+        require_finite(path, tensors)
         detector.load_state_dict(tensors)
+        if taken_off:
+            print(f"asvtk: {path}: the weights lie under {taken_off}, taken off", file=sys.stderr)
         return detector
-    raise AsvtkError(f"{path}: {faults[0]}; {_EXPECTED}")
-
-
-def _read(path) -> dict[str, Tensor]:
-    if not Path(path).is_file():
-        raise AsvtkError(f"{path}: no such file; {_EXPECTED}")
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what is no such file makes the reader stumble in any way
-        reason = str(error).strip().partition("\n")[0][:200]
-        raise AsvtkError(f"{path}: cannot be read as PyTorch weights ({reason}); {_EXPECTED}") from None
-    if not isinstance(tensors, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
-    ):
-        raise AsvtkError(f"{path}: holds no table of named tensors; {_EXPECTED}")
-    return tensors
+    raise AsvtkError(f"{path}: is not AASIST: {faults[0].replace('model.', '')}; expected {_EXPECTED}")
 
 
 def _our_name(name: str) -> str:
@@ -88,15 +77,3 @@ def _our_name(name: str) -> str:
         if match := re.match(rf"{theirs}(?=\.|$)", name):
             return "model." + match.expand(ours) + name[match.end() :]
     return "model." + name
-
-
-def _difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:
-    """What keeps ``found`` from being loaded, in words; empty when it fits."""
-    if unknown := [name.removeprefix("model.") for name in found if name not in expected]:
-        return f"holds tensors that AASIST does not have ({listing(unknown, 2)})"
-    if missing := [name for name in expected if name not in found]:
-        return f"{len(missing)} of {len(expected)} tensors are missing ({listing(missing, 2)})"
-    for name, tensor in expected.items():
-        if found[name].shape != tensor.shape:
-            return f"{name} has shape {tuple(found[name].shape)}, not {tuple(tensor.shape)}"
-    return ""

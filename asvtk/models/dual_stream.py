@@ -45,6 +45,8 @@ class DualStreamConfig(MoeMambaConfig):
     def __post_init__(self):
         super().__post_init__()
         self._require_positive("filters", "audio_stack")
+        if self.filters > 8000 or self.taps > 2 * SAMPLE_RATE:
+            raise ValueError(f"expected at most 8000 filters (one a Hz) and {2 * SAMPLE_RATE} taps")
         if self.taps < self.hop or self.taps % 2 == 0:  # fewer than hop would leave samples unheard
             raise ValueError(f"taps {self.taps} must be odd and not fewer than hop ({self.hop})")
         if not 0 < self.min_width < SAMPLE_RATE / 4:

@@ -24,13 +24,15 @@ from asvtk.io.atomic import write_text
 from asvtk.io.config import apply_overrides, load_yaml, to_mapping
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import digest
+from asvtk.io.text import read_json_lines
+from asvtk.metrics.results import read_results
 from asvtk.models import build_detector
-from asvtk.report.markdown import mean_sd, table
+from asvtk.report.markdown import table
+from asvtk.report.seeds import seed_groups
+from asvtk.report.values import kind_name, mean_sd
 from asvtk.training.experiment import Experiment, load_config
 
 __all__ = ["Cell", "ablation_table", "count_parameters", "read_list", "write_config"]
-
-_KINDS = {"TTS_VC": "hybrid"}
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,13 @@ def ablation_table(cells: list[Cell], seeds: list[int], folder) -> str:
     folder, parts = Path(folder), []
     for group in dict.fromkeys(cell.group for cell in cells):
         of_group = [cell for cell in cells if cell.group == group]
-        found = [_results(cell, seeds, folder) for cell in of_group]
+        refused, found = zip(*(_results(cell, seeds, folder) for cell in of_group), strict=True)
         kinds = sorted({kind for of in found for one in of for kind in one["eval"]["per_kind"]})
         header = ["Cell", "dev EER %", "eval EER %", "vs. first"]
-        header += [f"{_KINDS.get(kind, kind)} EER %" for kind in kinds] + ["parameters", "s/epoch"]
+        header += [f"{kind_name(kind)} EER %" for kind in kinds] + ["parameters", "s/epoch"]
         rows = [
-            _row(cell, of, found[0], kinds) if of else _empty_row(cell, folder, len(header))
-            for cell, of in zip(of_group, found, strict=True)
+            _row(cell, of, found[0], kinds) if of else _empty_row(cell, why, len(header))
+            for cell, why, of in zip(of_group, refused, found, strict=True)
         ]
         first = of_group[0]
         common = f" with {_in_words(first.common)}" if first.common else ""
@@ -109,19 +111,31 @@ def ablation_table(cells: list[Cell], seeds: list[int], folder) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _results(cell: Cell, seeds: list[int], folder: Path) -> list[dict]:
-    """Objects of results.json, one for each seed, with what the training says; none of a cell that failed."""
+def _results(cell: Cell, seeds: list[int], folder: Path) -> tuple[str, list[dict]]:
+    """Why a cell has no numbers, or objects of results.json, one for each seed, with what training says."""
     if not (folder / "done" / cell.name).exists():
-        return []
-    return [_result(Experiment(folder / f"{cell.name}_seed{seed}")) for seed in seeds]
+        log = folder / "log" / f"{cell.name}.log"
+        return f"failed: {log}" if log.exists() else "not run", []
+    folders = {f"{cell.name}_seed{seed}": folder / f"{cell.name}_seed{seed}" for seed in seeds}
+    try:
+        found = [_result(Experiment(path)) for path in folders.values()]
+    except AsvtkError as error:
+        return f"failed: {error}", []
+    of_seeds = seed_groups(folders)
+    return ("; ".join(of_seeds.reasons), []) if of_seeds.reasons else ("", found)
 
 
 def _result(experiment: Experiment) -> dict:
-    results = json.loads((experiment.folder / "results.json").read_text())
+    results = read_results(experiment.folder / "results.json", ("dev", "eval"))
+    results["eval"].setdefault("per_kind", {})
     seconds = {}
-    for line in experiment.log.read_text().splitlines():
-        record = json.loads(line)  # an epoch may have several
-        seconds[record["epoch"]] = seconds.get(record["epoch"], 0) + record["seconds"]
+    for number, record in enumerate(read_json_lines(experiment.log), 1):  # an epoch may have several
+        epoch, took = record.get("epoch"), record.get("seconds")
+        if not isinstance(epoch, int) or not isinstance(took, (int, float)):
+            raise AsvtkError(f"{experiment.log}:{number}: expected epoch and seconds, as stage 3 writes them")
+        seconds[epoch] = seconds.get(epoch, 0) + took
+    if not seconds:
+        raise AsvtkError(f"{experiment.log}: is empty; run stage 3 again")
     return {**results, "parameters": count_parameters(experiment), "seconds": list(seconds.values())}
 
 
@@ -137,10 +151,8 @@ def count_parameters(experiment: Experiment) -> int:
     return sum(parameter.numel() for parameter in detector.parameters())
 
 
-def _empty_row(cell: Cell, folder: Path, width: int) -> list[str]:
-    log = folder / "log" / f"{cell.name}.log"
-    state = f"failed: {log}" if log.exists() else "not run"
-    return [_title(cell), state, *["–"] * (width - 2)]
+def _empty_row(cell: Cell, why: str, width: int) -> list[str]:
+    return [_title(cell), why, *["–"] * (width - 2)]
 
 
 def _row(cell: Cell, found: list[dict], first: list[dict], kinds: list[str]) -> list[str]:

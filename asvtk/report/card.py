@@ -1,15 +1,17 @@
 """Model cards, after Mitchell et al., "Model cards for model reporting", FAT* 2019, arXiv 1810.03993."""
 
-import json
-
-import numpy as np
 import yaml
 
 from asvtk.io.config import to_mapping
 from asvtk.io.datadir import LABELS
+from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import read_scores
+from asvtk.io.text import read_json
+from asvtk.metrics.operating_point import errors_at
+from asvtk.metrics.results import WRITTEN, read_results
 from asvtk.report.ablations import count_parameters
-from asvtk.report.markdown import CONVENTIONS, results_tables, table
+from asvtk.report.markdown import CONVENTIONS, code, plain_text, results_tables, table
+from asvtk.report.values import shown
 from asvtk.training.experiment import Experiment
 
 __all__ = ["model_card"]
@@ -49,11 +51,13 @@ def model_card(experiment: Experiment, threshold: dict, licence: str | None = No
         experiment: its folder.
         threshold: as ``asvtk.training.package.threshold_on_dev`` gives it.
         licence: of the weights.
+
+    Raises:
+        AsvtkError: results.json, environment.json or scores are missing, or are not what asvtk writes.
     """
     config = experiment.config()
-    results, environment = (
-        json.loads((experiment.folder / f"{name}.json").read_text()) for name in ("results", "environment")
-    )
+    results = read_results(experiment.folder / "results.json", needs=WRITTEN)
+    environment = _environment(experiment.folder / "environment.json")
     crop = config.frontend.crop
     heard = "It hears all of a clip."
     if crop.samples is not None:
@@ -67,11 +71,11 @@ def model_card(experiment: Experiment, threshold: dict, licence: str | None = No
         "system": f"{config.model.name} on {config.frontend.name}, loss {config.loss.name}",
         "parameters": f"{count_parameters(experiment):,}, without those of a frozen front-end",
         "trained": f"{environment['date']}, asvtk {environment['asvtk']} {environment['git_revision']}",
-        "command": f"`{environment['command']}`",
-        "licence": licence or NOT_STATED,
+        "command": code(environment["command"]),
+        "licence": plain_text(licence or NOT_STATED),
     }
     parts = [
-        f"# {name}",
+        f"# {plain_text(name)}",
         "\n".join(f"- {what}: {value}" for what, value in facts.items()),
         _USE.format(name=name, heard=heard),
         "## Training data",
@@ -114,11 +118,29 @@ def _training_data(config, environment: dict) -> str:
     return "\n\n".join(parts)
 
 
+def _environment(path) -> dict:
+    environment = read_json(path)
+    words = ("date", "asvtk", "git_revision", "command")
+    if not all(isinstance(environment.get(key), (str, type(None))) for key in words):
+        raise AsvtkError(
+            f"{path}: expected texts for {', '.join(words)}; train with --force true to write it"
+        )
+    if not environment.get("command"):
+        raise AsvtkError(f"{path}: names no command; expected what stage 3 writes")
+    data = environment.get("data", {})
+    if not isinstance(data, dict) or not all(
+        isinstance(counts, dict) and set(LABELS) <= counts.keys() for counts in data.values()
+    ):
+        raise AsvtkError(f"{path}: data: expected the number of clips of each class and set")
+    return environment
+
+
 def _at_threshold(experiment: Experiment, results: dict, threshold: float) -> str:
     rows = []
     for name in results:
         found = read_scores(experiment.scores(name))
-        accepted = found.scores > threshold
-        rates = np.mean(~accepted[found.bonafide]), np.mean(accepted[~found.bonafide])
-        rows.append([name, *(f"{100 * rate:.2f}" for rate in rates)])
+        if found.bonafide is None:
+            raise AsvtkError(f"{found.source}: holds no keys; run stage 4 again")
+        at = errors_at(found.scores[found.bonafide], found.scores[~found.bonafide], threshold)
+        rows.append([name, shown(100 * at["frr"], 3), shown(100 * at["far"], 3)])
     return table(["Set", "bona fide rejected %", "spoofs accepted %"], rows)

@@ -3,24 +3,27 @@
 Nothing is scaled but the drawing itself, so letters keep their size on a phone.
 """
 
+from math import floor, log10
+
 import numpy as np
 
 from asvtk.report.svg import Markup, element, linear_ticks, plain
 from asvtk.report.system import tag
+from asvtk.report.values import shown
 
 __all__ = ["attack_bars", "histogram"]
 
 _BAR, _PITCH = 12, 20  # pixels: thickness of a bar, and from bar to bar
 
 
-def attack_bars(systems, descriptions: dict | None = None) -> Markup:
+def attack_bars(systems, attacks, descriptions: dict | None = None) -> Markup:
     """EER per attack, one group of bars for each attack, all on one scale; whiskers: 95 % intervals.
 
     Args:
         systems: `System`s of one set.
+        attacks: ids, in order.
         descriptions: ``{attack: what it is}``, shown beside its id.
     """
-    attacks = sorted({attack for system in systems for attack in system.results["per_attack"]})
     rows = [system.results["per_attack"].get(attack, {}) for attack in attacks for system in systems]
     ends = [row["eer_percent"] for row in rows if row.get("eer_percent") is not None]
     ends += [row["intervals"]["eer_percent"][1] for row in rows if "intervals" in row]
@@ -51,7 +54,7 @@ def _group(systems, attack: str, top: float) -> Markup:
             continue
         middle, rate = y + _PITCH / 2, row["eer_percent"]
         low, high = row.get("intervals", {}).get("eer_percent", (rate, rate))
-        about = element("title", f"{system.name}, {attack}: EER {rate:.3f} %, {row['n']} spoofs")
+        about = element("title", f"{system.name}, {attack}: EER {shown(rate, 3)} %, {row['n']} spoofs")
         parts.append(
             element(
                 "rect",
@@ -69,7 +72,7 @@ def _group(systems, attack: str, top: float) -> Markup:
                 element("line", x1=x, x2=x, y1=middle - 4, y2=middle + 4, class_="whisker") for x in ends
             ]
         end = f"{100 * max(rate, high) / top:.2f}%"
-        parts.append(element("text", f"{rate:.2f}", x=end, dx=7, y=middle, dy=5, class_="value"))
+        parts.append(element("text", shown(rate, 3), x=end, dx=7, y=middle, dy=5, class_="value"))
         if several:
             parts.append(element("text", tag(system.number), x=0, dx=-8, y=middle, dy=5, class_="tick end"))
         y += _PITCH
@@ -83,14 +86,18 @@ def histogram(system) -> Markup:
     Heights are square roots of the share of a class in each bin: errors happen in the tails, which
     bars in proportion would hide (Tukey's rootogram). The outermost bins hold all scores beyond.
     """
-    threshold = system.results["threshold"]
-    low, high = _range(system, threshold)
-    smallest_class = min(system.bonafide.size, system.spoof.size)
-    bins = int(np.clip(2.5 * smallest_class**0.5, 16, 80))
+    unit, power = _unit(system)
+    bonafide, spoof, threshold = (
+        system.bonafide / unit,
+        system.spoof / unit,
+        system.results["threshold"] / unit,
+    )
+    low, high = _range(bonafide, spoof, threshold)
+    bins = int(np.clip(2.5 * min(bonafide.size, spoof.size) ** 0.5, 16, 80))
     edges = np.linspace(low, high, bins + 1)
     heights = [
         np.sqrt(np.histogram(np.clip(scores, low, high), edges)[0] / scores.size)
-        for scores in (system.spoof, system.bonafide)
+        for scores in (spoof, bonafide)
     ]
     top = max(values.max() for values in heights)
     shapes = [
@@ -116,7 +123,7 @@ def histogram(system) -> Markup:
         element("line", x1=along(threshold), x2=along(threshold), y1="0", y2="100%", class_="threshold"),
     ]
     for tick in ticks:
-        text = f"{tick:.{digits}f}".replace("-", "−")
+        text = f"{tick:.{digits}f}{power if tick else ''}".replace("-", "−")
         parts.append(element("text", text, x=along(tick), y="100%", dy=20, class_="tick middle"))
     parts.append(element("text", "spoof", x="0", y="0", dy=-10, class_="name-spoof"))
     parts.append(element("text", "bona fide", x="100%", y="0", dy=-10, class_="end"))
@@ -124,13 +131,24 @@ def histogram(system) -> Markup:
     return element("svg", *parts, class_="plot histogram", role="img", aria_label=about)
 
 
-def _range(system, threshold: float):
+def _unit(system) -> tuple[float, str]:
+    """A power of ten in which scores are of a size that can be drawn, and how it is written."""
+    largest = max(float(np.abs(scores).max()) for scores in (system.bonafide, system.spoof))
+    if largest < 1e-300 or 1e-4 < largest < 1e6:
+        return 1.0, ""
+    exponent = floor(log10(largest))
+    return 10.0**exponent, f"e{exponent}"
+
+
+def _range(bonafide: np.ndarray, spoof: np.ndarray, threshold: float) -> tuple[float, float]:
     """Where nearly all scores lie; a few outliers must not squeeze the rest into one bin."""
     ends = np.concatenate(
-        [np.quantile(scores, (0.001, 0.999)) for scores in (system.bonafide, system.spoof)] + [[threshold]]
+        [np.quantile(scores, (0.001, 0.999)) for scores in (bonafide, spoof)] + [[threshold]]
     )
     low, high = float(ends.min()), float(ends.max())
-    room = 0.02 * (high - low) or abs(low) or 1.0  # all scores may be equal
+    room = 0.02 * (high - low)
+    if low - room >= low or high + room <= high or room < 1e-300:  # all scores may be (as good as) equal
+        room = abs(low) if abs(low) > 1e-300 else 1.0
     return low - room, high + room
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from asvtk.report.markdown import table
+from asvtk.report.markdown import plain_text, table
 
 __all__ = ["Comparison", "Group", "Row", "as_written", "compare", "comparison_table", "load_published"]
 
@@ -36,11 +36,16 @@ class Group(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """``caution`` says why ours must not be compared with the others; None when it may."""
+    """``caution`` says why ours must not be compared with the others; None when it may.
+
+    ``evaluated`` is the name of the set in the eval column of ours, ``attacks`` are its columns of attacks.
+    """
 
     ours: Group
     others: list
     caution: str | None
+    evaluated: str = "eval"
+    attacks: tuple = ATTACKS
 
 
 def load_published() -> dict:
@@ -57,7 +62,8 @@ def compare(results: dict, facts: dict) -> Comparison:
         facts: of `asvtk.corpora.facts.load_facts`.
     """
     published = load_published()
-    ours = Group(OURS, "measured here", [_ours(name, sets) for name, sets in results.items()])
+    evaluated = _evaluated(results)
+    ours = Group(OURS, "measured here", [_ours(name, sets, evaluated) for name, sets in results.items()])
     others = [
         Group(
             kind,
@@ -69,7 +75,9 @@ def compare(results: dict, facts: dict) -> Comparison:
         )
         for kind, about in published["kinds"].items()
     ]
-    return Comparison(ours, others, _caution(results, facts))
+    caution = _caution(results, facts, evaluated)
+    attacks = ATTACKS if caution is None else _own_attacks(ours)
+    return Comparison(ours, others, caution, evaluated, attacks)
 
 
 def comparison_table(comparison: Comparison) -> str:
@@ -77,7 +85,8 @@ def comparison_table(comparison: Comparison) -> str:
     groups = [comparison.ours, *comparison.others]
     if not comparison.caution:
         return _markdown(groups)
-    return f"{_markdown(groups[:1])}\n\n**Not comparable.** {comparison.caution}\n\n{_markdown(groups[1:])}"
+    own = _markdown(groups[:1], comparison.evaluated, comparison.attacks)
+    return f"{own}\n\n**Not comparable.** {plain_text(comparison.caution)}\n\n{_markdown(groups[1:])}"
 
 
 def as_written(value, digits: int) -> str:
@@ -89,8 +98,8 @@ def as_written(value, digits: int) -> str:
     return min(f"{value:.{digits}f}", repr(float(value)), key=len) if digits > 2 else f"{value:.{digits}f}"
 
 
-def _markdown(groups: list) -> str:
-    header = ["System", "What", "dev EER %", "eval EER %", "min t-DCF legacy", *ATTACKS, "Source"]
+def _markdown(groups: list, evaluated: str = "eval", attacks: tuple = ATTACKS) -> str:
+    header = ["System", "What", "dev EER %", f"{evaluated} EER %", "min t-DCF legacy", *attacks, "Source"]
     return table(
         header,
         [
@@ -100,7 +109,7 @@ def _markdown(groups: list) -> str:
                 as_written(row.dev_eer_percent, 3),
                 as_written(row.eval_eer_percent, 3),
                 as_written(row.min_tdcf, 4),
-                *(as_written(row.per_attack.get(attack), 2) for attack in ATTACKS),
+                *(as_written(row.per_attack.get(attack), 2) for attack in attacks),
                 "; ".join(filter(None, (row.source, row.remarks))) or "–",
             ]
             for group in groups
@@ -109,18 +118,28 @@ def _markdown(groups: list) -> str:
     )
 
 
-def _ours(name: str, sets: dict) -> Row:
-    of = {results["split"]: results for results in sets.values()}
-    dev, evaluation = of.get("dev", {}), of.get("eval", {})
-    if not dev and not evaluation:  # another database: its one set is what was evaluated
-        evaluation = next(iter(sets.values()))
+def _evaluated(results: dict) -> str:
+    """The set that counts, by its name: eval; else, of mere score files, what they are named after."""
+    names = {name for sets in results.values() for name in sets}
+    others = sorted(names - {"dev"})
+    return "eval" if "eval" in names or len(others) != 1 else others[0]
+
+
+def _ours(name: str, sets: dict, evaluated: str) -> Row:
+    dev, of_eval = sets.get("dev", {}), sets.get(evaluated, {})
     return Row(
         name=name,
         dev_eer_percent=_rounded(dev.get("eer_percent"), 3),
-        eval_eer_percent=_rounded(evaluation.get("eer_percent"), 3),
-        min_tdcf=_rounded(evaluation.get("min_tdcf"), 4),
-        per_attack={attack: row["eer_percent"] for attack, row in evaluation.get("per_attack", {}).items()},
+        eval_eer_percent=_rounded(of_eval.get("eer_percent"), 3),
+        min_tdcf=_rounded(of_eval.get("min_tdcf"), 4),
+        per_attack={attack: row["eer_percent"] for attack, row in of_eval.get("per_attack", {}).items()},
     )
+
+
+def _own_attacks(ours: Group) -> tuple:
+    """Attacks of trials that are not the official ones; too many have no columns here."""
+    attacks = sorted({attack for row in ours.rows for attack in row.per_attack})
+    return tuple(attacks) if len(attacks) <= len(ATTACKS) else ()
 
 
 def _rounded(value: float | None, digits: int) -> str | None:
@@ -136,20 +155,24 @@ def _number(value) -> float:
     return value if isinstance(value, (int, float)) else float("inf")
 
 
-def _caution(results: dict, facts: dict) -> str | None:
-    official = facts["splits"]["eval"]
-    name = f"the official {facts['name']} eval set"
-    counts = f"{official['bonafide']:,} bona fide and {official['spoof']:,} spoof trials"
-    if any(of["official"] and of["split"] == "eval" for sets in results.values() for of in sets.values()):
+def _caution(results: dict, facts: dict, evaluated: str) -> str | None:
+    """Every number of ours that stands beside a published one must be of that official set."""
+    of_eval = [sets[evaluated] for sets in results.values() if evaluated in sets]
+    shown = [("eval", of) for of in of_eval]
+    shown += [("dev", sets["dev"]) for sets in results.values() if "dev" in sets]
+    differing = [(name, of) for name, of in shown if not (of["official"] and of["split"] == name)]
+    if of_eval and not differing:
         return None
-    found = [of for sets in results.values() for of in sets.values()]
-    evaluated = next((of for of in found if of["split"] == "eval"), found[0])
-    if evaluated["official"]:
-        what = f"This report holds the {evaluated['split']} set only"
+    name, of = differing[0] if differing else ("eval", None)
+    official = facts["splits"][name]
+    published = f"the official {facts['name']} {name} set"
+    counts = f"{official['bonafide']:,} bona fide and {official['spoof']:,} spoof trials"
+    if not of_eval:
+        what = "This report holds the dev set only"
     else:
-        trials = f"{evaluated['n_bonafide']:,} bona fide, {evaluated['n_spoof']:,} spoof"
-        what = f"The trials of this report ({trials}) are not {name} ({counts})"
+        trials = f"{of['n_bonafide']:,} bona fide, {of['n_spoof']:,} spoof"
+        what = f"The trials of this report ({trials}) are not {published} ({counts})"
     return (
-        f"{what}. Numbers from different trials cannot be compared: what others published on {name} "
-        "stands apart and serves as orientation only."
+        f"{what}. Numbers from different trials cannot be compared: what others published on the official "
+        f"{facts['name']} sets stands apart and serves as orientation only."
     )

@@ -11,7 +11,9 @@ from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.processes import in_processes
 from asvtk.io.scores import read_scores
 from asvtk.metrics.eer import compute_eer
-from asvtk.report.markdown import mean_sd, table
+from asvtk.report.markdown import plain_text, table
+from asvtk.report.seeds import seed_groups
+from asvtk.report.values import mean_sd
 
 __all__ = ["area", "cue_table", "score_tables"]
 
@@ -51,7 +53,9 @@ def score_tables(folder, score_files: list, jobs: int = 4) -> str:
 
     Args:
         folder: data directory.
-        score_files: of its utterances; of several, means and standard deviations are given.
+        score_files: of its utterances. Those of experiments that differ in their seed alone (which lie in
+            DIR/scores/) are given as means and standard deviations; others have columns of their own, and a
+            sentence says why.
         jobs: processes.
 
     Raises:
@@ -61,27 +65,42 @@ def score_tables(folder, score_files: list, jobs: int = 4) -> str:
 
     data = DataDirectory.read(folder)
     measured = _measure(data, jobs)
-    scores = [_scores_of(data, path) for path in score_files]
+    scores = {str(path): _scores_of(data, path) for path in score_files}
+    seeds = seed_groups({path: _experiment_of(path) for path in scores})
+    systems = [[scores[path] for path in paths] for paths in seeds.together()]
+    # With one system there is no doubt whose numbers these are.
+    names = [""] if len(systems) == 1 else [f" {', '.join(paths)}" for paths in seeds.together()]
     rows = []
     for cue in CUES:
         cells = []
-        for label in (BONAFIDE, SPOOF):
-            pairs = [(measured[label][cue], of[label]) for of in scores]
-            # What never varies follows nothing.
-            found = [spearmanr(*pair).statistic if all(map(np.ptp, pair)) else None for pair in pairs]
-            cells.append(mean_sd(found, sign="+"))
+        for system in systems:
+            for label in (BONAFIDE, SPOOF):
+                pairs = [(measured[label][cue], of[label]) for of in system]
+                # What never varies follows nothing.
+                found = [spearmanr(*pair).statistic if all(map(np.ptp, pair)) else None for pair in pairs]
+                cells.append(mean_sd(found, sign="+"))
         rows.append([cue, *cells])
-    follows = table(["Cue", "scores of bona fide", "scores of spoofs"], rows)
-    return f"{follows}\n\n{_by_bandwidth(measured[BONAFIDE]['fall at 7.75 kHz'], scores)}"
+    titles = [f"scores of {of}{name}" for name in names for of in ("bona fide", "spoofs")]
+    bandwidth = _by_bandwidth(measured[BONAFIDE]["fall at 7.75 kHz"], systems, names)
+    return "\n\n".join([table(["Cue", *titles], rows), bandwidth, *map(plain_text, seeds.reasons)])
 
 
-def _by_bandwidth(falls: np.ndarray, scores: list[dict[str, np.ndarray]]) -> str:
+def _by_bandwidth(falls: np.ndarray, systems: list[list[dict[str, np.ndarray]]], names: list[str]) -> str:
     """EER of all spoofs against the bona fide clips of each kind, by how much their power falls."""
     rows, limited = [], falls > BAND_LIMITED_DB
-    for name, chosen in (("full band", ~limited), ("band-limited", limited)):
-        rates = [100 * compute_eer(of[BONAFIDE][chosen], of[SPOOF])[0] for of in scores if chosen.any()]
-        rows.append([name, chosen.sum(), mean_sd(rates or [None])])
-    return table(["Bona fide", "clips", "EER % of all spoofs"], rows)
+    for kind, chosen in (("full band", ~limited), ("band-limited", limited)):
+        rates = [
+            [100 * compute_eer(of[BONAFIDE][chosen], of[SPOOF])[0] for of in system if chosen.any()]
+            for system in systems
+        ]
+        rows.append([kind, chosen.sum(), *(mean_sd(of_system or [None]) for of_system in rates)])
+    return table(["Bona fide", "clips", *(f"EER % of all spoofs{name}" for name in names)], rows)
+
+
+def _experiment_of(path: str) -> Path | None:
+    """The experiment that a score file lies in, DIR of DIR/scores/NAME.txt; None where it lies elsewhere."""
+    folder = Path(path).absolute().parent
+    return folder.parent if folder.name in ("scores", "robustness") else None
 
 
 def _scores_of(data: DataDirectory, path) -> dict[str, np.ndarray]:

@@ -32,7 +32,7 @@ def footer(about: dict) -> Markup:
         for what, value in about.items()
         for part in (
             element("dt", what),
-            element("dd", element("code", value.strip("`")) if what == "command" else value),
+            element("dd", element("code", value) if what == "command" else value),
         )
     ]
     return element("footer", element("dl", *pairs))

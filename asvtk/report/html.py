@@ -1,17 +1,19 @@
 """A report as one HTML page that needs nothing else: no network, no scripts, pictures inside."""
 
-from asvtk.corpora.facts import unofficial
 from asvtk.report.charts import attack_bars, histogram
 from asvtk.report.comparison import Comparison
 from asvtk.report.det import det_chart, marker_key
 from asvtk.report.document import document, footer
-from asvtk.report.html_tables import KINDS, breakdown_table, comparison_tables, named, summary_table
+from asvtk.report.html_tables import breakdown_table, comparison_tables, named, summary_table
 from asvtk.report.svg import Markup, element, join
+from asvtk.report.values import kind_name, measured_lines, shown
 
 __all__ = ["html_page"]
 
 #: So many histograms fit beside the DET curves.
 _FEW = 3
+#: So many attacks have bars; the table has them all.
+_BARS = 60
 _CONVENTIONS = (
     "Higher score = bona fide, everywhere on this page.",
     "EER in the official convention of ASVspoof: no interpolation, ties count against the system. "
@@ -24,7 +26,7 @@ _CONVENTIONS = (
 )
 
 
-def html_page(sets: dict, comparison: Comparison, about: dict, facts: dict) -> str:
+def html_page(sets: dict, comparison: Comparison, about: dict, facts: dict, seeds=None) -> str:
     """The whole page.
 
     Args:
@@ -32,6 +34,7 @@ def html_page(sets: dict, comparison: Comparison, about: dict, facts: dict) -> s
         comparison: of `asvtk.report.comparison.compare`.
         about: facts for the footer, as `asvtk.report.markdown.environment` gives them.
         facts: of `asvtk.corpora.facts.load_facts`.
+        seeds: `asvtk.report.seeds.SeedGroups` of the systems' names, or None.
     """
     systems = {system.name: system for of_set in sets.values() for system in of_set}
     title = ", ".join(list(systems)[:3]) + (f" and {len(systems) - 3} more" if len(systems) > 3 else "")
@@ -46,9 +49,9 @@ def html_page(sets: dict, comparison: Comparison, about: dict, facts: dict) -> s
                 element("b", "Higher score = bona fide."),
             ),
             _caution(comparison) if comparison.caution else "",
-            _warnings(sets, facts),
+            _warnings(sets),
         ),
-        *(_set_section(name, of_set, facts, several=len(sets) > 1) for name, of_set in sets.items()),
+        *(_set_section(name, of_set, facts, seeds, several=len(sets) > 1) for name, of_set in sets.items()),
         _comparison_section(comparison, systems),
         element(
             "section",
@@ -60,7 +63,7 @@ def html_page(sets: dict, comparison: Comparison, about: dict, facts: dict) -> s
     return document(f"{title}: evaluation report", *body)
 
 
-def _warnings(sets: dict, facts: dict) -> Markup:
+def _warnings(sets: dict) -> Markup:
     """What to doubt and what to know, each sentence once; every section says itself if it is official."""
     several = len(sets) > 1
     boxes = []
@@ -69,7 +72,7 @@ def _warnings(sets: dict, facts: dict) -> Markup:
         for name, systems in sets.items():
             for system in systems:
                 for text in system.results.get(key, ()):
-                    if text == _unofficial(system.results, facts):
+                    if text == system.results.get("unofficial"):
                         continue
                     said.setdefault(text, []).append(f"{system.name} ({name})" if several else system.name)
         items = [element("li", element("b", ", ".join(names)), f": {text}") for text, names in said.items()]
@@ -80,26 +83,18 @@ def _warnings(sets: dict, facts: dict) -> Markup:
     return join(boxes)
 
 
-def _unofficial(results: dict, facts: dict) -> str | None:
-    if not results["split"]:
-        return None
-    return unofficial(facts, results["split"], results["n_bonafide"], results["n_spoof"])
-
-
 def _caution(comparison: Comparison) -> Markup:
     title = element("p", "Not comparable with published results", class_="box-title")
     return element("div", title, element("p", comparison.caution), class_="box caution")
 
 
-def _set_section(name: str, systems: list, facts: dict, several: bool) -> Markup:
-    of_set = systems[0].results
-    whole = "" if of_set["official"] else "not "
-    database = f", {whole}the official {facts['name']} {of_set['split']} set" if of_set["split"] else ""
-    trials = f"{of_set['n_bonafide']:,} bona fide and {of_set['n_spoof']:,} spoof trials{database}."
+def _set_section(name: str, systems: list, facts: dict, seeds, several: bool) -> Markup:
+    named_after = any(system.results["split"] for system in systems)
     parts = [
-        element("h2", f"Set: {name}" if several or of_set["split"] else "Results"),
-        element("p", trials, class_="lead"),
-        summary_table(systems),
+        element("h2", f"Set: {name}" if several or named_after else "Results"),
+        *(element("p", text, class_="lead") for text in _trials(systems, facts)),
+        summary_table(systems, seeds),
+        *(element("p", text, class_="prose") for text in (seeds.reasons if seeds else ())),
         _tests(systems),
         element("div", *_figures(systems), class_="figures"),
     ]
@@ -115,20 +110,25 @@ def _set_section(name: str, systems: list, facts: dict, several: bool) -> Markup
     return element("section", *parts)
 
 
-def _tests(systems: list) -> Markup:
-    """Operating points and paired tests that were asked for."""
-    lines = []
+def _trials(systems: list, facts: dict) -> list[str]:
+    """What was evaluated: one sentence, or one for each of the sets of trials that systems differ in."""
+    said = {}
     for system in systems:
-        for point, at in system.results.get("operating_points", {}).items():
-            rates = f"FRR {at['frr']:.3%}, FAR {at['far']:.3%}"
-            lines.append(f"{system.name} at {point}: threshold {at['threshold']:.6g}, {rates}")
-        if test := system.results.get("comparison"):
-            low, high = test["interval"]
-            lines.append(
-                f"EER of {system.name} minus that of {test['scores']}: "
-                f"{test['difference_percent']:+.3f} points, 95 % interval [{low:+.3f}, {high:+.3f}], "
-                f"p = {test['p_value']:.4f} (paired bootstrap)"
-            )
+        of = system.results
+        whole = "" if of["official"] else "not "
+        database = f", {whole}the official {facts['name']} {of['split']} set" if of["split"] else ""
+        trials = f"{of['n_bonafide']:,} bona fide and {of['n_spoof']:,} spoof trials{database}."
+        said.setdefault(trials, []).append(system.name)
+    if len(said) == 1:
+        return list(said)
+    return [f"{', '.join(names)}: {trials}" for trials, names in said.items()] + [
+        "Numbers from different trials cannot be compared."
+    ]
+
+
+def _tests(systems: list) -> Markup:
+    """Operating points and paired tests."""
+    lines = [line for system in systems for line in measured_lines(system.name, system.results)]
     return (
         element("ul", *(element("li", line) for line in lines), class_="prose tests") if lines else join([])
     )
@@ -143,7 +143,11 @@ def _figures(systems: list) -> list:
 
 
 def _det_figure(systems: list) -> Markup:
-    metrics = ["EER", *(["min t-DCF legacy"] if systems[0].results["asv"] else []), "min DCF"]
+    metrics = [
+        "EER",
+        *(["min t-DCF legacy"] if any(system.results["asv"] for system in systems) else []),
+        "min DCF",
+    ]
     caption = (
         "Normal‑deviate axes: the nearer to the lower left corner, the better. On the dotted line both error "
         "rates are equal. A mark on the border stands for a rate beyond it."
@@ -160,7 +164,10 @@ def _det_figure(systems: list) -> Markup:
 def _score_figure(systems: list) -> Markup:
     histograms = []
     for system in systems:
-        at = f"EER {system.results['eer_percent']:.3f} % at {system.results['threshold']:.4g}"
+        rate, threshold = (
+            shown(system.results[key], n) for key, n in (("eer_percent", 3), ("threshold", None))
+        )
+        at = f"EER {rate} % at {threshold}"
         heading = element("h4", named(system), element("small", at.replace("at -", "at −")))
         histograms.append(element("div", heading, histogram(system)))
     caption = (
@@ -178,19 +185,30 @@ def _score_figure(systems: list) -> Markup:
 
 
 def _attack_figure(systems: list) -> Markup:
-    kinds = {}
+    worst = {}
     for system in systems:
         for attack, row in system.results["per_attack"].items():
-            kinds[attack] = KINDS.get(row["kind"], row["kind"] or "")
-    resamples = systems[0].results.get("bootstrap", {}).get("resamples")
-    intervals = f" Whiskers: 95 % intervals of {resamples} resamples." if resamples else ""
+            worst[attack] = max(worst.get(attack, 0), row["eer_percent"])
+    attacks = sorted(sorted(worst, key=worst.get, reverse=True)[:_BARS])
+    which = "" if len(worst) <= _BARS else f" The {_BARS} of {len(worst):,} attacks with the highest EER."
+    kinds = {
+        attack: kind_name(row["kind"])
+        for system in systems
+        for attack, row in system.results["per_attack"].items()
+        if row["kind"]
+    }
+    resamples = {system.results.get("bootstrap", {}).get("resamples") for system in systems} - {None}
+    intervals = f" Whiskers: 95 % intervals of {max(resamples)} resamples." if resamples else ""
     keys = [element("li", named(system)) for system in systems]
     return element(
         "figure",
         element("h3", "EER per attack, %"),
         element("ul", *keys, class_="keys") if len(keys) > 1 else "",
-        attack_bars(systems, kinds),
-        element("figcaption", f"Each attack against all bona fide trials; all bars on one scale.{intervals}"),
+        attack_bars(systems, attacks, kinds),
+        element(
+            "figcaption",
+            f"Each attack against all bona fide trials; all bars on one scale.{which}{intervals}",
+        ),
     )
 
 
@@ -198,7 +216,7 @@ def _comparison_section(comparison: Comparison, systems: dict) -> Markup:
     sources = list(dict.fromkeys(row.source for group in comparison.others for row in group.rows))
     ours, *apart = comparison_tables(comparison, systems, sources)
     lead = (
-        "ASVspoof 2019 LA; A07 to A19: EER in % per attack of the eval set. Claims of the project reports "
+        "ASVspoof 2019 LA; under an attack: EER in % of the eval set. Claims of the project reports "
         "are claims to be tested, not results."
     )
     parts = [

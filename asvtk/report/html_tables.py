@@ -2,64 +2,68 @@
 
 import html
 import re
-from statistics import mean, stdev
 
-from asvtk.report.comparison import ATTACKS, Comparison, Row, as_written
-from asvtk.report.svg import Markup, element, join
+from asvtk.report.comparison import ATTACKS, Comparison, Group, Row, as_written
+from asvtk.report.markdown import mean_title
+from asvtk.report.svg import Markup, element, join, text_of
 from asvtk.report.system import tag
+from asvtk.report.values import POOLED, RATES, average, interval, kind_name, shown
 
-__all__ = ["KINDS", "breakdown_table", "chip", "comparison_tables", "named", "summary_table"]
-
-KINDS = {"TTS": "TTS", "VC": "VC", "TTS_VC": "hybrid"}
-_SUMMARY = (
-    ("EER %", "eer_percent", 3),
-    ("min t‑DCF legacy", "min_tdcf", 4),
-    ("min t‑DCF revisited", "min_tdcf_revisited", 4),
-    ("ROCCH‑EER %", "eer_rocch_percent", 3),
-    ("min DCF", "min_dcf", 4),
-    ("act DCF", "act_dcf", 4),
-    ("Cllr, bits", "cllr", 4),
-    ("EER threshold", "threshold", 4),
-)
+__all__ = ["breakdown_table", "chip", "comparison_tables", "named", "summary_table"]
 
 
-def summary_table(systems: list) -> Markup:
-    """Pooled values, one row per system; a last row for runs that differ in their seed only."""
-    shown = [column for column in _SUMMARY if any(s.results.get(column[1]) is not None for s in systems)]
+def summary_table(systems: list, seeds=None) -> Markup:
+    """Pooled values, one row per system; and a row of means for what differs in its seed only.
+
+    Args:
+        systems: `System`s of one set.
+        seeds: of `asvtk.report.seeds.seed_groups`.
+    """
+    columns = [column for column in POOLED if any(s.results.get(column[1]) is not None for s in systems)]
     rows = [
         element(
             "tr",
             element("th", named(system), scope="row"),
-            *(_cell(system.results, key, digits) for _, key, digits in shown),
+            *(element("td", f"{system.results[key]:,}") for key in ("n_bonafide", "n_spoof")),
+            *(_cell(system.results, key, digits) for _, key, digits in columns),
         )
         for system in systems
     ]
-    if len(systems) > 1 and len({system.name.rstrip("0123456789") for system in systems}) == 1:
-        cells = [_mean_sd([s.results.get(key) for s in systems], digits) for _, key, digits in shown]
-        rows.append(element("tr", element("th", "mean ± sd", scope="row"), *cells, class_="ours"))
-    return _table(["System", *(title for title, _, _ in shown)], [element("tbody", *rows)])
+    results = {system.name: system.results for system in systems}
+    for group in seeds.groups if seeds else ():
+        if results.keys() >= set(group):
+            members = [results[name] for name in group]
+            cells = [_mean_cell(average(members, key, digits)) for _, key, digits in columns]
+            title = element("th", mean_title(group, len(systems)), scope="row")
+            rows.append(element("tr", title, element("td"), element("td"), *cells, class_="ours"))
+    header = ["System", "bona fide", "spoof", *(_typeset(title) for title, _, _ in columns)]
+    return _table(header, [element("tbody", *rows)])
 
 
 def breakdown_table(systems: list) -> Markup:
     """All systems side by side: per attack, per kind, known or unknown in training, per speaker ..."""
     has_tdcf = any(system.results["min_tdcf"] is not None for system in systems)
-    columns = [("EER %", "eer_percent", 3)] + ([("min t‑DCF legacy", "min_tdcf", 4)] if has_tdcf else [])
+    columns = RATES if has_tdcf else RATES[:1]
     header = ["", "kind", "spoofs"]
-    header += [join([chip(system), title]) for system in systems for title, _, _ in columns]
+    header += [join([chip(system), _typeset(title)]) for system in systems for title, _, _ in columns]
     bodies = []
-    for key in [key for key in systems[0].results if key.startswith("per_")]:
-        groups = [system.results[key] for system in systems]
+    for key in dict.fromkeys(key for system in systems for key in system.results if key.startswith("per_")):
+        groups = [system.results.get(key, {}) for system in systems]
         rows = []
         for member in dict.fromkeys(member for of in groups for member in of):
-            row = next(of[member] for of in groups if member in of)
-            cells = [element("td", KINDS.get(row.get("kind"), "")), element("td", f"{row['n']:,}")]
+            found = [of[member] for of in groups if member in of]
+            kinds = dict.fromkeys(kind_name(row["kind"]) for row in found if row.get("kind"))
+            counts = dict.fromkeys(f"{row['n']:,}" for row in found)  # of other trials: each its own
+            cells = [element("td", " / ".join(kinds)), element("td", " / ".join(counts))]
             for of in groups:
                 cells += [_cell(of.get(member, {}), value, digits) for _, value, digits in columns]
-            rows.append(element("tr", element("th", KINDS.get(member, member), scope="row"), *cells))
+            name = kind_name(member) if key == "per_kind" else member
+            rows.append(element("tr", element("th", name, scope="row"), *cells))
         if rows:
             title = "per " + key.removeprefix("per_")
-            if key == "per_known":
-                title = f"known in training ({systems[0].results['grouping']} grouping)"
+            grouping = next((of.results["grouping"] for of in systems if of.results.get("grouping")), None)
+            if key == "per_known" and grouping:
+                title = f"known in training ({grouping} grouping)"
             bodies.append(element("tbody", _group_row(title, "", len(header)), *rows, class_="group"))
     return _table(header, bodies)
 
@@ -72,21 +76,25 @@ def comparison_tables(comparison: Comparison, systems: dict, sources: list) -> l
         systems: ``{name: System}``, for the letters.
         sources: the sources of the others' rows, in the order of their numbers.
     """
-    header = ["System", "dev EER %", "eval EER %", "min t‑DCF legacy", *ATTACKS]
-    ours, *others = (
-        element(
-            "tbody",
-            _group_row(group.title, group.about, len(header)),
-            *(_comparison_row(row, systems, sources) for row in group.rows),
-            class_="group",
-        )
-        for group in (comparison.ours, *comparison.others)
-    )
-    bodies = [[ours], others] if comparison.caution else [[ours, *others]]
-    return [_table(header, of_table, class_="comparison") for of_table in bodies]
+    own = comparison.attacks
+    ours = _comparison_body(comparison.ours, own, systems, sources)
+    others = [_comparison_body(group, ATTACKS, systems, sources) for group in comparison.others]
+    if not comparison.caution:
+        return [_comparison([ours, *others], "eval", ATTACKS)]
+    return [_comparison([ours], comparison.evaluated, own), _comparison(others, "eval", ATTACKS)]
 
 
-def _comparison_row(row: Row, systems: dict, sources: list) -> Markup:
+def _comparison(bodies: list, evaluated: str, attacks: tuple) -> Markup:
+    header = ["System", "dev EER %", f"{evaluated} EER %", _typeset("min t-DCF legacy"), *attacks]
+    return _table(header, bodies, class_="comparison")
+
+
+def _comparison_body(group: Group, attacks: tuple, systems: dict, sources: list) -> Markup:
+    rows = [_comparison_row(row, attacks, systems, sources) for row in group.rows]
+    return element("tbody", _group_row(group.title, group.about, 4 + len(attacks)), *rows, class_="group")
+
+
+def _comparison_row(row: Row, attacks: tuple, systems: dict, sources: list) -> Markup:
     remarks = element("small", row.remarks) if row.remarks else ""
     if is_ours := not row.source:
         name = [named(systems[row.name])]
@@ -94,11 +102,11 @@ def _comparison_row(row: Row, systems: dict, sources: list) -> Markup:
         name = [row.name, element("sup", sources.index(row.source) + 1, title=row.source)]
     pooled = [(row.dev_eer_percent, 3), (row.eval_eer_percent, 3), (row.min_tdcf, 4)]
     cells = [element("td", as_written(value, digits)) for value, digits in pooled]
-    if row.per_attack:
+    if row.per_attack or not attacks:
         name.append(remarks)
-        cells += [element("td", as_written(row.per_attack.get(attack), 2)) for attack in ATTACKS]
+        cells += [element("td", as_written(row.per_attack.get(attack), 2)) for attack in attacks]
     else:  # instead of thirteen dashes
-        cells.append(element("td", remarks, colspan=len(ATTACKS), class_="words"))
+        cells.append(element("td", remarks, colspan=len(attacks), class_="words"))
     return element("tr", element("th", *name, scope="row"), *cells, class_="ours" if is_ours else None)
 
 
@@ -114,21 +122,20 @@ def _table(header: list, bodies: list, class_: str | None = None) -> Markup:
     return element("div", table, class_="scroll", tabindex=0)
 
 
-def _cell(row: dict, key: str, digits: int) -> Markup:
-    value = row.get(key)
-    if value is None:
-        return element("td", "–")
-    text = (f"{value:.{digits}f}" if key != "threshold" else f"{value:.5g}").replace("-", "−")
-    interval = row.get("intervals", {}).get(key)
-    ends = element("small", f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}") if interval else ""
-    return element("td", text, ends)
+def _cell(row: dict, key: str, digits: int | None) -> Markup:
+    ends = interval(row, key, digits)
+    small = element("small", _typeset(f"{ends[0]} to {ends[1]}")) if ends else ""
+    return element("td", _typeset(shown(row.get(key), digits)), small)
 
 
-def _mean_sd(values: list, digits: int) -> Markup:
-    if None in values:
-        return element("td", "–")
-    spread = element("small", f"± {stdev(values):.{digits}f}")
-    return element("td", f"{mean(values):.{digits}f}".replace("-", "−"), spread)
+def _mean_cell(text: str) -> Markup:
+    mean, plus_minus, spread = text.partition(" ± ")
+    return element("td", _typeset(mean), element("small", f"± {spread}") if plus_minus else "")
+
+
+def _typeset(text: str) -> str:
+    """A minus before digits, and hyphens that no line breaks at."""
+    return re.sub("-(?=[A-Za-z])", "‑", re.sub(r"(?<!\w)-(?=\d)", "−", text))
 
 
 def chip(system) -> Markup:
@@ -138,4 +145,4 @@ def chip(system) -> Markup:
 
 def named(system) -> Markup:
     """Letter and name of a system; a long file name may break after its punctuation."""
-    return join([chip(system), Markup(re.sub(r"(?<=[_./-])", "<wbr>", html.escape(system.name)))])
+    return join([chip(system), Markup(re.sub(r"(?<=[_./-])", "<wbr>", html.escape(text_of(system.name))))])

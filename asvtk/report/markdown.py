@@ -1,10 +1,16 @@
 """Results as Markdown: the same tables on the terminal and in ``RESULTS.md``."""
 
+import re
+
+from asvtk.report.values import POOLED, RATES, average, interval, kind_name, measured_lines, shown
+
 __all__ = [
     "CONVENTIONS",
+    "code",
     "environment",
     "experiment_page",
-    "mean_sd",
+    "mean_title",
+    "plain_text",
     "report_page",
     "results_tables",
     "summary_page",
@@ -18,22 +24,28 @@ against the system), ROCCH-EER on the convex hull. min t-DCF **legacy** is ASVsp
 **revisited** is ASVspoof 2021's: never compare one with the other. t-DCF per attack uses the ASV
 error rates pooled over attacks. act DCF and Cllr take the scores for log-likelihood ratios."""
 
-_RATES = (("EER %", "eer_percent", 3), ("min t-DCF legacy", "min_tdcf", 4))
-_POOLED = (
-    *_RATES,
-    ("min t-DCF revisited", "min_tdcf_revisited", 4),
-    ("ROCCH-EER %", "eer_rocch_percent", 3),
-    ("min DCF", "min_dcf", 4),
-    ("act DCF", "act_dcf", 4),
-    ("Cllr", "cllr", 4),
-)
 _BREAKDOWNS = {"per_attack": "Attack", "per_kind": "Kind", "per_known": "Known in training"}
-_KINDS = {"TTS": "TTS", "VC": "VC", "TTS_VC": "hybrid (TTS+VC)"}
+#: What would begin code, emphasis, a link, a tag or an entity, or end a cell.
+_SPECIAL = re.compile(r"[\\`*|]|\](?=[\[(:])|<(?=[A-Za-z/!?])|&(?=#?\w+;)")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+
+
+def plain_text(text) -> str:
+    """Text of a file or its name in one line of Markdown, where it can be nothing but text."""
+    return _SPECIAL.sub(r"\\\g<0>", _UNPRINTABLE.sub(" ", str(text)))
+
+
+def code(text: str) -> str:
+    """Code within a line, whatever backticks it holds."""
+    text = _UNPRINTABLE.sub(" ", text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    pad = " " if "`" in text else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
 
 
 def table(header, rows) -> str:
     """A Markdown table, padded so that it also reads as plain text; numbers are right-aligned."""
-    rows = [list(header), *([str(cell) for cell in row] for row in rows)]
+    rows = [[plain_text(cell) for cell in row] for row in [list(header), *rows]]
     widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
 
@@ -44,18 +56,36 @@ def table(header, rows) -> str:
     return "\n".join([line(rows[0]), line(rule), *map(line, rows[1:])])
 
 
-def results_tables(results: dict, first: str = "Set") -> str:
+def results_tables(results: dict, first: str = "Set", seeds=None) -> str:
     """Tables of ``{name: object of asvtk.metrics.evaluate}``, with its warnings and notes first.
 
-    ``first`` says what the names are: of sets, or of systems.
+    Args:
+        results: of several sets of a system, or of several systems on a set.
+        first: what the names are: of sets, or of systems.
+        seeds: `asvtk.report.seeds.SeedGroups` of the systems, to average what differs in its seed alone.
     """
-    parts = [f"**Warning** ({name}): {text}" for name in results for text in results[name]["warnings"]]
-    parts += [f"**Note** ({name}): {text}" for name in results for text in results[name].get("notes", ())]
+    parts = []
+    for word, key in (("Warning", "warnings"), ("Note", "notes")):
+        parts += [
+            f"**{word}** ({plain_text(name)}): {plain_text(text)}"
+            for name in results
+            for text in results[name].get(key, ())
+        ]
     rows = [
-        [name, of_set["n_bonafide"], of_set["n_spoof"], *(_cell(of_set, *column[1:]) for column in _POOLED)]
+        [name, of_set["n_bonafide"], of_set["n_spoof"], *(_cell(of_set, *column[1:]) for column in POOLED)]
         for name, of_set in results.items()
     ]
-    parts.append(table([first, "bona fide", "spoof", *(title for title, _, _ in _POOLED)], rows))
+    for title, members in _averages(seeds, results):
+        rows.append([title, "", "", *(average(members, key, digits) for _, key, digits in POOLED)])
+    parts.append(table([first, "bona fide", "spoof", *(title for title, _, _ in POOLED)], rows))
+    parts += [plain_text(reason) for reason in (seeds.reasons if seeds else ())]
+    lines = [
+        f"- {plain_text(line)}"
+        for name, of_set in results.items()
+        for line in measured_lines(name if len(results) > 1 else "", of_set)
+    ]
+    if lines:
+        parts.append("\n".join(lines))
     for name, of_set in results.items():
         of_which = f", {name}" if len(results) > 1 else ""
         for key, members in of_set.items():
@@ -66,44 +96,70 @@ def results_tables(results: dict, first: str = "Set") -> str:
 
 def experiment_page(name: str, results: dict, about: dict) -> str:
     """``RESULTS.md`` of one experiment; ``about`` is what `environment` gave, or any such pairs."""
-    return f"# Results of {name}\n\n{_facts(about)}\n\n{CONVENTIONS}\n\n{results_tables(results)}\n"
+    heading = f"# Results of {plain_text(name)}"
+    return f"{heading}\n\n{_facts(about)}\n\n{CONVENTIONS}\n\n{results_tables(results)}\n"
 
 
-def report_page(sets: dict, comparison: str, about: dict) -> str:
+def report_page(sets: dict, comparison: str, about: dict, seeds=None) -> str:
     """``RESULTS.md`` of a report about several systems.
 
     Args:
         sets: ``{set: {system: object of one set}}``.
         comparison: table of `asvtk.report.comparison.comparison_table`.
         about: as for `experiment_page`.
+        seeds: as for `results_tables`.
     """
     parts = ["# Evaluation report", _facts(about), CONVENTIONS]
     for name, systems in sets.items():
-        parts += [f"## {name}", results_tables(systems, first="System")]
+        parts += [f"## {plain_text(name)}", results_tables(systems, first="System", seeds=seeds)]
     parts += ["## Beside published systems and the claims of the project reports", comparison]
     return "\n\n".join(parts) + "\n"
 
 
 def _facts(about: dict) -> str:
-    return "\n".join(f"- {what}: {value}" for what, value in about.items())
+    return "\n".join(
+        f"- {what}: {code(value) if what == 'command' else plain_text(value)}"
+        for what, value in about.items()
+    )
 
 
-def summary_page(experiments: dict) -> str:
-    """One row per experiment ``{name: {set: results}}``; then mean ± standard deviation (n - 1)."""
+def summary_page(experiments: dict, seeds) -> str:
+    """One row per experiment ``{name: {set: results}}``; then mean ± standard deviation over seeds.
+
+    ``seeds`` is what `asvtk.report.seeds.seed_groups` says of the experiments.
+    """
     sets = list(dict.fromkeys(name for results in experiments.values() for name in results))
-    columns = [(name, column) for name in sets for column in _RATES]
+    columns = [(name, column) for name in sets for column in RATES]
     rows = [
         [experiment, *(_cell(results.get(name, {}), *column[1:]) for name, column in columns)]
         for experiment, results in experiments.items()
     ]
-    if len(experiments) > 1:
-        spread = ["mean ± sd"]
-        for name, (_, key, digits) in columns:
-            values = [results.get(name, {}).get(key) for results in experiments.values()]
-            spread.append(mean_sd(values, digits))
-        rows.append(spread)
+    for title, members in _averages(seeds, experiments):
+        rows.append(
+            [
+                title,
+                *(
+                    average([results.get(name, {}) for results in members], key, digits)
+                    for name, (_, key, digits) in columns
+                ),
+            ]
+        )
     header = ["Experiment", *(f"{name} {title}" for name, (title, _, _) in columns)]
-    return f"{CONVENTIONS}\n\n{table(header, rows)}\n"
+    parts = [CONVENTIONS, table(header, rows), *map(plain_text, seeds.reasons)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _averages(seeds, results: dict):
+    """(title, objects to average) of each list of runs that differ in their seed alone."""
+    for group in seeds.groups if seeds else ():
+        members = [results[name] for name in group if name in results]
+        if len(members) == len(group):
+            yield mean_title(group, len(results)), members
+
+
+def mean_title(group: list[str], n: int) -> str:
+    """What a row of means is called, where ``n`` systems are shown."""
+    return "mean ± sd" if len(group) == n else f"mean ± sd of {', '.join(group)}"
 
 
 def table_page(title: str, legend: str, found: str) -> str:
@@ -121,7 +177,7 @@ def environment() -> dict:
     versions = {"python": platform.python_version(), **package_versions(("asvtk", "torch", "numpy"))}
     return {
         "date": date.today().isoformat(),
-        "command": f"`{command_line()}`",
+        "command": command_line(),
         "git revision": git_revision() or "unknown (no git repository)",
         "versions": ", ".join(f"{name} {version or 'not installed'}" for name, version in versions.items()),
     }
@@ -131,34 +187,17 @@ def _breakdown(key: str, of_which: str, members: dict, grouping: str | None) -> 
     title = _BREAKDOWNS.get(key, key.removeprefix("per_").capitalize())
     if key == "per_known" and grouping:
         title += f" ({grouping} grouping)"
-    columns = {title + of_which: [_KINDS.get(name, name) for name in members]}
+    columns = {title + of_which: [kind_name(name) if key == "per_kind" else name for name in members]}
     if any(row.get("kind") for row in members.values()):
-        columns["kind"] = [_KINDS.get(row["kind"], row["kind"] or "–") for row in members.values()]
+        columns["kind"] = [kind_name(row.get("kind")) for row in members.values()]
     if key not in _BREAKDOWNS:
         columns["bona fide"] = [row["n_bonafide"] for row in members.values()]
     columns["spoof"] = [row["n"] for row in members.values()]
-    for name, rate, digits in _POOLED[:3]:
+    for name, rate, digits in POOLED[:3]:
         columns[name] = [_cell(row, rate, digits) for row in members.values()]
     return table(columns, zip(*columns.values(), strict=True))
 
 
-def _cell(row: dict, key: str, digits: int) -> str:
-    value = row.get(key)
-    if value is None:
-        return "–"
-    interval = row.get("intervals", {}).get(key)
-    ends = f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]" if interval else ""
-    return f"{value:.{digits}f}{ends}"
-
-
-def mean_sd(values: list, digits: int = 2, sign: str = "") -> str:
-    """Mean ± standard deviation (n - 1); of one value the value, of any None a dash.
-
-    With ``sign="+"`` the mean always has its sign.
-    """
-    import statistics
-
-    if None in values:
-        return "–"
-    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):{sign}.{digits}f}{spread}"
+def _cell(row: dict, key: str, digits: int | None) -> str:
+    ends = interval(row, key, digits)
+    return shown(row.get(key), digits) + (f" [{ends[0]}, {ends[1]}]" if ends else "")

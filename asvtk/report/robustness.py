@@ -9,8 +9,10 @@ from asvtk.io.errors import AsvtkError
 from asvtk.io.protocols import label
 from asvtk.io.scores import ScoreTable, read_scores
 from asvtk.metrics.eer import compute_eer, det_curve
-from asvtk.metrics.operating_point import operating_point
-from asvtk.report.markdown import mean_sd, table
+from asvtk.metrics.operating_point import errors_at, operating_point
+from asvtk.report.markdown import plain_text, table
+from asvtk.report.seeds import seed_groups
+from asvtk.report.values import mean_sd
 
 __all__ = ["robustness_table"]
 
@@ -21,17 +23,29 @@ def robustness_table(folders: list, original: str, copies: list[str]) -> str:
     """EER of a set and its copies, and the error rates at the threshold of dev's EER.
 
     Args:
-        folders: of experiments that differ in their seeds; the table has means ± standard deviations.
+        folders: of experiments. Those that differ in their seed alone share a table of means ± standard
+            deviations; others have one of their own, and a sentence says why.
         original: name of the set; its scores stand in ``scores/``.
         copies: names of its copies; their scores stand in ``robustness/``.
 
     Returns:
-        a Markdown table.
+        Markdown tables.
 
     Raises:
-        AsvtkError: scores are missing, or are not of the same trials.
+        AsvtkError: scores are missing, hold one class only, or are not of the same trials.
     """
-    measured = [_measure(Path(folder), original, copies) for folder in folders]
+    measured = {str(folder): _measure(Path(folder), original, copies) for folder in folders}
+    seeds = seed_groups({name: name for name in measured})
+    tables = [
+        (names, _table([measured[name] for name in names], original, copies)) for names in seeds.together()
+    ]
+    if len(tables) == 1:
+        return tables[0][1]
+    parts = [part for names, found in tables for part in (f"## {plain_text(', '.join(names))}", found)]
+    return "\n\n".join([*parts, *map(plain_text, seeds.reasons)])
+
+
+def _table(measured: list[dict], original: str, copies: list[str]) -> str:
     rows = []
     for name in (original, *copies):
         eers = [of[name][0] for of in measured]
@@ -52,9 +66,9 @@ def _measure(folder: Path, original: str, copies: list[str]) -> dict[str, tuple[
         tables[name] = label(_read(folder / "robustness" / f"{name}.txt"), first)
     found = {}
     for name, scores in tables.items():
-        bonafide, spoof = _classes(scores)
-        rates = compute_eer(bonafide, spoof)[0], np.mean(bonafide <= threshold), np.mean(spoof > threshold)
-        found[name] = tuple(float(100 * rate) for rate in rates)
+        at = errors_at(*_classes(scores), threshold)
+        rates = compute_eer(*_classes(scores))[0], at["frr"], at["far"]
+        found[name] = tuple(100 * rate for rate in rates)
     return found
 
 
@@ -65,4 +79,6 @@ def _read(path: Path) -> ScoreTable:
 
 
 def _classes(scores: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
+    if scores.bonafide is None:
+        raise AsvtkError(f"{scores.source}: holds no keys; run stage 4 again")
     return scores.scores[scores.bonafide], scores.scores[~scores.bonafide]

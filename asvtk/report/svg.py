@@ -1,9 +1,13 @@
 """Markup built so that text from a file can never become a tag; and the numbers and ticks of charts."""
 
 import html
+import re
 from math import ceil, floor, log10
 
-__all__ = ["Markup", "element", "join", "linear_ticks", "plain"]
+__all__ = ["Markup", "element", "join", "linear_ticks", "plain", "text_of"]
+
+#: Characters that no HTML page may hold; half a surrogate pair stands for a byte that is no UTF-8.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Markup(str):
@@ -29,7 +33,12 @@ def element(name: str, *children, **attributes) -> Markup:
 
 def join(parts) -> Markup:
     """Parts one after the other; what is not `Markup` is escaped."""
-    return Markup("".join(part if isinstance(part, Markup) else html.escape(str(part)) for part in parts))
+    return Markup("".join(part if isinstance(part, Markup) else html.escape(text_of(part)) for part in parts))
+
+
+def text_of(value) -> str:
+    """A value as text that a page can hold."""
+    return _FORBIDDEN.sub("\ufffd", str(value))
 
 
 def plain(value: float, digits: int = 2) -> str:
@@ -48,4 +57,4 @@ def linear_ticks(low: float, high: float, about: int = 5) -> list:
 
 
 def _value(value) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else text_of(value)

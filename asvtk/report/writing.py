@@ -11,7 +11,7 @@ from asvtk.report.system import System
 __all__ = ["write_report"]
 
 
-def write_report(folder, systems: dict, facts: dict) -> None:
+def write_report(folder, systems: dict, facts: dict, seeds=None) -> None:
     """Write ``folder/report.html`` and ``folder/RESULTS.md``.
 
     Args:
@@ -19,6 +19,7 @@ def write_report(folder, systems: dict, facts: dict) -> None:
         systems: ``{system: {set: (ScoreTable, results)}}``; tables are labelled, results are those of
             `asvtk.report.measured.measure`.
         facts: of `asvtk.corpora.facts.load_facts`.
+        seeds: `asvtk.report.seeds.SeedGroups` of the systems; None averages nothing.
 
     Raises:
         AsvtkError: the files cannot be written.
@@ -37,9 +38,10 @@ def write_report(folder, systems: dict, facts: dict) -> None:
     }
     results = {system: {name: of for name, (_, of) in of_sets.items()} for system, of_sets in systems.items()}
     comparison, about = compare(results, facts), environment()
-    write_text(Path(folder) / "report.html", html_page(sets, comparison, about, facts))
+    write_text(Path(folder) / "report.html", html_page(sets, comparison, about, facts, seeds))
     by_set = {name: {system.name: system.results for system in of_set} for name, of_set in sets.items()}
-    write_text(Path(folder) / "RESULTS.md", report_page(by_set, comparison_table(comparison), about))
+    page = report_page(by_set, comparison_table(comparison), about, seeds)
+    write_text(Path(folder) / "RESULTS.md", page)
 
 
 def _system(name: str, number: int, table, results: dict) -> System:

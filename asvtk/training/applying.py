@@ -9,16 +9,14 @@ from asvtk.frontends import FrontEnd, build_frontend
 from asvtk.frontends.cache import cache_name, description
 from asvtk.frontends.cache_tools import bytes_needed, require_space
 from asvtk.frontends.extraction import extract_missing, find_sources
-from asvtk.io.audio import read_audio
 from asvtk.io.config import differences
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
-from asvtk.training.assembly import new_detector
-from asvtk.training.checkpoint import load_detector
+from asvtk.training.assembly import trained_detector
 from asvtk.training.data import open_dataset
 from asvtk.training.experiment import ExperimentConfig
 from asvtk.training.package import Package
-from asvtk.training.scoring import score_dataset
+from asvtk.training.scoring import score_dataset, undecodable
 
 __all__ = ["Scored", "score_data"]
 
@@ -28,7 +26,7 @@ _AT_A_TIME = 256
 
 class Scored(NamedTuple):
     scores: dict[str, float]  # utterance -> score, higher = bona fide
-    faults: dict[str, str]  # utterance -> what is wrong with its audio
+    faults: dict[str, str]  # utterance -> why it has none
 
 
 def score_data(package: Package, data: DataDirectory, device: str, ssl_model=None) -> Scored:
@@ -44,14 +42,15 @@ def score_data(package: Package, data: DataDirectory, device: str, ssl_model=Non
         ssl_model: directory of the front-end's model, where it is not where it was in training.
 
     Raises:
-        AsvtkError: the front-end is not the one of the training, or the disk is full.
+        AsvtkError: the front-end is not the one of the training, the weights are damaged or of another
+            system, or the disk is full.
     """
     config, frontend = _front_end(package, device, ssl_model)
     prepare = frontend.prepare if frontend.mode == "live" else None
     detector, found = None, Scored({}, {})
     for part in _parts(data, math.lcm(frontend.batch_size, config.training.batch_size)):
         with tempfile.TemporaryDirectory(prefix="asvtk_features_") as dump:
-            faults = _extract(part, dump, frontend) if frontend.layers else _unreadable(part)
+            faults = _extract(part, dump, frontend) if frontend.layers else undecodable(part)
             found.faults.update(faults)
             part = part.subset(u for u in part.utterances if u not in faults)
             if not part.utterances:
@@ -60,11 +59,13 @@ def score_data(package: Package, data: DataDirectory, device: str, ssl_model=Non
                 part, dump, config.frontend, cache_name(frontend), frontend.layers, prepare=prepare
             )
             if detector is None:
-                detector = new_detector(config, dataset, frontend)
-                load_detector(package.weights, detector)
-                detector.to(device)
+                detector = trained_detector(package.weights, config, dataset, frontend).to(device)
             scores = score_dataset(detector, dataset, config.training.batch_size, device)
-            found.scores.update(zip(dataset.utterances, scores, strict=True))
+            for utterance, score in zip(dataset.utterances, scores, strict=True):
+                if math.isfinite(score):
+                    found.scores[utterance] = score
+                else:
+                    found.faults[utterance] = f"{data.wav[utterance]}: the score is not finite ({score})"
     return found
 
 
@@ -82,8 +83,9 @@ def _front_end(package: Package, device: str, ssl_model) -> tuple[ExperimentConf
         if ssl_model is None and hasattr(config.frontend, "model"):
             raise AsvtkError(f"{error}; --ssl-model DIR says where the front-end's model is here") from None
         raise
-    # A model's directory may have any name.
-    ours, theirs = ({**of, "model": ""} for of in (frontend.describe(), package.about["front-end"]))
+    # Older packages also say what the model's directory was called.
+    ours, theirs = frontend.describe(), {**package.about["front-end"]}
+    theirs.pop("model", None)
     if changes := differences(theirs, ours):
         raise AsvtkError(
             f"{package.about['name']}: the front-end here is not the one it was trained with:\n  "
@@ -106,15 +108,4 @@ def _extract(data: DataDirectory, dump: str, frontend: FrontEnd) -> dict[str, st
     _, faults = extract_missing(source, frontend, 1, 1)
     source.cache.skip(faults)
     source.cache.join(data, frontend.layers)
-    return faults
-
-
-def _unreadable(data: DataDirectory) -> dict[str, str]:
-    """Training's loader ends at the first broken file; here the others are scored all the same."""
-    faults = {}
-    for utterance in data.utterances:
-        try:
-            read_audio(data.wav[utterance], data.num_samples[utterance])
-        except AsvtkError as fault:
-            faults[utterance] = str(fault)
     return faults

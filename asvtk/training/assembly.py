@@ -11,11 +11,12 @@ from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import file_digest
 from asvtk.models import Detector, build_detector
-from asvtk.training.checkpoint import load_detector
+from asvtk.nn.construction import require_shapes
+from asvtk.training.checkpoint import detector_shapes, load_detector
 from asvtk.training.data import UtteranceDataset, open_dataset
 from asvtk.training.experiment import Experiment, ExperimentConfig
 
-__all__ = ["TrainedSystem", "new_detector", "sample_features"]
+__all__ = ["TrainedSystem", "new_detector", "trained_detector", "sample_features"]
 
 
 def new_detector(config: ExperimentConfig, dataset: UtteranceDataset, frontend=None) -> Detector:
@@ -26,10 +27,38 @@ def new_detector(config: ExperimentConfig, dataset: UtteranceDataset, frontend=N
         dataset: one whose features it is to hear.
         frontend: that of the configuration, where it is at hand.
     """
+    layers, width, live = _heard(config, dataset, frontend)
+    return build_detector(config.model, config.loss, layers, width, live)
+
+
+def trained_detector(path, config: ExperimentConfig, dataset: UtteranceDataset, frontend=None) -> Detector:
+    """A detector with the weights of a checkpoint.
+
+    The weights' shapes are compared with the configuration's before anything of that size is made: a
+    package may come from anybody.
+
+    Args:
+        path: the checkpoint.
+        config, dataset, frontend: as in ``new_detector``.
+
+    Raises:
+        AsvtkError: the weights are damaged, not finite, or those of another system.
+    """
+    layers, width, live = _heard(config, dataset, frontend)
+    found = detector_shapes(path)
+    system = {name: shape for name, shape in found.items() if not name.startswith("frontend.")}
+    require_shapes(path, lambda: build_detector(config.model, config.loss, layers, width), system)
+    detector = build_detector(config.model, config.loss, layers, width, live)
+    load_detector(path, detector)
+    return detector
+
+
+def _heard(config: ExperimentConfig, dataset: UtteranceDataset, frontend) -> tuple:
+    """Layers and numbers a frame that the system hears, and what makes them where that runs with it."""
     if mode_of(config.frontend) == "cached":
-        return build_detector(config.model, config.loss, *dataset.feature_shape)
+        return *dataset.feature_shape, None
     live = (frontend or build_frontend(config.frontend)).live_part()
-    return build_detector(config.model, config.loss, len(live.layers), live.width, live)
+    return len(live.layers), live.width, live
 
 
 @torch.no_grad()
@@ -99,9 +128,7 @@ class TrainedSystem:
         Raises:
             AsvtkError: the weights are damaged, or stand on another speech model than is there.
         """
-        detector = new_detector(self.config, dataset, self._frontend)
-        load_detector(self.best, detector)
-        return detector
+        return trained_detector(self.best, self.config, dataset, self._frontend)
 
     def layers(self, detector: Detector) -> list[int]:
         """The layers that the detector hears."""

@@ -9,15 +9,18 @@ import json
 import os
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from asvtk.io.atomic import atomic_path
 from asvtk.io.errors import AsvtkError
+from asvtk.io.text import parse_json
+from asvtk.nn.weights import Shapes, read_safetensors, read_shapes, require_finite
 
 __all__ = [
     "copies",
+    "detector_shapes",
     "detector_tensors",
     "load_detector",
     "part",
@@ -38,12 +41,13 @@ def save_detector(path, detector: nn.Module, progress: dict) -> None:
 
 
 def load_detector(path, detector: nn.Module) -> dict:
-    """Load weights into ``detector`` and return the progress they were saved with.
+    """Load weights to score with into ``detector``, and return the progress they were saved with.
 
     Raises:
-        AsvtkError: the file is missing or damaged, or of another detector.
+        AsvtkError: the file is missing or damaged, of another detector, or has weights that are not finite.
     """
     tensors, progress = read_tensors(path)
+    require_finite(path, tensors)
     put_detector(path, detector, tensors)
     return progress
 
@@ -104,15 +108,21 @@ def read_tensors(path) -> tuple[dict[str, Tensor], dict]:
     Raises:
         AsvtkError: the file is missing or damaged.
     """
-    if not Path(path).exists():
-        raise AsvtkError(f"{path}: no such checkpoint; run stage 3 first: ./run.sh --stage 3 --stop-stage 3")
-    try:
-        with safe_open(path, framework="pt") as stream:
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            return tensors, json.loads(stream.metadata()["progress"])
-    # RuntimeError: torch's, for a file that was replaced while it was being opened.
-    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise AsvtkError(f"{path}: is damaged ({error})") from error
+    _require_checkpoint(path)
+    tensors, metadata = read_safetensors(path)
+    if "progress" not in metadata:
+        raise AsvtkError(f"{path}: is no checkpoint of asvtk: its header holds no progress")
+    return tensors, parse_json(metadata["progress"], f"{path}, progress", finite=False)
+
+
+def detector_shapes(path) -> Shapes:
+    """Names and shapes of the detector that a checkpoint holds, before anything is made of that size.
+
+    Raises:
+        AsvtkError: as ``read_tensors``.
+    """
+    _require_checkpoint(path)
+    return part(_DETECTOR, read_shapes(path))
 
 
 def detector_tensors(detector: nn.Module) -> dict[str, Tensor]:
@@ -133,6 +143,11 @@ def put_detector(path, detector: nn.Module, tensors: dict[str, Tensor]) -> None:
         raise AsvtkError(f"{path}: holds the weights of another system: {reason}") from None
 
 
+def _require_checkpoint(path) -> None:
+    if not Path(path).exists():
+        raise AsvtkError(f"{path}: no such checkpoint; run stage 3 first: ./run.sh --stage 3 --stop-stage 3")
+
+
 def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """On the CPU, and of their own: what is trained meanwhile does not change them."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
@@ -142,6 +157,6 @@ def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
-def part(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def part(prefix: str, tensors: dict) -> dict:
     """Those whose names begin with ``prefix``, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

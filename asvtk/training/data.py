@@ -156,7 +156,8 @@ class UtteranceDataset(Dataset):
 
     def _audio(self, utterance: str, version: int, generator: np.random.Generator | None) -> np.ndarray:
         """What is heard of an utterance, not yet repeated where it is short."""
-        audio = read_audio(self._data.wav[utterance], self._data.num_samples[utterance])
+        data = self._data
+        audio = read_audio(data.wav[utterance], data.num_samples[utterance], md5=data.md5[utterance])
         if version and self._augmentation is not None:
             audio = self._augmentation.apply(version, utterance, audio)
         if generator is not None and self._random_crop:

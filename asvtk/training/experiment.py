@@ -1,38 +1,14 @@
-"""An experiment: its configuration, and the files of its folder.
+"""An experiment: its configuration; ``experiment_folder`` has its files."""
 
-exp/<tag>/config.yaml               fully resolved
-exp/<tag>/inputs.json               fingerprints of data sets and feature caches
-exp/<tag>/environment.json          versions, git revision, command, device
-exp/<tag>/diff.patch                what was changed since that revision, if anything
-exp/<tag>/run.sh                    repeats the stages of this experiment
-exp/<tag>/train.jsonl, curves.png   one line per epoch or evaluation, and a picture of them
-exp/<tag>/faults.jsonl              steps that were skipped, and ways back to a good state
-exp/<tag>/checkpoints/{last,previous,best}.safetensors
-exp/<tag>/tensorboard/              events, where TensorBoard is installed
-exp/<tag>/scores/{dev,eval}.txt     utterance attack key score; higher = bona fide
-exp/<tag>/results.json, RESULTS.md
-exp/<tag>/<tag>.asvtk.tar           all that others need to score with it
-exp/<tag>/robustness/               scores of changed copies of eval
-"""
-
-import fcntl
-import json
-import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import yaml
 
 from asvtk.augment.config import AugmentationConfig
 from asvtk.augment.copy_synthesis import ResynthesisConfig
 from asvtk.frontends import FRONTEND_CONFIGS, check_augmentation
-from asvtk.io.atomic import write_text
-from asvtk.io.config import apply_overrides, build, build_named, differences, load_yaml, to_mapping
-from asvtk.io.errors import AsvtkError
-from asvtk.io.locks import locked
-from asvtk.io.stamps import read_stamp, write_stamp
+from asvtk.io.config import apply_overrides, build, build_named, load_yaml
 from asvtk.models import MODEL_CONFIGS
 from asvtk.nn.losses import LOSS_CONFIGS
+from asvtk.training.experiment_folder import Experiment
 from asvtk.training.settings import TrainingConfig
 
 __all__ = ["Experiment", "ExperimentConfig", "TrainingConfig", "load_config"]
@@ -88,100 +64,3 @@ def _build(content: dict, path: str) -> ExperimentConfig:
         if section in content:
             content[section] = build_named(registry, content[section], f"{path}: {section}")
     return build(ExperimentConfig, content, path)
-
-
-class Experiment:
-    """The folder of one experiment."""
-
-    def __init__(self, folder):
-        self.folder = Path(folder)
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "train.jsonl"
-
-    @property
-    def faults(self) -> Path:
-        return self.folder / "faults.jsonl"
-
-    @property
-    def done(self) -> Path:
-        return self.folder / ".train.done"
-
-    @property
-    def package(self) -> Path:
-        """Where stage 7 puts what others need."""
-        return self.folder / f"{self.folder.absolute().name}.asvtk.tar"
-
-    def records(self) -> list[dict]:
-        """The lines of ``train.jsonl``."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
-
-    def state(self) -> str:
-        """``finished``, ``training`` (a process holds its lock) or ``stopped`` (the same command goes on)."""
-        if self.done.exists():
-            return "finished"
-        try:
-            with open(self.folder / ".lock") as stream:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return "training"
-        except FileNotFoundError:
-            pass
-        return "stopped"
-
-    def scores(self, dataset: str) -> Path:
-        return self.folder / "scores" / f"{dataset}.txt"
-
-    def config(self) -> ExperimentConfig:
-        """The resolved configuration.
-
-        Raises:
-            AsvtkError: nothing was trained here.
-        """
-        path = self.folder / "config.yaml"
-        if not path.exists():
-            raise AsvtkError(
-                f"{path}: nothing was trained here; run stage 3 first: ./run.sh --stage 3 --stop-stage 3"
-            )
-        return load_config(path)
-
-    def inputs(self) -> dict:
-        """What it was trained on: data sets, and the cache and layers of its features."""
-        return read_stamp(self.folder / "inputs.json") or {}
-
-    def lock(self):
-        """One process at a time trains here; another one waits."""
-        return locked(self.folder / ".lock", "trains here")
-
-    def claim(self, config: ExperimentConfig, inputs: dict) -> None:
-        """Write configuration and inputs; refuse to mix two experiments in one folder.
-
-        Raises:
-            AsvtkError: the folder was trained with others; with the differences.
-        """
-        path = self.folder / "config.yaml"
-        if path.exists():
-            changes = differences(to_mapping(load_config(path)), to_mapping(config))
-            changes += differences(self.inputs(), inputs)
-            if changes:
-                raise AsvtkError(
-                    f"{self.folder}: was trained with another configuration or other data:\n  "
-                    + "\n  ".join(changes)
-                    + "\nname another --tag to keep both, or give --force true to train it anew"
-                )
-            return
-        write_stamp(self.folder / "inputs.json", inputs)
-        write_text(path, yaml.safe_dump(to_mapping(config), sort_keys=False))
-
-    def clear(self) -> None:
-        """Throw away what was trained, scored and reported here; logs and ``run.sh`` stay."""
-        for name in ("checkpoints", "scores", "analysis", "robustness", "tensorboard"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-        made = ("config.yaml", "inputs.json", "diff.patch", "curves.png", "results.json", "RESULTS.md")
-        for path in (self.log, self.faults, self.done, self.package, *map(self.folder.joinpath, made)):
-            path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ halved; after a number of those training stops with a diagnosis.
 import json
 
 from asvtk.io.errors import AsvtkError, listing
+from asvtk.io.text import read_json_lines
 from asvtk.training import parallel
 from asvtk.training.state import Progress
 
@@ -71,10 +72,9 @@ class FaultLog:
     def diagnosis(self, reason: str, rollbacks: int) -> AsvtkError:
         """Why training gives up, from what is in the file."""
         batches = {}
-        for line in self._path.read_text().splitlines() if self._path.exists() else ():
-            record = json.loads(line)
-            for utterance in record.get("utterances", ()):
-                batches.setdefault(utterance, set()).add((record["epoch"], record["step"]))
+        for record in read_json_lines(self._path) if self._path.exists() else ():
+            for utterance in map(str, record.get("utterances") or ()):
+                batches.setdefault(utterance, set()).add((record.get("epoch"), record.get("step")))
         again = sorted((u for u in batches if len(batches[u]) > 1), key=lambda u: -len(batches[u]))
         if again:
             hint = (

@@ -26,10 +26,13 @@ from typing import NamedTuple
 from asvtk.frontends import build_frontend
 from asvtk.io.atomic import atomic_path
 from asvtk.io.errors import AsvtkError
+from asvtk.io.fields import field_of
 from asvtk.io.scores import read_scores
 from asvtk.io.stamps import file_digest, read_stamp
+from asvtk.io.text import read_json
 from asvtk.metrics.eer import det_curve, eer
 from asvtk.metrics.operating_point import operating_point
+from asvtk.metrics.results import read_results
 from asvtk.training.experiment import Experiment, ExperimentConfig, load_config
 
 __all__ = ["Package", "opened", "pack", "threshold_on_dev", "unpack"]
@@ -53,8 +56,8 @@ class Package(NamedTuple):
 
     @property
     def threshold(self) -> float:
-        """Scores above it are taken for bona fide."""
-        return self.about["threshold"]["threshold"]
+        """Scores above it are taken for bona fide; finite."""
+        return float(self.about["threshold"]["threshold"])
 
     def config(self) -> ExperimentConfig:
         return load_config(self.folder / "config.yaml")
@@ -77,9 +80,10 @@ def threshold_on_dev(experiment: Experiment) -> dict:
     if table.bonafide is None:
         raise AsvtkError(f"{table.source}: holds no keys; run stage 4 again")
     curve = det_curve(table.scores[table.bonafide], table.scores[~table.bonafide])
-    results = read_stamp(experiment.folder / "results.json") or {}
+    path = experiment.folder / "results.json"
+    results = read_results(path) if path.exists() else {}
     if results.get("dev", {}).get("eer_percent") != 100 * eer(curve.frr, curve.far)[0]:
-        raise AsvtkError(f"{experiment.folder}/results.json: is not of the scores there; run stage 5 again")
+        raise AsvtkError(f"{path}: is not of the scores there; run stage 5 again")
     return {"chosen": "at the EER of dev", **operating_point(curve, "eer")}
 
 
@@ -96,7 +100,7 @@ def pack(experiment: Experiment, out, card: str) -> None:
             file cannot be written.
     """
     threshold, inputs = threshold_on_dev(experiment), experiment.inputs()
-    environment = json.loads((experiment.folder / "environment.json").read_text())
+    environment = read_json(experiment.folder / "environment.json")
     environment.pop("host", None)  # is nobody's business
     with tempfile.TemporaryDirectory() as work:
         texts = {"card.md": card, "environment.json": json.dumps(environment, indent=1) + "\n"}
@@ -153,7 +157,11 @@ def opened(path) -> Iterator[Package]:
         yield _read(Path(path), path)
         return
     with tempfile.TemporaryDirectory(prefix="asvtk_model_") as work:
-        yield unpack(path, Path(work, "model"))
+        folder = Path(work, "model")
+        try:
+            yield unpack(path, folder)
+        except AsvtkError as error:  # names files of a folder that is gone when a person reads it
+            raise AsvtkError(str(error).replace(f"{folder}/", f"{path}: ")) from None
 
 
 def _identity(path: Path) -> dict:
@@ -168,12 +176,20 @@ def _add(archive: tarfile.TarFile, name: str, stream) -> None:
 
 
 def _extract(file: Path, folder: Path) -> None:
+    """Write the members of a package into ``folder``.
+
+    Read block by block, as tarfile would gather headers of any length in memory before it tells of them.
+    """
     if not file.is_file():
-        raise AsvtkError(f"{file}: no such package; stage 7 (asvtk pack) makes one")
+        what = "is no plain file" if file.exists() else "no such package; stage 7 (asvtk pack) makes one"
+        raise AsvtkError(f"{file}: {what}")
+    if (needed := file.stat().st_size) > (free := shutil.disk_usage(folder).free):
+        raise AsvtkError(f"{file}: has {needed} bytes, and {folder.parent} has room for {free}")
     seen = set()
     try:
-        with tarfile.open(file, "r:") as archive:  # not compressed: it cannot be larger than it looks
-            for member in archive:
+        with open(file, "rb") as stream:  # not compressed: it cannot be larger than it looks
+            while (block := stream.read(tarfile.BLOCKSIZE)).strip(b"\0"):
+                member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
                 name = member.name
                 if name not in (_ABOUT, *_OTHERS) or name in seen:
                     raise AsvtkError(f"{file}: holds {name!r}, which has no place in a package of asvtk")
@@ -182,22 +198,44 @@ def _extract(file: Path, folder: Path) -> None:
                 if name != _MODEL and member.size > _LONGEST_TEXT:
                     raise AsvtkError(f"{file}: {name} has {member.size} bytes, which is no page of text")
                 seen.add(name)
-                with open(folder / name, "xb") as stream:
-                    shutil.copyfileobj(archive.extractfile(member), stream)
+                _copy(stream, folder / name, member.size)
     except (tarfile.TarError, EOFError) as error:
         raise AsvtkError(f"{file}: is no package of asvtk, or damaged ({error})") from None
 
 
+def _copy(stream, path: Path, size: int) -> None:
+    """The next ``size`` bytes of a tar, and what fills up their last block.
+
+    Raises:
+        EOFError: there are fewer.
+    """
+    left = size
+    with open(path, "xb") as out:
+        while left and (part := stream.read(min(left, 1 << 20))):
+            out.write(part)
+            left -= len(part)
+    if left or size < 0:
+        raise EOFError(f"{path.name} is cut off")
+    stream.read(-size % tarfile.BLOCKSIZE)
+
+
 def _read(folder: Path, source) -> Package:
     """The package in a folder; ``source`` is what a person calls it."""
-    try:
-        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        if (form := about["format"]) != FORMAT:
-            raise AsvtkError(f"{source}: has format {form!r}, expected {FORMAT}; another asvtk wrote it")
-        for name in _OTHERS:
-            if _identity(folder / name) != about["files"][name]:
-                raise AsvtkError(f"{source}: {name} is damaged, its size or checksum is wrong")
-        float(about["threshold"]["threshold"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AsvtkError(f"{source}: is no package of asvtk, or damaged ({error!r})") from None
+    if not (folder / _ABOUT).is_file():
+        raise AsvtkError(f"{source}: is no package of asvtk: it holds no {_ABOUT}")
+    about, where = read_json(folder / _ABOUT), f"{source}: {_ABOUT}"
+    if (form := field_of(about, "format", int, where)) != FORMAT:
+        raise AsvtkError(f"{source}: has format {form!r}, expected {FORMAT}; another asvtk wrote it")
+    field_of(about, "name", str, where)
+    field_of(about, "threshold.threshold", float, where)
+    field_of(about, "front-end", dict, where)
+    files = field_of(about, "files", dict, where)
+    for name in _OTHERS:
+        path = folder / name
+        if not isinstance(files.get(name), dict):
+            raise AsvtkError(f"{where}: does not say what {name} is")
+        if not path.is_file() or path.stat().st_size != files[name].get("bytes"):
+            raise AsvtkError(f"{source}: {name} is missing or damaged, its size is wrong")
+        if _identity(path) != files[name]:
+            raise AsvtkError(f"{source}: {name} is damaged, its checksum is wrong")
     return Package(folder, about)

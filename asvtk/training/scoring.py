@@ -1,15 +1,19 @@
 """Scores of a data set under a detector."""
 
+import math
 from itertools import chain
 
 import torch
 from torch import nn
 
+from asvtk.io.audio import read_audio
+from asvtk.io.datadir import DataDirectory
+from asvtk.io.errors import AsvtkError, listing
 from asvtk.training import parallel
 from asvtk.training.data import UtteranceDataset
 from asvtk.training.loading import Loader
 
-__all__ = ["batches_of", "score_dataset"]
+__all__ = ["batches_of", "require_finite_scores", "score_dataset", "undecodable"]
 
 
 def batches_of(utterances: int, batch_size: int, job: int = 1, num_jobs: int = 1) -> list[list[int]]:
@@ -47,3 +51,27 @@ def score_dataset(
     own = Loader(dataset, device)(parallel.share(batches))
     scores = [detector.score(inputs).tolist() for inputs, _ in own]
     return list(chain.from_iterable(parallel.gather(scores, len(batches))))
+
+
+def require_finite_scores(utterances: list[str], scores: list[float], system) -> None:
+    """
+    Raises:
+        AsvtkError: scores are nan or infinite; names ``system`` and the utterances.
+    """
+    bad = [u for u, score in zip(utterances, scores, strict=True) if not math.isfinite(score)]
+    if bad:
+        raise AsvtkError(
+            f"{system}: gives {len(bad)} of {len(scores)} utterances scores that are not finite: "
+            f"{listing(bad, 3)}; look at their audio or features. Nothing was written"
+        )
+
+
+def undecodable(data: DataDirectory) -> dict[str, str]:
+    """Utterance -> what is wrong with its audio: a loader would end at the first such file."""
+    faults = {}
+    for utterance in data.utterances:
+        try:
+            read_audio(data.wav[utterance], data.num_samples[utterance])
+        except AsvtkError as fault:
+            faults[utterance] = str(fault)
+    return faults

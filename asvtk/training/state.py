@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from asvtk.io.errors import AsvtkError
 from asvtk.training import parallel
 from asvtk.training.averaging import MovingAverage
 from asvtk.training.checkpoint import copies, detector_tensors, part, prefixed, put_detector
@@ -98,8 +99,12 @@ class TrainingState:
             for name, value in part(_AVERAGE, tensors).items():
                 self.average.average[name].copy_(value)
         self._random = part(f"{_RANDOM}{parallel.rank()}.", tensors)
-        known = {field.name for field in dataclasses.fields(Progress)}
-        self.progress = Progress(**{name: value for name, value in progress.items() if name in known})
+        self.progress = Progress()
+        for name, default in self.progress.as_dict().items():
+            value = progress.get(name, default)
+            if type(value) is not type(default) and not (type(default) is float and type(value) is int):
+                raise AsvtkError(f"{path}: its progress holds {value!r} as {name!r}; the file was changed")
+            setattr(self.progress, name, value)
         self.progress.top = [list(entry) for entry in self.progress.top]
 
     def restore_random(self) -> None:

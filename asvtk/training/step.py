@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from asvtk.io.errors import AsvtkError
 from asvtk.models import Inputs
+from asvtk.nn.grouped_convolution import half_is_sound
 from asvtk.training import parallel
 from asvtk.training.splicing import splice
 
@@ -105,7 +106,8 @@ class GradientStep:
         self._loss.add_(loss.detach())
 
     def _autocast(self):
-        if not self._bfloat16:
+        on_cpu = self._sums.device.type == "cpu"
+        if not self._bfloat16 or on_cpu and not half_is_sound(torch.bfloat16, (8, 1, 4), 8):  # as in Mamba
             return nullcontext()
         # Weights that autocast remembers as bfloat16 would be missing from a recording.
         return torch.autocast(self._sums.device.type, torch.bfloat16, cache_enabled=not self._records)

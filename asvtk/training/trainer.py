@@ -21,6 +21,7 @@ from asvtk.training.data import UtteranceDataset
 from asvtk.training.device import compute_deterministically
 from asvtk.training.experiment import Experiment, ExperimentConfig
 from asvtk.training.health import Diverged, FaultLog
+from asvtk.training.initial import InitialWeights
 from asvtk.training.journal import Journal
 from asvtk.training.loading import Loader, in_parts
 from asvtk.training.optimiser import build_optimiser, learning_rate, set_rates
@@ -43,6 +44,7 @@ def train(
     *,
     eval_set: UtteranceDataset | None = None,
     on_record: Callable[[list[dict]], None] | None = None,
+    initial: InitialWeights | None = None,
 ) -> dict:
     """Train to the last epoch, going on from the last checkpoint if there is one.
 
@@ -53,6 +55,7 @@ def train(
         device: ``cpu`` or ``cuda``.
         eval_set: evaluated at each best, to watch; chooses nothing.
         on_record: called with all records of ``train.jsonl`` after each new one.
+        initial: weights to begin with, where there is no checkpoint to go on from.
 
     Returns:
         The progress: epochs done, and EER and epoch of the best.
@@ -61,7 +64,7 @@ def train(
         Stopped: a scheduler asked for it; progress is saved.
         AsvtkError: a set is of no use, training diverges again and again, or the disk stays full.
     """
-    run = _Run(experiment, config, training_set, dev_set, device, eval_set, on_record)
+    run = _Run(experiment, config, training_set, dev_set, device, eval_set, on_record, initial)
     try:
         with stop_request() as request:
             while not run.is_over():
@@ -77,7 +80,7 @@ def train(
 class _Run:
     """One training, from where it is to its end."""
 
-    def __init__(self, experiment, config, training_set, dev_set, device, eval_set, on_record):
+    def __init__(self, experiment, config, training_set, dev_set, device, eval_set, on_record, initial):
         # Setup
         self.experiment, self.config, self.settings = experiment, config, config.training
         self.on_gpu = device != "cpu"
@@ -97,7 +100,11 @@ class _Run:
         for dataset in self.sets.values():
             dataset.serve(detector.model)
         found = read_training(experiment.checkpoints)
-        if found is None and detector.model.uses_features and self.settings.normalise_on:
+        taken, begun_with = set(), None
+        if found is None and initial is not None:
+            taken, begun_with = initial.load(detector)
+        fits = detector.model.uses_features and not any(".mvn." in name for name in taken)
+        if found is None and fits and self.settings.normalise_on:
             detector.model.mvn.fit(sample_features(detector, training_set, self.settings.normalise_on))
             parallel.take_from_writer(detector.buffers())
         self.detector, self.step, self.trained_blocks = detector, None, None
@@ -115,6 +122,8 @@ class _Run:
         self.good = self.state.snapshot()
         self.journal.cut(self.state.progress)
         self.journal.say_start(config, detector, self.sets, self.progress)
+        if begun_with is not None:
+            self.journal.say(begun_with)
 
     @property
     def progress(self):

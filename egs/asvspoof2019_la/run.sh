@@ -16,6 +16,7 @@ skip_stages=                        # such as "0 1"
 corpus=                             # the LA/ folder of the database
 config=conf/lfcc_moe_mamba.yaml     # front-end, model, loss, training
 override=                           # changes to the config: "training.epochs=10 model.experts=8"
+init=                               # begin training with the weights of an experiment, package or .safetensors
 tag=                                # name of the experiment; empty: the config's
 seeds=                              # 1:3 trains seeds 1, 2, 3 as TAG_seed1 ...; empty: the config's own
 nj=                                 # jobs of stage 2, and readers of stage 1; empty: 4, or ngpu if that is more
@@ -36,6 +37,7 @@ help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder,
   --corpus DIR          the LA/ folder of the database (default: '$corpus')
   --config FILE.yaml    front-end, model, loss, training (default: $config)
   --override 'K=V ...'  changes to the config, such as 'training.epochs=10 frontend.layers=[3,12,24]'
+  --init PATH           begin training with the weights of an experiment, a package or a .safetensors
   --tag NAME            name of the experiment in $expdir/ (default: the config's name)
   --seeds A:B           train every seed from A to B, as TAG_seedA ... (default: the config's own, as TAG)
   --stage N --stop-stage N --skip-stages 'N ...'    which stages (default: $stage to $stop_stage)
@@ -77,22 +79,40 @@ fi
 . parse_options.sh
 [ $# -eq 0 ] || misuse "$1: not an option; --help lists them"
 for name in stage stop_stage; do
-    [[ ${!name} =~ ^[0-9]+$ ]] || misuse "--${name//_/-} '${!name}': expected a whole number"
+    [[ ${!name} =~ ^[0-9]{1,4}$ ]] || misuse "--${name//_/-} ${!name@Q}: expected a whole number, such as 3"
 done
 for name in num_processes num_nodes num_threads ${nj:+nj} ${score_nj:+score_nj}; do
-    [[ ${!name} =~ ^[1-9][0-9]*$ ]] || misuse "--${name//_/-} '${!name}': expected a whole number, at least 1"
+    [[ ${!name} =~ ^[1-9][0-9]{0,5}$ ]] || misuse "--${name//_/-} ${!name@Q}: expected a whole number, at least 1"
 done
-[[ $skip_stages =~ ^[0-9\ ]*$ ]] || misuse "--skip-stages '$skip_stages': expected numbers and spaces, such as '0 1'"
-[[ $ngpu =~ ^(auto|0|[1-9][0-9]*)$ ]] || misuse "--ngpu '$ngpu': expected auto, 0 or a number of GPUs"
-[[ $augment_copies =~ ^[0-9]*$ ]] || misuse "--augment-copies '$augment_copies': expected a whole number"
-[[ $seeds =~ ^([0-9]+(:[0-9]+)?)?$ ]] || misuse "--seeds '$seeds': expected A:B or one number"
+[[ $skip_stages =~ ^[0-9\ ]*$ ]] || misuse "--skip-stages ${skip_stages@Q}: expected numbers and spaces, such as '0 1'"
+[[ $ngpu =~ ^(auto|0|[1-9][0-9]{0,3})$ ]] || misuse "--ngpu ${ngpu@Q}: expected auto, 0 or a number of GPUs"
+[[ $augment_copies =~ ^[0-9]{0,4}$ ]] || misuse "--augment-copies ${augment_copies@Q}: expected a whole number"
+[[ $seeds =~ ^((0|[1-9][0-9]{0,8})(:(0|[1-9][0-9]{0,8}))?)?$ && ${seeds%%:*} -le ${seeds##*:} ]] ||
+    misuse "--seeds ${seeds@Q}: expected A:B or one number, A not above B"
+[ -n "$tag" ] || tag=$(basename "$config" .yaml)
+for name in config tag datadir dumpdir expdir; do
+    [ -n "${!name}" ] || misuse "--$name '': expected a name"
+done
 # Launchers hand these to a shell, and replace JOB and SEED in them by numbers.
-for name in corpus config tag datadir dumpdir expdir; do
-    [[ ! ${!name} =~ [][\(\)\&\;\<\>\|\$\`\"\'\*\?]|JOB|SEED ]] ||
-        misuse "--$name '${!name}': brackets, quotes, other characters of the shell, JOB and SEED cannot be in it"
+for name in corpus config init tag datadir dumpdir expdir; do
+    [[ ! ${!name} =~ [][{}\(\)\&\;\<\>\|\$\`\"\'\*\?\\\#\~[:cntrl:]]|JOB|SEED|^- ]] || misuse "--$name ${!name@Q}:" \
+        "brackets, quotes, other characters of the shell, JOB and SEED cannot be in it, nor a dash before it"
 done
+[[ ! $override =~ [\(\)\&\;\<\>\|\$\`\\]|SEED ]] || misuse "--override ${override@Q}: holds characters of the shell"
 
 log() { printf '%(%Y-%m-%dT%H:%M:%S)T %s\n' -1 "$*"; }
+
+# ask PATTERN COMMAND ...: what the command answers, which must be that and nothing else.
+ask() {
+    local pattern=$1 answer
+    shift
+    answer=$("$@")
+    if [[ ! $answer =~ ^($pattern)$ ]]; then
+        printf '%s: %s: unexpected answer %q\n' "$0" "${*:1:3}" "$answer" >&2
+        exit 1
+    fi
+    printf '%s\n' "$answer"
+}
 
 # Is it this stage's turn?
 stage() {
@@ -104,7 +124,7 @@ stage() {
 
 # On this machine one can look for a GPU; a cluster's submitting host need not have what its nodes have.
 case $cuda_cmd in
-    run.p[ly]*) found=$(run.py --count-gpus) ;;
+    run.p[ly]*) found=$(ask '[0-9]+' run.py --count-gpus) ;;
     *) found=any ;;
 esac
 if [ "$ngpu" = auto ]; then
@@ -146,7 +166,6 @@ if [ "$num_processes" -gt 1 ] || [ "$num_nodes" -gt 1 ]; then
     training+=(-m asvtk train)
 fi
 
-[ -n "$tag" ] || tag=$(basename "$config" .yaml)
 # With several seeds, SEED stands for each of them in the launcher's JOB=1:n manner.
 if [ -n "$seeds" ]; then
     range=("SEED=$seeds")
@@ -157,21 +176,38 @@ else
     exp=$expdir/$tag
     seed=
 fi
+numbers=($(seq "${seeds%%:*}" "${seeds##*:}" 2>/dev/null || echo SEED))
 experiments=()
-for number in $(seq "${seeds%%:*}" "${seeds##*:}" 2>/dev/null || echo SEED); do
-    experiments+=("${exp//SEED/$number}")
-done
+for number in "${numbers[@]}"; do experiments+=("${exp//SEED/$number}"); done
 [ -n "$score_nj" ] || score_nj=$((${#experiments[@]} * (ngpu > 1 ? ngpu : 1)))
 if [ "$force" = true ]; then again=(--force); else again=(); fi
 if [ "$skip_bad" = true ]; then skip=(--skip-bad); else skip=(); fi
 [ -z "$augment_copies" ] || override+=" augmentation.copies=$augment_copies"
 
+training_sets=(train)
 # A mistake in the configuration shows now and not after hours of features.
 if [ "$stage" -le 3 ]; then
     asvtk config "$config" --override $override >/dev/null
-    resynthesised=$(asvtk resynth name --config "$config" --override $override --data "$datadir/train")
-    training_sets=(train $resynthesised)
+    resynthesised=$(ask '[^[:space:]]*' asvtk resynth name --config "$config" --override $override --data "$datadir/train")
+    training_sets+=($resynthesised)
 fi
+
+# What the trainings are told; with --check they only say what there is in the folder of an experiment.
+train=(--config "$config" --dump "$dumpdir" --train-data "${training_sets[@]/#/$datadir/}"
+    --dev-data "$datadir/dev" --eval-data "$datadir/eval" --ngpu "$ngpu" ${init:+--init "$init"}
+    --override $override)
+
+# Prints the experiments that are not trained yet; fails where another one stands in their folder.
+untrained() {
+    local number folder state
+    for number in "${numbers[@]}"; do
+        folder=${exp//SEED/$number} state=new
+        if [ "$force" = false ] && [ -e "$folder/config.yaml" ]; then
+            state=$(ask 'new|unfinished|finished' asvtk train "${train[@]}" ${seed//SEED/$number} --exp "$folder" --check)
+        fi
+        [ "$state" = finished ] || echo "$folder"
+    done
+}
 
 if stage 0 "corpus $corpus"; then
     local/get_corpus.sh "$corpus" "$nj"
@@ -179,10 +215,12 @@ fi
 
 if stage 1 "data directories -> $datadir"; then
     asvtk prepare "$corpus" "$datadir" --nj "$nj" "${again[@]}"
-    asvtk validate --no-wav "$datadir"/{train,dev,eval}
+    for set in "$datadir"/{train,dev,eval}; do # a corpus need not have all
+        [ ! -d "$set" ] || asvtk validate --no-wav "$set"
+    done
     if [ -n "$resynthesised" ]; then
         resynth=(--config "$config" --override $override --data "$datadir/train" "${again[@]}")
-        vocoders=$(asvtk resynth jobs "${resynth[@]}")
+        vocoders=$(ask '[0-9]+' asvtk resynth jobs "${resynth[@]}")
         if [ "$vocoders" -gt 0 ]; then
             $cuda_cmd --gpu "$job_gpu" JOB=1:"$vocoders" "$datadir/log/vocoder.JOB.log" \
                 asvtk resynth train "${resynth[@]}" --job JOB --ngpu "$job_gpu"
@@ -192,13 +230,15 @@ if stage 1 "data directories -> $datadir"; then
 fi
 
 if stage 2 "features -> $dumpdir"; then
+    [ "$stop_stage" -lt 3 ] || untrained >/dev/null # a tag that is taken shows now, and not after hours
     sets=("${training_sets[@]}" dev eval)
     for set in "${sets[@]}"; do
         extract=(--config "$config" --override $override --data "$datadir/$set" --dump "$dumpdir" --nj "$nj")
         [[ $set != train* ]] || extract+=(--training)
         then=()
         [ "$set" != train ] || then=("${sets[@]:1}")
-        answer=$(asvtk extract begin "${extract[@]}" --then "${then[@]/#/$datadir/}" --ngpu "$job_gpu" "${again[@]}")
+        answer=$(ask '[0-9]+ [0-9]+' asvtk extract begin "${extract[@]}" --then "${then[@]/#/$datadir/}" \
+            --ngpu "$job_gpu" "${again[@]}")
         read -r missing gpus <<<"$answer"
         if [ "$missing" -gt 0 ]; then
             jobs=$((nj < missing ? nj : missing))
@@ -228,11 +268,19 @@ if stage 3 "train -> ${experiments[*]}"; then
         } >"$folder/run.sh"
         chmod +x "$folder/run.sh"
     done
-    log "follow it: tail -f ${exp//SEED/*}/log/train.log"
-    $cuda_cmd "${resources[@]}" "${range[@]}" "$exp/log/train.log" \
-        "${training[@]}" --config "$config" --override $override $seed --exp "$exp" --dump "$dumpdir" \
-        --train-data "${training_sets[@]/#/$datadir/}" --dev-data "$datadir/dev" --eval-data "$datadir/eval" \
-        --ngpu "$ngpu" "${again[@]}"
+    todo=$(untrained)
+    if [ -z "$todo" ]; then
+        log "trained already; --force true trains anew"
+    else
+        log "follow it: tail -f ${exp//SEED/*}/log/train.log"
+        if [ -t 1 ]; then
+            tail --pid=$$ -n 0 -F "${experiments[@]/%//log/train.log}" 2>/dev/null |
+                grep --line-buffered -E '^(==>|epoch|going on)' &
+        fi
+        $cuda_cmd "${resources[@]}" "${range[@]}" "$exp/log/train.log" \
+            "${training[@]}" "${train[@]}" $seed --exp "$exp" "${again[@]}"
+        [ -z "$(jobs -p)" ] || kill $(jobs -p)
+    fi
 fi
 
 if stage 4 "score dev and eval"; then
@@ -241,7 +289,7 @@ if stage 4 "score dev and eval"; then
     if [ "$score_nj" -eq 1 ]; then
         "${launcher[@]}" "$exp/log/score.log" asvtk score "${score[@]}" --ngpu "$job_gpu" "${again[@]}"
     else
-        jobs=$(asvtk score begin "${score[@]}" --nj "$score_nj" "${again[@]}")
+        jobs=$(ask '[0-9]+' asvtk score begin "${score[@]}" --nj "$score_nj" "${again[@]}")
         if [ "$jobs" -gt 0 ]; then
             [ "$jobs" -eq "$score_nj" ] || log "score-nj: $jobs, as there are no more batches of utterances"
             "${launcher[@]}" JOB=1:"$jobs" "${experiments[0]}/log/score.JOB.log" \

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from tiny_vocoders import shrink_vocoders
 
 from asvtk.augment.neural import training
 from asvtk.augment.neural.config import VocoderConfig
@@ -27,6 +28,13 @@ def speech():
         (0.1 * np.sin(2 * np.pi * f * time) + 0.01 * rng.standard_normal(16_000)).astype(np.float32)
         for f in (150, 220)
     ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    with pytest.MonkeyPatch.context() as patch:
+        shrink_vocoders(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +119,7 @@ def flow_loss(generator, speech):
     ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))],
 )
 def test_training_lowers_the_loss_of_the_flow(device, speech, small_flow):
-    config = VocoderConfig(steps=30, batch_size=2, lr=2e-3)
+    config = VocoderConfig(steps=20, batch_size=2, lr=3e-3)
     ages, last = train_vocoder("flow", speech, config, device, [1])
     young, trained = ages[1], ages[None]
     assert np.isfinite(last) and not trained.training

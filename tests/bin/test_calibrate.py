@@ -194,11 +194,10 @@ def test_separable_dev_warns_also_when_the_model_is_used_again(folder, capsys):
         ("--dev a/dev.txt b/dev.txt --scores b/eval.txt a/eval.txt --out o.txt", "another order.*in pairs"),
         ("--model ab.json --scores b/eval.txt a/eval.txt --out o.txt", "in a, b, .*another order in b, a"),
         ("--dev a/dev.txt --scores a/eval.txt --out o.txt --negate 2", "--negate 2: there is no such system"),
-        ("--dev a/dev.txt --scores a/eval.txt --out o.txt --prior 1", "between 0 and 1"),
         ("--dev a/dev.txt --scores a/eval.txt --out a/eval.txt", "two files of their own"),
         ("--dev a/dev.txt --scores a/eval.txt --out o.json", "two files of their own"),
         ("--dev a/dev.txt --scores a/eval.txt --out o.txt --model a/dev.txt", "two files of their own"),
-        ("--model none.json --scores a/eval.txt --out o.txt", "none.json: cannot be read"),
+        ("--model none.json --scores a/eval.txt --out o.txt", "none.json: no such file"),
         ("--model m.json --scores a/eval.txt b/eval.txt --out o.txt", "trained on 1 systems.*: a/dev.txt"),
         ("--model m.json --scores a/eval.txt --out o.txt --negate", "--negate does not go with"),
         ("--model m.json --scores a/eval.txt --out o.txt --prior 0.5", "--prior does not go with"),
@@ -243,3 +242,21 @@ def test_published_systems(shared_data, tmp_path, capsys):
     assert results["eer_percent"] < 0.7
     assert results["min_dcf"] <= results["act_dcf"] < 1.2 * results["min_dcf"]
     assert results["cllr"] < 0.04
+
+
+@pytest.mark.parametrize("option", ["--prior 1", "--prior nan", "--prior 0", "--negate 0", "--labels good=1"])
+def test_fault_19_values_out_of_range_are_usage_errors(capsys, option):
+    with pytest.raises(SystemExit) as end:
+        main(["calibrate", "--dev", "a", "--scores", "b", "--out", "c", *option.split()])
+    assert end.value.code == 2 and "expected" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_columns_and_labels_are_told_as_to_evaluate(folder):
+    asvtk("--dev a/dev.txt --scores a/eval.txt --out plain.txt")
+    for of_set in ("dev", "eval"):
+        rows = [line.split() for line in open(f"a/{of_set}.txt")]
+        lines = (f"{score};{int(key == 'bonafide')};{name}\n" for name, _, key, score in rows)
+        (folder / f"{of_set}.csv").write_text("logit;real;clip\n" + "".join(lines))
+    told = "--columns utterance=clip,score=logit,key=real --labels bonafide=1,spoof=0"
+    asvtk(f"--dev dev.csv --scores eval.csv --out told.txt {told}")
+    assert read_scores("told.txt").scores.tolist() == read_scores("plain.txt").scores.tolist()

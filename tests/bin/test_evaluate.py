@@ -55,6 +55,8 @@ def test_tables_and_json(folder, capsys):
         "out.json",
         "--operating-point",
         "far=0.1",
+        "--grouping",
+        "database",
     )
     out, err = capsys.readouterr()
     results = json.loads((folder / "out.json").read_text())
@@ -104,7 +106,10 @@ def test_dev_scored_with_the_asv_of_eval_is_refused(folder, capsys, with_attacks
         write_scores("dev.txt", names, ["-"] * 260, np.where(bonafide, "bonafide", "spoof"), np.arange(260.0))
     write_asv(folder / "asv.txt", EVAL)
     asvtk("--scores", "dev.txt", "--asv-scores", "asv.txt", status=1)
-    assert re.search("holds the dev set.*A01 to A06.*A07 to A19.*another set", capsys.readouterr().err)
+    assert re.search(
+        r"asv.txt holds ASV scores of .*A07.*(they|these ASV scores) belong to another set",
+        capsys.readouterr().err,
+    )
 
 
 def test_protocol_where_by_and_compare(folder, capsys):
@@ -144,6 +149,7 @@ def test_old_attack_names_become_the_official_ones(folder):
 def experiment(folder, name, seed):
     names = write_set(folder / name / "scores" / "dev.txt", "dev", seed=seed)
     write_set(folder / name / "scores" / "eval.txt", "eval", seed=seed + 50)
+    (folder / name / "config.yaml").write_text(f"model: {{name: mlp}}\nseed: {seed}\n")
     return names
 
 
@@ -188,7 +194,7 @@ def test_what_does_not_go_together_is_refused(folder, capsys):
         (["--exp", "none", "--negate"], "--negate does not go with --exp"),
         (["--scores", "none", "--summary", "x"], "--summary does not go with --scores"),
         (["--scores", "none", "--compare-negate"], "--compare-negate does not go with"),
-        (["--scores", "none"], "cannot be read"),
+        (["--scores", "none"], "no such file"),
     ):
         asvtk(*arguments, status=1)
         assert words in capsys.readouterr().err
@@ -217,3 +223,92 @@ def test_evaluate_never_waits_for_torch_or_scipy(folder):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--bootstrap -1", "--seed -1", "--seed 1_0", "--columns score", "--labels a=b", "--where x",
+     "--labels bonafide=1,spoof=1"],
+)  # fmt: skip
+def test_fault_19_options_out_of_range_are_usage_errors(capsys, option):
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", "--scores", "a", *option.split()])
+    assert end.value.code == 2
+    assert re.search("expected|both bonafide and spoof", capsys.readouterr().err.splitlines()[-1])
+
+
+def test_fault_12_where_narrows_the_protocol_before_labels_are_matched(folder, capsys):
+    names, attacks, bonafide = write_set("whole.txt")
+    subsets = np.where(np.arange(260) < 200, "eval", "progress")
+    keys = np.where(bonafide, "bonafide", "spoof")
+    rows = zip(names, attacks, keys, subsets, strict=True)
+    key = (f"LA_1 {name} alaw x {attack} {key} notrim {of}\n" for name, attack, key, of in rows)
+    (folder / "key.txt").write_text("".join(key))
+    lines = (folder / "whole.txt").read_text().splitlines(keepends=True)
+    (folder / "part.txt").write_text("".join(lines[:200]))
+    results = []
+    for scores in ("whole.txt", "part.txt"):
+        asvtk("--scores", scores, "--protocol", "key.txt", "--where", "subset=eval", "--json", "out.json")
+        results.append(json.loads((folder / "out.json").read_text()))
+        results[-1].pop("scores")
+    assert results[0] == results[1] and results[0]["n_bonafide"] + results[0]["n_spoof"] == 200
+    (folder / "less.txt").write_text("".join(lines[1:200]))
+    asvtk("--scores", "less.txt", "--protocol", "key.txt", "--where", "subset=eval", status=1)
+    assert f"1 of its 200 trials have no score: {names[0]}" in capsys.readouterr().err
+
+
+def test_names_that_differ_by_folder_and_suffix_are_matched_and_noted(folder, capsys):
+    (folder / "meta.csv").write_text("file,speaker,label\n0.wav,a,bona-fide\n1.wav,b,spoof\n")
+    (folder / "scores.txt").write_text("clips/1.flac -1\nclips/0.flac 2\n")
+    asvtk("--scores", "scores.txt", "--protocol", "meta.csv")
+    assert "names compared without folder and audio suffix" in capsys.readouterr().out
+    (folder / "twice.txt").write_text("x/0.wav 1\ny/0.wav 2\nx/1.wav 3\n")
+    asvtk("--scores", "twice.txt", "--protocol", "meta.csv", status=1)
+    assert "an audio suffix only" in capsys.readouterr().err
+
+
+def test_asv_scores_of_2021_take_their_key(folder):
+    write_set("eval.txt")
+    write_asv(folder / "asv.txt", EVAL)
+    asvtk("--scores", "eval.txt", "--asv-scores", "asv.txt", "--json", "old.json")
+    scores, key = [], []
+    for i, line in enumerate((folder / "asv.txt").read_text().splitlines()):
+        attack, kind, score = line.split()
+        for subset, shift in (("eval", 0), ("hidden", 3)):
+            scores.append(f"LA_1-alaw-x t{i}-{subset} {float(score) + shift}\n")
+            key.append(f"LA_1-alaw-x t{i}-{subset} alaw x {attack} {kind} notrim {subset}\n")
+    (folder / "asv21.txt").write_text("".join(reversed(scores)))
+    (folder / "asv_key.txt").write_text("".join(key))
+    rows = [line.split() for line in (folder / "eval.txt").read_text().splitlines()]
+    (folder / "key.txt").write_text("".join(f"s {u} alaw x {a} {k} notrim eval\n" for u, a, k, _ in rows))
+    asvtk("--scores", "eval.txt", "--protocol", "key.txt", "--where", "subset=eval", "--asv-scores",
+          "asv21.txt", "--asv-key", "asv_key.txt", "--json", "new.json")  # fmt: skip
+    old, new = (json.loads((folder / f"{name}.json").read_text()) for name in ("old", "new"))
+    assert new["min_tdcf_revisited"] == old["min_tdcf_revisited"] and new["asv"] == old["asv"]
+    asvtk("--scores", "eval.txt", "--asv-scores", "asv21.txt", status=1)
+
+
+PLACES = "utterance=1,score=2,key=3"
+
+
+@pytest.mark.parametrize(
+    "name, told",
+    [
+        ("asvspoof5_sasv_dev_scores_label.csv.gz",
+         "--columns score=cm_score,key=sasv_label --labels bonafide=1,bonafide=2,spoof=0"),
+        ("asvspoof5_eval50k_wavlm_dann.tsv.gz", "--columns key=y_task --labels bonafide=0,spoof=1"),
+        ("asvspoof5_eval50k_w2v2_erm.tsv.gz",
+         "--columns utterance=1,score=2,key=4 --labels bonafide=0,spoof=1"),
+        ("la19_codecfake_vocoder_w2v2aasist.txt.gz", f"--columns {PLACES}"),
+        ("itw_codecfake_vocoder_w2v2aasist.txt.gz", f"--columns {PLACES}"),
+    ],
+)  # fmt: skip
+def test_fault_12_any_table_once_told(shared_data, folder, name, told):
+    corpus = shared_data / "oracles" / "cross_corpus"
+    known = json.loads((corpus / "expected.json").read_text())[name]
+    asvtk("--scores", corpus / name, *told.split(), "--json", "out.json")
+    results = json.loads((folder / "out.json").read_text())
+    results["eer"] = results["eer_percent"] / 100
+    names = [n for n in ("n_bonafide", "n_spoof", "eer", "min_dcf", "act_dcf", "cllr") if n in known]
+    assert len(names) >= 4
+    assert {n: results[n] for n in names} == pytest.approx({n: known[n] for n in names}, abs=1e-7)

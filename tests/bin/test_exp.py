@@ -1,6 +1,8 @@
 """``asvtk exp``: what became of experiments, and in what they differ."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -20,6 +22,7 @@ CONFIG = {
 def write(folder, epochs=3, done=True, results=None, **changes):
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG | changes))
+    (folder / "environment.json").write_text(json.dumps({"command": "./run.sh --corpus /db/LA --stage 3"}))
     (folder / "inputs.json").write_text(json.dumps({"train data": "abc"}))
     rates = [5.0, 2.5, 3.0][:epochs]
     lines = [
@@ -47,8 +50,8 @@ def test_one_line_for_each_experiment(folder, capsys, monkeypatch):
     with Experiment(folder / "b").lock():
         assert main(["exp", "ls"]) == 0
     header, a, b = capsys.readouterr().out.splitlines()
-    assert a.split() == ["a", "moe_mamba", "lfcc", "1", "3/3", "2.500", "7.250", "4.5", "finished"]
-    assert b.split() == ["b", "moe_mamba", "lfcc", "2", "1/3", "5.000", "-", "1.5", "training"]
+    assert a.split() == ["a", "/db/LA", "moe_mamba", "lfcc", "1", "3/3", "2.500", "7.250", "4.5", "finished"]
+    assert b.split() == ["b", "/db/LA", "moe_mamba", "lfcc", "2", "1/3", "5.000", "-", "1.5", "training"]
     assert header.startswith("experiment") and header.index("state") == a.index("finished")
 
 
@@ -60,7 +63,7 @@ def test_process_that_died_is_told_from_one_that_lives(folder, capsys):
 def test_experiment_before_its_first_epoch(folder, capsys):
     write(folder / "c", epochs=0, done=False)
     assert main(["exp", "ls", str(folder / "c")]) == 0
-    assert capsys.readouterr().out.splitlines()[1].split()[4:] == ["0/3", "-", "-", "0.0", "stopped"]
+    assert capsys.readouterr().out.splitlines()[1].split()[5:] == ["0/3", "-", "-", "0.0", "stopped"]
     assert main(["exp", "show", str(folder / "c")]) == 0
 
 
@@ -94,3 +97,34 @@ def test_what_is_no_experiment_is_one_line(arguments, message, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert main(["exp", *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("config.yaml", "[1, 2]"),
+        ("config.yaml", "model: {}"),
+        ("config.yaml", "model: lfcc\nfrontend: 3\nseed: 1"),
+        ("train.jsonl", "3\n"),
+        ("train.jsonl", '{"epoch": "x", "seconds": []}\n'),
+        (".train.done", '{"best_dev_eer": "low"}'),
+        ("environment.json", '{"command": 3}'),
+        ("results.json", '{"eval": 3}'),
+    ],
+)
+def test_fault_16_one_damaged_experiment_does_not_hide_the_others(folder, capsys, name, content):
+    (folder / "b" / name).write_text(content)
+    status = main(["exp", "ls", str(folder)])
+    said = capsys.readouterr()
+    a, b = said.out.splitlines()[1:]
+    assert a.split()[0] == "a" and a.split()[-1] == "finished" and "Traceback" not in said.err
+    if status:
+        assert b.split()[0] == "b" and b.split()[-1] == "damaged" and f"{folder / 'b'}" in said.err
+    else:
+        assert name == "environment.json" and b.split()[-1] == "stopped"
+
+
+def test_fault_25_a_listing_needs_no_torch(folder):
+    program = "import sys; from asvtk.bin.main import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
+    command = [sys.executable, "-c", program, "exp", "ls", str(folder)]
+    assert subprocess.run(command, capture_output=True, text=True).stdout.endswith("0 False\n")

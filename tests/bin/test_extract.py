@@ -10,7 +10,7 @@ from tiny_corpus import write_tiny_corpus
 from asvtk.bin.main import main
 from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.io.datadir import DataDirectory
-from asvtk.io.locks import locked
+from asvtk.io.locks import locked, locked_together
 
 CONFIG = "frontend: {name: lfcc, crop: {samples: 4000}}\n"
 
@@ -61,18 +61,27 @@ def test_force_spares_a_cache_in_use(folder, capsys):
     assert main(arguments("job")) == main(arguments("join")) == 0
 
 
-def test_second_job_of_the_same_share_waits_and_computes_nothing_twice(folder, capsys):
+@pytest.mark.parametrize("lock", ["same share", "other number of jobs"])
+def test_fault_18_a_second_job_waits_and_computes_nothing_twice(folder, lock):
+    """What it says meanwhile goes to standard error: a script may read an answer from the other."""
     assert main(arguments("begin")) == 0
-    with locked(the_set(folder) / ".job.1.of.1.lock", "computes this share"):
-        second = subprocess.Popen(
-            [sys.executable, "-m", "asvtk", *arguments("job")], stdout=subprocess.PIPE, text=True
-        )
-        line = second.stdout.readline()
-        assert "waiting for process" in line and "which computes this share" in line
-        assert main(arguments("job", "--nj", "2", "--job", "1")) == 0  # one of another number of jobs
-        assert main(arguments("job", "--nj", "2", "--job", "2")) == 0
-    assert "features of 0 utterances computed" in second.communicate(timeout=60)[0]
-    assert second.returncode == 0
+    held = (
+        locked(the_set(folder) / ".job.1.of.1.lock", "computes this share")
+        if lock == "same share"
+        else locked_together(the_set(folder) / ".shares.lock", "2 jobs, which compute its features")
+    )
+    with held:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        second = subprocess.Popen([sys.executable, "-m", "asvtk", *arguments("job")], **pipes)
+        line = second.stderr.readline()
+        assert "waiting for " in line and "which comput" in line
+        if lock != "same share":
+            assert main(arguments("job", "--nj", "2", "--job", "1")) == 0  # of the group that holds it
+            assert main(arguments("job", "--nj", "2", "--job", "2")) == 0
+    said = second.communicate(timeout=60)[0]
+    assert second.returncode == 0 and "waiting" not in said
+    computed = "features of 0 utterances computed" in said
+    assert computed == (lock != "same share")
 
 
 def test_corrupt_audio_is_listed_at_the_end_and_skipped_on_demand(folder, capsys):

@@ -1,5 +1,7 @@
 """The console script: quick where nothing needs torch, one line for a user's fault."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -27,6 +29,44 @@ def modules_after(*argv):
 )
 def test_what_needs_no_torch_does_not_import_it(argv):
     assert modules_after(*argv) == "[]"
+
+
+def test_fault_25_no_verb_imports_anything_slow_for_its_arguments():
+    """All of them in one process: each is told what it does not know, and says so at once."""
+    program = (
+        "import sys; from asvtk.bin.main import VERBS, main\n"
+        "for verb in VERBS:\n"
+        "    try: main([verb, '--nonsense'])\n"
+        "    except SystemExit as ended: assert ended.code == 2, verb\n"
+        "    slow = {'torch', 'transformers', 'matplotlib'} & set(sys.modules)\n"
+        "    assert not slow, (verb, slow)"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr[-300:]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_fault_19_interrupted_while_it_imports_it_says_one_line(number):
+    program = (
+        "import os, signal, sys; from asvtk.bin import main\n"
+        "class Finder:\n"
+        "    def find_spec(name, *_):\n"
+        f"        if name == 'torch': os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Finder)\n"
+        "sys.exit(main.main(sys.argv[1:]))"
+    )
+    words = ["config", "none.yaml"]
+    answer = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    assert answer.returncode == 128 + number
+    assert answer.stderr == f"asvtk config: ended by {number.name}; run the same command to go on\n"
+
+
+@pytest.mark.parametrize("code", ["ascii", "utf-8"])
+def test_fault_15_names_that_are_no_text_are_told_with_an_escape(code):
+    command = [sys.executable, "-m", "asvtk", "validate", os.fsdecode(b"/none/\xff\xc3\xa4")]
+    answer = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": code})
+    assert answer.returncode == 1 and b"/none/\\udcff" in answer.stderr + answer.stdout
+    assert b"Traceback" not in answer.stderr
 
 
 def test_verb_of_stage_2_does_not_import_torch_by_itself():

@@ -2,6 +2,7 @@
 
 import pytest
 from tiny_corpus import write_tiny_corpus
+from tiny_vocoders import shrink_vocoders
 
 from asvtk.bin.main import main
 from asvtk.io.datadir import DataDirectory
@@ -18,7 +19,9 @@ def folder(tmp_path_factory):
     corpus = write_tiny_corpus(folder)
     assert not main(["prepare", str(corpus), str(folder / "data"), "--nj", "1"])
     (folder / "conf.yaml").write_text(CONFIG)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        shrink_vocoders(patch)
+        yield folder
 
 
 def resynth(folder, action, *more):

@@ -199,3 +199,28 @@ def test_jobs_go_with_experiments(capsys):
         capsys, "--data", "d", *EXPERIMENT, "--nj", "2"
     )
     assert "go with --exp" in error_of(capsys, "job", "--data", "d", *PUBLISHED)
+
+
+def test_genuine_eval_clips_get_the_authors_scores(shared_data, tmp_path, capsys):
+    """The authors' run of their weights on genuine ASVspoof 2019 LA clips, on a GPU: within 2e-3."""
+    genuine = shared_data / "asvspoof2019_genuine"
+    if not genuine.exists():
+        pytest.skip(f"no genuine clips in {genuine}")
+    corpus = asvspoof2019_la.find_corpus(genuine / "LA")
+    data = asvspoof2019_la.prepare_split(corpus, "eval", tmp_path / "eval")
+    words = [
+        "--system",
+        "aasist",
+        "--weights",
+        shared_data / "aasist" / "AASIST.pth",
+        "--out",
+        tmp_path / "s.txt",
+    ]
+    assert main([str(word) for word in ["score", "--data", data.path, *words]]) == 0
+    found, released = read_scores(tmp_path / "s.txt"), read_scores(genuine / "scores.AASIST.released.txt")
+    expected = dict(zip(released.utterances.tolist(), released.scores.tolist(), strict=True))
+    assert len(found.utterances) == 37 == len(expected)
+    difference = [
+        score - expected[u] for u, score in zip(found.utterances.tolist(), found.scores.tolist(), strict=True)
+    ]
+    assert np.abs(difference).max() < 2e-3

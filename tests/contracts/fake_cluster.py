@@ -4,12 +4,15 @@ Installed under the names of the commands in a folder ``bin``; beside it, ``call
 call and ``states`` one for each job. sbatch and qsub refuse options that the manuals do not list, and run
 all jobs before they answer, one after the other, so that squeue and qstat find nothing but ended ones.
 The file ``refuse`` has the trial run before a submission refused, ``limits`` gives the site's limits.
+``banner`` is what stands around the id, on stdout and after a NUL on stderr; with ``mute`` no id is printed,
+with ``late`` none in time, with ``lost`` nothing is submitted and no id printed.
 """
 
 import os
 import re
 import subprocess
 import sys
+import time
 
 NAME = os.path.basename(sys.argv[0])
 FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(sys.argv[0])))
@@ -64,6 +67,7 @@ def sbatch(words):
     options, script = parse(words, SBATCH)
     if "--test-only" in options:
         sys.exit(f"allocation failure: {read('refuse')}" if read("refuse") else 0)
+    lost()
     array = options.get("--array")
     if array and not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*(%[1-9]\d*)?", array):
         sys.exit("sbatch: error: Invalid --array specification")
@@ -76,7 +80,26 @@ def sbatch(words):
         with open(path("states"), "a") as stream:
             word = "FAILED" if status else "COMPLETED"
             stream.write(f"{identity}|{'N/A' if index is None else index}|{word}|node1|None\n")
-    print(identity)
+    answer(identity, options["--job-name"])
+
+
+def answer(printed, name):
+    identity = re.match(r"\d+", printed)[0]
+    with open(path("names"), "a") as stream:
+        stream.write(f"{identity} {name}\n")
+    out, _, err = (read("banner") or f"{printed}\n").partition("\0")
+    if os.path.exists(path("mute")):
+        out = "Welcome\n"
+    if os.path.exists(path("late")):
+        time.sleep(3)
+    print(re.sub(r"\bid\b", identity, out), end="")
+    print(re.sub(r"\bid\b", identity, err), end="", file=sys.stderr)
+
+
+def lost():
+    if os.path.exists(path("lost")):
+        print("Welcome")
+        sys.exit()
 
 
 def qsub(words):
@@ -88,6 +111,7 @@ def qsub(words):
         return
     if not re.fullmatch(r"[A-Za-z_][\w.-]*", options["-N"]):
         sys.exit(f'Unable to run job: denied: "{options["-N"]}" is not a valid object name.')
+    lost()
     array = options.get("-t")
     if array and not re.fullmatch(r"[1-9]\d*(-\d+(:\d+)?)?", array):
         sys.exit(f'ERROR! Wrong "-t" option "{array}"')
@@ -96,7 +120,7 @@ def qsub(words):
         run(script, options["-o"], {"JOB_ID": identity, "SGE_TASK_ID": str(index)})
     with open(path("states"), "a") as stream:
         stream.write(f"{identity}\n")
-    print(f"{identity}.{array}:1" if array else identity)
+    answer(f"{identity}.{array}:1" if array else identity, options["-N"])
 
 
 def expand(text):
@@ -112,6 +136,9 @@ def main():
         sbatch(sys.argv[1:])
     elif NAME == "qsub":
         qsub(sys.argv[1:])
+    elif NAME == "squeue" and "--me" in sys.argv:
+        (name,) = (word[7:] for word in sys.argv if word.startswith("--name="))
+        print(*(line.split()[0] for line in read("names").splitlines() if line.split()[1] == name), sep="\n")
     elif NAME == "squeue":
         print(read("states"), end="")
     elif NAME == "scontrol":
@@ -119,7 +146,15 @@ def main():
     elif NAME == "qconf":
         print(read("limits") or "max_aj_tasks                 75000")
     elif NAME == "qstat":
-        print("<?xml version='1.0'?><job_info><queue_info/><job_info/></job_info>")
+        # An ended job is in the list of those whose submission has no clear answer alone.
+        shown = (
+            read("names").splitlines() if os.path.exists(path("mute")) or os.path.exists(path("late")) else []
+        )
+        entry = (
+            "<job_list><JB_job_number>{}</JB_job_number><JB_name>{}</JB_name><state>Eqw</state></job_list>"
+        )
+        jobs = "".join(entry.format(*line.split()) for line in shown)
+        print(f"<?xml version='1.0'?><job_info><queue_info>{jobs}</queue_info><job_info/></job_info>")
 
 
 main()

@@ -16,8 +16,9 @@ COMMANDS = ("sbatch", "squeue", "scontrol", "scancel", "qsub", "qstat", "qconf",
 # As slurm.py and sge.py themselves, but they look at the queue at once.
 IMPATIENT = """\
 import sys; sys.path.insert(0, {utils!r})
-from launcher import cluster, front, watch
+from launcher import cluster, front, scheduler, watch
 from launcher.{module} import {name}
+cluster.LOOKS, scheduler.TIMEOUT = (0, 0), 2.0
 cluster.SHORTEST_PAUSE, watch.SHARED_FILES, watch.NEVER_RAN = 0.01, 0.3, 0.1
 sys.exit(front.main({program!r}, "", cluster.run_on({name}())))
 """

@@ -194,7 +194,7 @@ def test_what_slurm_is_asked(slurm, cluster):
     options = "--mem 4G --time 1:0:0 --gpu 1 --num-threads 2 -p big -tc 3 -V"
     slurm.silent(slurm(*options.split(" "), "JOB=1:8", "exp/log/a.JOB.log", "true"))
     (words,) = submissions(cluster)
-    assert " ".join(words) == (
+    assert re.sub(r"a\.JOB\.\w{15,}\.1 ", "a.JOB ", " ".join(words)) == (
         "sbatch --export=ALL --requeue --mem-per-cpu 4G --time 1:0:0 --gres=gpu:1 --cpus-per-task 2 "
         "--ntasks-per-node=1 -p big --parsable --job-name=a.JOB "
         f"--output {os.getcwd()}/exp/q/a.JOB.out --open-mode=append --array=1-8%3 exp/q/a.JOB.sh"
@@ -205,7 +205,7 @@ def test_what_grid_engine_is_asked(sge, cluster):
     options = "--mem 4G --time 1:0:0 --gpu 1 --num-threads 2 -q big.q -tc 3"
     sge.silent(sge(*options.split(" "), "JOB=1:8", "exp/log/2a.JOB.log", "true"))
     (words,) = submissions(cluster)
-    assert " ".join(words) == (
+    assert re.sub(r"a\.JOB\.\w{15,}\.1 ", "a.JOB ", " ".join(words)) == (
         "qsub -V -cwd -S /bin/bash -j y -r y -l mem_free=4G -l h_rt=1:0:0 -l gpu=1 -pe smp 2 -q big.q "
         f"-terse -N j2a.JOB -o {os.getcwd()}/exp/q/2a.JOB.out -t 1-8 -tc 3 exp/q/2a.JOB.sh"
     )
@@ -354,6 +354,51 @@ def test_a_note_of_jobs_that_have_ended_is_no_obstacle(launcher, cluster):
     Path("exp/q/a.JOB.ids").write_text("0123456789abcdef\n7 1-2 1-2\n")
     launcher.silent(launcher("JOB=1:2", "exp/log/a.JOB.log", "echo", "JOB"))
     assert not Path("exp/q/a.JOB.ids").exists()
+
+
+# ---- submissions without a clear answer
+
+BANNERS = {
+    "slurm.py": [
+        ("Welcome to the cluster\nid\n", ""),
+        ("id;big_cluster\n** 3 jobs left **\n", "sbatch: 12 nodes are down\n"),
+        ("", "sbatch: Submitted batch job id on cluster big\n"),
+        ("Submitted batch job id\nsee ticket\n4711\n", ""),
+    ],
+    "sge.py": [
+        ("Welcome\nid\nBye\n", ""),
+        ('Your job id ("a.JOB") has been submitted\n', ""),
+        ("", 'Your job-array id.1-2:1 ("a.JOB") has been submitted\n'),
+    ],
+}
+
+
+def test_fault_13_a_banner_around_the_id_is_no_refusal(launcher, cluster):
+    for number, (out, err) in enumerate(BANNERS[launcher.program]):
+        (cluster / "banner").write_text(f"{out}\0{err}")
+        launcher.silent(launcher("JOB=1:2", f"{number}.JOB.log", "echo", "JOB"))
+        assert output(f"{number}.2.log") == "2\n"
+    assert len(submissions(cluster)) == len(BANNERS[launcher.program])
+
+
+@pytest.mark.parametrize("fault", ["mute", "late"])
+def test_fault_13_what_was_taken_without_an_id_is_looked_up(launcher, cluster, fault):
+    """``mute``: no id is printed; ``late``: no answer comes in time; the job runs once all the same."""
+    (cluster / fault).write_text("")
+    result = launcher("JOB=1:2", "a.JOB.log", "echo", "JOB", ">>", "ran")
+    assert result.returncode == 0, result.stderr
+    assert " has it, as job 1" in launcher.said(result)[0]
+    assert sorted(Path("ran").read_text().split()) == ["1", "2"] and len(submissions(cluster)) == 1
+
+
+def test_fault_13_nobody_says_more_than_is_known(launcher, cluster):
+    (cluster / "lost").write_text("")
+    result = launcher("a.log", "touch", "ran")
+    launcher.refused(
+        result, 1, "it is not known whether", "look for jobs named a.", "printed no job's id: Welcome"
+    )
+    assert "nothing was submitted" not in result.stderr
+    assert len(submissions(cluster)) == 2 and not Path("ran").exists()
 
 
 # ---- endings

@@ -335,7 +335,7 @@ def test_subset_misuse(data, tmp_path):
     out = tmp_path / "out"
     refused("subset_data_dir", data, 11, out, told="has 10 utterances, not 11")
     refused("subset_data_dir", "--first", "--last", data, 1, out, told="exclude each other")
-    refused("subset_data_dir", "--utt-list", tmp_path / "none", data, out, told="none: cannot be read")
+    refused("subset_data_dir", "--utt-list", tmp_path / "none", data, out, told="none: no such file")
     write(tmp_path / "list", ["nobody"])
     refused("subset_data_dir", "--utt-list", tmp_path / "list", data, out, told="names nothing")
     assert not out.exists()

@@ -1,14 +1,21 @@
 """The official layout -> data directories, and each way in which a corpus can be broken."""
 
+import gzip
+import os
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 import soundfile
 from tiny_corpus import write_tiny_corpus
 
 from asvtk.bin.main import main
+from asvtk.corpora import audio_files
 from asvtk.corpora.asvspoof2019_la import SPLITS
+from asvtk.io.audio import read_audio
 from asvtk.io.datadir import DataDirectory, find_problems
+from asvtk.io.errors import AsvtkError
 from asvtk.io.tables import read_table
 
 
@@ -60,12 +67,94 @@ def test_real_speech_corpus(shared_data, tmp_path):
     assert read_table(tmp_path / "eval" / "attack2kind")["A08"] == "vocoder"
 
 
-def test_second_run_reads_no_audio(prepare, corpus):
+def test_fault_06_audio_replaced_after_stage_1_is_noticed(prepare, corpus, tmp_path, monkeypatch):
     prepare()
-    for file in corpus.rglob("*.flac"):
-        file.write_bytes(b"")
+    out, read = tmp_path / "data" / "train", []
+    before = DataDirectory.read(out)
+    inspect = audio_files.inspect_audio
+    monkeypatch.setattr(audio_files, "inspect_audio", lambda path: read.append(path) or inspect(path))
+    assert prepare()[0] == 0 and read == []
+    first, second = (Path(before.wav[u]) for u in before.utterances[:2])
+    first.touch()  # the same audio: only the note of it is renewed
+    status, said = prepare()
+    assert status == 0 and read == [str(first)] and "written anew" not in said.err
+    assert prepare()[0] == 0 and read == [str(first)]
+    times = first.stat()
+    audio, rate = soundfile.read(first)
+    soundfile.write(first, -audio, rate, subtype="PCM_16")  # as long, and with the old date
+    os.utime(first, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(AsvtkError, match="is not the audio that stage 1 found"):  # before stage 1 ran again
+        read_audio(first, before.num_samples[first.stem], md5=before.md5[first.stem])
+    soundfile.write(second, audio[:-1], rate, subtype="PCM_16")
+    status, said = prepare()
+    assert status == 0 and f"{first.stem}, {second.stem} is not what it was" in said.err
+    after = DataDirectory.read(out)
+    assert after.digest() != before.digest() and after.num_samples[second.stem] == len(audio) - 1
+    assert [u for u in after.md5 if after.md5[u] != before.md5[u]] == [first.stem, second.stem]
+    (out / ".audio").unlink()  # made before there was such a file: all headers are read once
+    read.clear()
+    assert prepare()[0] == 0 and len(read) == 12 and prepare()[0] == 0 and len(read) == 12
+    first.write_bytes(b"")
+    status, said = prepare()
+    assert status == 1 and f"{first.name}: the file is empty" in said.err
+
+
+@pytest.mark.parametrize(
+    "change, status",
+    [
+        (lambda text: b"\xef\xbb\xbf" + text, 0),
+        (lambda text: text.replace(b"\n", b"\r\n").replace(b" - ", b"\t-  ") + b"\r\n \n", 0),
+        (gzip.compress, 0),
+        (lambda text: text.replace(b"LA_0001", b"LA_\xe9"), "trn.txt:2: is not UTF-8"),
+        (lambda text: text.replace(b"LA_0001", "LA\u00a01".encode()), "trn.txt:2: 'LA.xa01' is no id"),
+        (lambda text: text.replace(b"LA_0001", b"LA\x0b1"), "trn.txt:2: 'LA.x0b1' is no id"),
+        (lambda text: text.replace(b" A01", b" A/1"), "trn.txt:2: 'A/1' is no id"),
+    ],
+)
+def test_fault_07_protocols_as_other_programs_write_them(prepare, corpus, tmp_path, change, status):
+    prepare("--sets", "train")
+    expected = DataDirectory.read(tmp_path / "data" / "train")
+    protocol(corpus).write_bytes(change(protocol(corpus).read_bytes()))
+    found, said = prepare("--sets", "train", "--force")
+    if status == 0:
+        assert found == 0 and DataDirectory.read(tmp_path / "data" / "train") == expected
+    else:
+        assert found == 1 and re.search(status, said.err)
+
+
+def test_legend_of_attacks_is_read_strictly(prepare, corpus, tmp_path):
+    legend = corpus / "attacks.tsv"
+    legend.write_bytes(b"\xef\xbb\xbfattack\tkind\tsystem\r\nA01\tvocoder\tx\r\n\r\n")
     assert prepare()[0] == 0
-    assert prepare("--force")[0] == 1
+    assert read_table(tmp_path / "data" / "train" / "attack2kind") == {"A01": "vocoder"}
+    legend.write_text("A01 vocoder\n")
+    assert "attacks.tsv:1: expected 'attack kind system', parted by tabs" in prepare()[1].err
+
+
+@pytest.mark.parametrize("kept", ["eval", "train"])
+def test_a_corpus_of_one_set(prepare, corpus, tmp_path, kept):
+    for split in set(SPLITS) - {kept}:
+        shutil.rmtree(corpus / f"ASVspoof2019_LA_{split}")
+    status, said = prepare()
+    assert status == 0 and f"holds audio of {kept} only" in said.out
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [kept]
+    other = "dev"
+    status, said = prepare("--sets", other)
+    assert status == 1 and f"{other}/flac: no such folder" in said.err
+    with pytest.raises(AsvtkError, match="for each set that the corpus has"):
+        DataDirectory.read(tmp_path / "data" / other)
+
+
+def test_fault_15_paths_that_a_table_cannot_hold(corpus, tmp_path, capsys):
+    spaced = tmp_path / "my  corpus\u00a0é "
+    (tmp_path / "LA").rename(spaced)
+    assert main(["prepare", str(spaced), str(tmp_path / "data")]) == 0
+    assert find_problems(tmp_path / "data" / "dev") == []
+    for name in (os.fsdecode(b"caf\xe9"), "two\nlines"):
+        spaced = spaced.rename(tmp_path / name)
+        assert main(["prepare", str(spaced), str(tmp_path / "data")]) == 1
+        said = capsys.readouterr().err
+        assert "cannot stand in wav.scp" in said and len(said.splitlines()) == 1
 
 
 def test_data_of_another_corpus_is_not_overwritten(prepare, corpus, tmp_path):

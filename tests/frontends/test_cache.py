@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -13,6 +14,7 @@ from asvtk.frontends.base import Crop, FrontEnd
 from asvtk.frontends.cache import FeatureCache, cache_name, description
 from asvtk.frontends.extraction import Source, extract_missing
 from asvtk.io.ark import ArkWriter
+from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 
 
@@ -247,3 +249,41 @@ def test_batches_do_not_depend_on_the_number_of_jobs(dump, data, jobs):
     spy = Spy(1)
     extract(dump, data, spy, jobs)
     assert [count for count, _ in spy.asked] == [4, 4, 4]
+
+
+def test_fault_6_swapped_lines_of_an_index_are_noticed(dump, data):
+    cache = extract(dump, data, Spy(1))
+    index = cache.layer_folder(1) / "feats.scp"
+    (first, a), (second, b), *others = (line.split() for line in index.read_text().splitlines())
+    lines = [f"{first} {b}", f"{second} {a}", *(" ".join(line) for line in others)]
+    index.write_text("\n".join(lines) + "\n")
+    features = cache.open(data, (1,))
+    for utterance in (first, second):
+        with pytest.raises(
+            AsvtkError, match=f"is another one than {utterance}; its index .* run stage 2 again"
+        ):
+            features[utterance]
+    assert features[others[0][0]].shape == (1, 5, 4)
+    index.write_text("\n".join([f"{first} {b}", *lines[1:1], f"{second} {b}", *lines[2:]]) + "\n")
+    with pytest.raises(AsvtkError, match=f"{first} and {second} have one and the same matrix"):
+        cache.open(data, (1,))
+
+
+def test_fault_6_an_index_of_another_layer_is_refused(dump, data):
+    cache = extract(dump, data, Spy(1, 2))
+    shutil.copy(cache.layer_folder(2) / "feats.scp", cache.layer_folder(1))
+    with pytest.raises(AsvtkError, match="layer_01/feats.scp: leads to arks of another folder"):
+        cache.open(data, (1,))
+
+
+def test_fault_24_two_corpora_do_not_share_a_folder(dump, data):
+    cache = extract(dump, data, Spy(1))
+    tables = {f.name: getattr(data, f.name) for f in dataclasses.fields(data) if f.name != "path"}
+    renamed = {name: {f"other_{u}": value for u, value in table.items()} for name, table in tables.items()}
+    other = DataDirectory(data.path.parents[1] / "other" / "train", **renamed)
+    with pytest.raises(
+        AsvtkError, match="another data set called train, which has no utterance of .*other/train"
+    ):
+        cache.claim(other, description(Spy(1)))
+    cache.claim(data.subset(data.utterances[:3]), description(Spy(1)))  # less of the same
+    assert cache.open(data, (1,)).utterances == set(data.utterances)

@@ -158,3 +158,18 @@ def test_last_data_set_takes_the_manifest_with_it(dump, data):
     with hold(dev):
         remove(dev, dev.folder)
     assert list(dump.iterdir()) == []
+
+
+def test_fault_20_links_are_not_followed_and_foreign_files_stay(dump, data, tmp_path, capsys):
+    cache = fill(dump, data, Ramp(1, 2))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name in ("feats.scp", "part.0009.scp", "precious"):
+        (outside / name).write_text("x")
+    (cache.folder / "layer_77").symlink_to(outside)
+    (cache.folder / "notes.txt").write_text("x")
+    with hold(cache):
+        remove(cache, cache.folder)
+    assert sorted(path.name for path in outside.iterdir()) == ["feats.scp", "part.0009.scp", "precious"]
+    assert sorted(path.name for path in cache.folder.iterdir()) == ["layer_77", "notes.txt"]
+    assert "notes.txt" in capsys.readouterr().err

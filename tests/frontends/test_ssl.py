@@ -9,6 +9,7 @@ import transformers
 from tiny_models import LARGE, save_model
 
 from asvtk.frontends.base import Crop
+from asvtk.frontends.cache import cache_name
 from asvtk.frontends.ssl import Ssl, SslConfig
 from asvtk.io.errors import AsvtkError
 
@@ -34,6 +35,59 @@ def test_preprocessor_config_overrules_the_guess_of_normalisation(tmp_path):
     name = save_model(tmp_path / "m", **LARGE)
     (tmp_path / "m" / "preprocessor_config.json").write_text(json.dumps({"do_normalize": False}))
     np.testing.assert_array_equal(Ssl(SslConfig(name, crop=Crop(None))).prepare(AUDIO), AUDIO)
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_fault_6_normalisation_as_a_processor_of_transformers_5_says(tmp_path, normalise, capsys):
+    name = save_model(tmp_path / "m", **({} if normalise else LARGE))  # whose encoder says the opposite
+    extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=normalise)
+    (tmp_path / "vocab.json").write_text(json.dumps({"<pad>": 0, "<unk>": 1, "|": 2, "<s>": 3, "</s>": 4}))
+    tokenizer = transformers.Wav2Vec2CTCTokenizer(str(tmp_path / "vocab.json"))
+    transformers.Wav2Vec2Processor(extractor, tokenizer).save_pretrained(name)
+    if not (tmp_path / "m" / "processor_config.json").exists():
+        pytest.skip("transformers 4 writes preprocessor_config.json")
+    assert not (tmp_path / "m" / "preprocessor_config.json").exists()
+    prepared = Ssl(SslConfig(name, crop=Crop(None))).prepare(AUDIO)
+    expected = (AUDIO - AUDIO.mean()) / np.sqrt(AUDIO.var() + 1e-7) if normalise else AUDIO
+    np.testing.assert_allclose(prepared, expected, rtol=1e-5, atol=1e-6)
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_fault_6_without_a_preprocessor_the_guess_is_said_once(tmp_path, capsys):
+    name = save_model(tmp_path / "m", **LARGE)
+    for _ in range(2):
+        Ssl(SslConfig(name))
+    assert capsys.readouterr().err.count("taken to be yes, as its feature encoder is layer-normalised") == 1
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"hidden_size": 10**9}, "hidden_size is 1000000000, expected 1 to 65536"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
+        ({"hidden_size": "32"}, "expected a whole number as 'hidden_size'"),
+        ({"conv_stride": [0] * 7}, "conv_kernel and conv_stride"),
+        ({"intermediate_size": 10**8}, "describes a larger system than these weights"),
+    ],
+)
+def test_fault_17_absurd_sizes_in_config_json_are_refused(tmp_path, change, message):
+    name = save_model(tmp_path / "m", **LARGE)
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(AsvtkError, match=message):
+        Ssl(SslConfig(name)).extract([AUDIO], (1,))
+
+
+def test_fault_24_the_fingerprint_covers_weights_and_not_the_folder(tmp_path):
+    names = [save_model(tmp_path / folder / "m", **LARGE) for folder in "ab"] + [
+        save_model(tmp_path / "other", **LARGE)
+    ]
+    same = [cache_name(Ssl(SslConfig(name))) for name in names]
+    assert len(set(same)) == 1 and same[0].startswith("wavlm-3x32-")
+    model = transformers.AutoModel.from_pretrained(names[1])
+    model.encoder.layers[0].attention.q_proj.bias.data += 1
+    model.save_pretrained(names[1])
+    assert cache_name(Ssl(SslConfig(names[1]))) != same[0]
 
 
 def test_normalisation_looks_at_real_samples_only(tmp_path):

@@ -1,13 +1,17 @@
 """Data directories: the round trip, and every fault that validate must find."""
 
+import gzip
+import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from asvtk.bin.main import main
 from asvtk.io.datadir import DataDirectory, find_problems
 from asvtk.io.errors import AsvtkError
+from asvtk.io.tables import read_table, write_table
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def test_validate_says_so(data, capsys):
 @pytest.mark.parametrize(
     "file, old, new, problem",
     [
-        ("utt2label", "LA_T_2 spoof\n", "", r"utt2label: 1 utterances of wav.scp are missing, first LA_T_2"),
+        ("utt2label", "LA_T_2 spoof\n", "", r"utt2label: lacks 1 utterances, first LA_T_2"),
         (
             "utt2label",
             "LA_T_2 spoof",
@@ -96,14 +100,95 @@ def test_validate_says_so(data, capsys):
 def test_each_fault_is_found_with_its_line(data, file, old, new, problem, capsys):
     edit(data.path / file, old, new)
     assert main(["validate", str(data.path)]) == 1
-    import re
-
     assert re.search(problem, capsys.readouterr().err)
 
 
 def test_missing_file_is_found(data):
+    (data.path / "utt2label").unlink()
+    assert find_problems(data.path) == [f"{data.path}/utt2label: no such file"]
+    data.write()
     (data.path / "utt2attack").unlink()
-    assert find_problems(data.path) == [f"{data.path}/utt2attack: no such file"]
+    with pytest.raises(AsvtkError, match="utt2attack: no such file; 'asvtk prepare --data .*' adds"):
+        DataDirectory.read(data.path)
+
+
+@pytest.mark.parametrize(
+    "file, content, told",
+    [
+        ("segments", "LA_T_1 reco 0.0 1.5\n", "segments: utterances are pieces of recordings"),
+        (
+            "reco2file_and_channel",
+            "LA_T_1 LA_T_1 B\n",
+            "reco2file_and_channel:1: .* expected the only channel",
+        ),
+        ("wav.scp", "LA_T_1 sox x.wav -t wav - |\n", "wav.scp:1: .* commands are never run"),
+        ("wav.scp", "LA_T_1 raw.ark:123\n", "wav.scp:1: .* archives not read"),
+        ("wav.scp", "\n../LA_T_1 x.flac\n", "wav.scp:2: ../LA_T_1 .* an id that can be a file name"),
+        ("wav.scp", "LA_T\u00a01 x.flac\n", "wav.scp:1: 'LA_T.xa01' has"),
+        ("wav.scp", "LA\x0b1 x.flac\n", "wav.scp:1: 'LA.x0b1' has"),
+        ("utt2label", "LA_T_1 bona-fide\n", "utt2label:1: LA_T_1 has 'bona-fide'"),
+        ("utt2attack", "LA_T_1 A01\n", "utt2attack:1: LA_T_1 has 'A01', expected '-' for bona fide"),
+        ("utt2speaker", "LA_T_1 nan\n", "utt2speaker:1: .* one printable word"),
+        ("utt2speaker", "LA_T_1 two words\n", "utt2speaker:1: .* one printable word"),
+        ("utt2num_samples", "LA_T_1 1_000\n", "utt2num_samples:1: LA_T_1 has '1_000'"),
+        ("utt2num_samples", "LA_T_1 NaN\n", "utt2num_samples:1: LA_T_1 has 'NaN'"),
+    ],
+)
+def test_fault_07_what_makes_numbers_wrong_is_refused_by_validating_and_by_reading(data, file, content, told):
+    """All have one rule, so that none is read that validation refuses for what it means."""
+    data.subset(["LA_T_1"]).write()
+    key = content.strip("\n").split(" ")[0]  # the same in all files
+    for path in data.path.iterdir():
+        edit(path, "LA_T_1 ", f"{key} ")
+    (data.path / file).write_text(content, encoding="utf-8")
+    assert any(re.search(told, problem) for problem in find_problems(data.path))
+    with pytest.raises(AsvtkError, match=told):
+        DataDirectory.read(data.path)
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (lambda text: b"\xef\xbb\xbf" + text, "utt2speaker:1: begins with a byte order mark"),
+        (lambda text: text.replace(b"\n", b"\r\n"), "utt2speaker:1: the line ends in a carriage return"),
+        (lambda text: text + b"\n \n", "utt2speaker:4: the line is blank"),
+        (gzip.compress, "utt2speaker: is compressed"),
+    ],
+)
+def test_fault_07_a_byte_order_mark_makes_no_second_speaker(data, change, told):
+    """What Kaldi's tools would stumble over is read as it is meant, told by validation, and mended."""
+    path = data.path / "utt2speaker"
+    path.write_bytes(change(path.read_bytes()))
+    assert set(DataDirectory.read(data.path).speaker.values()) == {"LA_0079"}
+    (problem,) = find_problems(data.path)
+    assert told in problem and "utils/fix_data_dir.sh" in problem
+    utils = Path(__file__).parents[2] / "utils"
+    result = subprocess.run(
+        [utils / "validate_data_dir.sh", "--no-text", "--no-feats", data.path], capture_output=True
+    )
+    assert result.returncode == 1 and told in result.stderr.decode()
+    subprocess.run([utils / "fix_data_dir.sh", data.path], check=True, capture_output=True)
+    assert find_problems(data.path) == []
+
+
+def test_tables_hold_what_they_give_back(tmp_path):
+    table = {"a": "one\u00a0 two\u2028three\x0cfour\x85", "b\u00a0c": "x  y"}
+    write_table(tmp_path / "t", table)
+    assert read_table(tmp_path / "t") == table
+    for wrong in ({"a b": "x"}, {"a": "x\ny"}, {"a": "x "}, {"a": ""}, {"a": "x\udcff"}, {"a\r": "x"}):
+        with pytest.raises(AsvtkError, match="t: cannot hold"):
+            write_table(tmp_path / "t", wrong)
+    assert read_table(tmp_path / "t") == table
+    (tmp_path / "t").write_bytes(b"a x\nb caf\xe9\n")
+    with pytest.raises(AsvtkError, match="t:2: is not UTF-8"):
+        read_table(tmp_path / "t")
+
+
+def test_a_fault_of_every_line_is_told_in_a_few(data):
+    fakes = "".join(f"LA_T_{number} fake\n" for number in range(100, 200))
+    (data.path / "utt2label").write_text(fakes)
+    problems = [problem for problem in find_problems(data.path) if "fake" in problem or "more" in problem]
+    assert len(problems) == 6 and problems[-1].endswith("and 95 more lines like these")
 
 
 def test_reading_what_does_not_agree_points_to_validate(data):

@@ -299,7 +299,7 @@ def test_without_scikit_learn_the_remedy_is_named(monkeypatch):
 
 def test_only_the_json_of_a_calibration_is_loaded(tmp_path):
     path = tmp_path / "model.json"
-    with pytest.raises(AsvtkError, match="cannot be read"):
+    with pytest.raises(AsvtkError, match="no such file"):
         Calibration.load(path)
     path.write_text("LA_E_1 - bonafide 0.5\n")
     with pytest.raises(AsvtkError, match="is no JSON"):
@@ -309,13 +309,21 @@ def test_only_the_json_of_a_calibration_is_loaded(tmp_path):
     for change, words in (
         ({"weight": 1.0}, "unknown key 'weight'; did you mean 'weights'"),
         ({"weights": [1.0, 2.0]}, "one entry per system"),
-        ({"weights": [float("nan")]}, "finite"),
+        ({"weights": [float("nan")]}, "no JSON that asvtk reads: NaN"),
         ({"prior": 1.5}, "between 0 and 1"),
         ({"offset": "much"}, "expected a number"),
     ):
         path.write_text(json.dumps(good | change))
         with pytest.raises(AsvtkError, match=words):
             Calibration.load(path)
+
+
+def test_fault_19_llrs_are_finite_or_refused():
+    one = gaussian()
+    largest = with_scores(one, one.scores * (1.7e308 / np.abs(one.scores).max()))
+    np.testing.assert_allclose(llr_of(largest), llr_of(one), rtol=0, atol=1e-9)
+    with pytest.raises(AsvtkError, match="1 trials leave the range of a double"):
+        train_calibration([with_scores(one, one.scores * 1e-300)]).apply([[1.0, 1e20]])
 
 
 # Published systems: train on one half of the trials, judge on the other

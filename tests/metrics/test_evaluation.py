@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from asvtk.io.asv_scores import AsvScores
 from asvtk.io.errors import AsvtkError
-from asvtk.io.scores import AsvScores, ScoreTable
+from asvtk.io.scores import ScoreTable
 from asvtk.metrics import evaluate
 from asvtk.metrics.bootstrap import bootstrap_intervals, paired_test, resample_counts, strata_of
 from asvtk.metrics.breakdown import by_column
@@ -67,7 +68,7 @@ def test_each_breakdown_is_the_eer_of_its_trials():
 def test_a_column_that_tells_of_spoofs_only_shares_the_bonafide_trials():
     bonafide = np.array([True, True, False, False])
     groups = by_column(np.array(["-", "-", "wavenet", "world"]), bonafide)
-    assert groups.keys() == {"wavenet", "world"} and (groups["world"].bonafide == bonafide).all()
+    assert groups.keys() == {"wavenet", "world"} and groups["world"].bonafide.tolist() == [0, 1]
 
 
 def test_a_speaker_of_one_class_has_no_eer():
@@ -160,7 +161,7 @@ def test_bootstrap_is_the_statistic_of_each_resample():
         b = table.bonafide[picked]
         drawn.append(compute_eer(table.scores[picked][b], table.scores[picked][~b])[0])
     intervals = bootstrap_intervals(
-        table.scores, table.bonafide, strata, {"all": np.ones(300, bool)},
+        table.scores, table.bonafide, strata, {"all": np.arange(300)},
         {"eer": lambda frr, far: eer(frr, far)[0]}, resamples=40, seed=7,
     )  # fmt: skip
     assert intervals["all"]["eer"] == pytest.approx(tuple(np.quantile(drawn, (0.025, 0.975))))

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from asvtk.io.asv_scores import read_asv_scores
 from asvtk.io.protocols import label, read_protocol
-from asvtk.io.scores import read_asv_scores, read_scores
+from asvtk.io.scores import read_scores
 from asvtk.metrics import evaluate
 
 FILES = ["rawgat_st_mul.txt.gz", "air_ocsoftmax.txt.gz", "nesl_baseline_gmm.txt.gz", "itw_xlsr_mamba.txt.gz"]

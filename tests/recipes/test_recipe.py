@@ -312,7 +312,7 @@ def test_training_on_several_gpus_is_one_job_of_as_many_processes(tmp_path):
         "MKL_NUM_THREADS=2 OPENBLAS_NUM_THREADS=2 "
         "torchrun --nnodes 1 --nproc-per-node 4 --standalone -m asvtk train --config "
     )
-    assert said.endswith(" --ngpu 4\n")
+    assert " --ngpu 4 " in said
 
 
 def test_launcher_alone_killed_the_same_command_waits_for_the_orphan(extracted, finished):

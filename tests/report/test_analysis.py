@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import mutual_info_score
 
 from asvtk.frontends.base import Crop
+from asvtk.io.audio import inspect_audio
 from asvtk.io.datadir import DataDirectory
 from asvtk.models import Inputs, build_detector
 from asvtk.models.aasist import AasistConfig
@@ -169,7 +170,7 @@ def data(tmp_path_factory):
         soundfile.write(wav[name], 0.1 * rng.normal(size=samples[name]), 16000)
     label = {name: "bonafide" if i % 2 else "spoof" for i, name in enumerate(names)}
     attack = {name: "-" if i % 2 else f"A0{1 + i // 2}" for i, name in enumerate(names)}
-    speaker, md5 = (dict.fromkeys(names, value) for value in ("s", "m"))
+    speaker, md5 = dict.fromkeys(names, "s"), {name: inspect_audio(wav[name])[1] for name in names}
     return DataDirectory(folder, wav, speaker, label, attack, samples, md5)
 
 

@@ -69,12 +69,20 @@ def test_scores_that_follow_a_cue_are_seen(sets, tmp_path, capsys):
 
     def cells(*names):
         assert main(["cues", sets[1], "--nj", "1", "--scores", *(str(tmp_path / n) for n in names)]) == 0
-        row = next(line for line in capsys.readouterr().out.splitlines() if "level" in line)
+        row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| level"))
         return [cell.strip() for cell in row.strip("|").split("|")][1:]
 
     assert cells("level") == ["+1.00", "+1.00"]
     assert cells("reverse") == ["-1.00", "-1.00"]
-    assert cells("level", "reverse") == ["+0.00 ± 1.41", "+0.00 ± 1.41"]
+    assert cells("level", "reverse") == ["+1.00", "+1.00", "-1.00", "-1.00"]  # of no experiment: two systems
+    for seed, name in enumerate(("level", "reverse")):
+        folder = tmp_path / f"exp{seed}" / "scores"
+        folder.mkdir(parents=True)
+        (tmp_path / name).rename(folder / "dev.txt")
+        (folder.parent / "config.yaml").write_text(f"seed: {seed}\n")
+    files = [f"exp{seed}/scores/dev.txt" for seed in (0, 1)]
+    assert cells(*files) == ["+0.00 ± 1.41", "+0.00 ± 1.41"]
+    (tmp_path / files[0]).rename(tmp_path / "level")
     assert main(["cues", *sets, "--scores", str(tmp_path / "level")]) == 1
     assert "--scores are those of one data directory; 2 were named, name one" in capsys.readouterr().err
     assert main(["cues", sets[0], "--nj", "1", "--scores", str(tmp_path / "level")]) == 1

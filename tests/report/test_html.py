@@ -1,5 +1,6 @@
 """The HTML page: whole, safe, self-contained, and true to the metrics."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from asvtk.bin.main import main
+from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import write_scores
 from asvtk.metrics.eer import det_curve
+from asvtk.metrics.results import read_results
 from asvtk.report.det import TICKS, Axis, axis_for, place_tags, thin
 from asvtk.report.svg import Markup, element, linear_ticks
 from asvtk.report.system import System, operating_points, short_names, tag
@@ -126,6 +129,7 @@ def test_experiments_with_dev_and_eval(folder):
     for i, name in enumerate(["exp/run_seed1", "exp/run_seed2"]):
         write(folder / name / "scores/eval.txt", seed=i)
         write(folder / name / "scores/dev.txt", seed=i + 9, names=trials(split="D")[0])
+        (folder / name / "config.yaml").write_text(f"model: {{name: mlp}}\nseed: {i}\n")
     page = self_contained(report(folder, "--exp", "exp/run_seed1", "exp/run_seed2"))
     text = "".join(page.texts)
     assert text.index("Set: eval") < text.index("Set: dev")
@@ -217,7 +221,8 @@ def curve_and_system(seed=0, n=(400, 3000), separation=2.5):
 
 
 def test_operating_points_are_those_of_the_metrics(shared_data):
-    from asvtk.io.scores import read_asv_scores, read_scores
+    from asvtk.io.asv_scores import read_asv_scores
+    from asvtk.io.scores import read_scores
     from asvtk.metrics import evaluate
 
     oracles = shared_data / "oracles"
@@ -287,3 +292,28 @@ def test_letters_names_and_ticks():
     assert short_names(["a/x.txt.gz", "b/y.csv", "c/exp/"]) == ["x", "y", "exp"]
     assert short_names(["a/x.txt", "b/x.txt"]) == ["a/x.txt", "b/x.txt"]
     assert linear_ticks(-1.02, 1.02) == pytest.approx([-1, -0.5, 0, 0.5, 1]) and linear_ticks(2, 2) == [2]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    "scores", [[1.7e308, -1.7e308], [-1.7e308, 1.7e308], [1e308] * 2, [1e-323, 5e-324], [1e16, 1e16 + 2]]
+)
+def test_fault_19_scores_of_any_size_have_a_report(folder, capsys, scores):
+    write_scores("x.txt", ["a", "b"], ["-", "X|<script>`"], ["bonafide", "spoof"], scores)
+    text = report(folder, "--scores", "x.txt", "--json", "o.json")
+    self_contained(text)
+    markdown = (folder / "report" / "RESULTS.md").read_text()
+    for said in (re.sub(r"<style>.*</style>", "", text, flags=re.S), markdown, capsys.readouterr().out):
+        assert not re.search(r"\b(nan|inf)\b|\d{40}", said, re.I)
+    assert "| X\\|\\<script>\\` |" in markdown
+    assert json.loads((folder / "o.json").read_text())["eer_percent"] == (
+        0.0 if scores[0] > scores[1] else 100.0
+    )
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "{", '{"eval": 3}', '{"eval": {"eer_percent": "x"}}',
+                                     '{"eval": {"eer_percent": 1, "per_kind": []}}'])  # fmt: skip
+def test_bad_results_are_one_line(folder, content):
+    (folder / "results.json").write_text(content)
+    with pytest.raises(AsvtkError, match="results.json: "):
+        read_results(folder / "results.json")

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import shutil
 import tarfile
 
@@ -11,11 +12,14 @@ import pytest
 import soundfile
 from tiny_training import prepare
 
+from asvtk.bin import score_packed
 from asvtk.bin.main import main
 from asvtk.frontends.base import Conditioning
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
+from asvtk.io.stamps import file_digest
 from asvtk.report.card import model_card
+from asvtk.training.checkpoint import read_tensors, write_tensors
 from asvtk.training.experiment import Experiment
 from asvtk.training.package import opened, threshold_on_dev, unpack
 
@@ -51,7 +55,8 @@ def package(experiment):
     return experiment / "exp.asvtk.tar"
 
 
-def test_scores_of_a_package_are_those_of_stage_4(experiment, package, tmp_path):
+def test_scores_of_a_package_are_those_of_stage_4(experiment, package, tmp_path, monkeypatch):
+    monkeypatch.setattr(score_packed, "has_speech", lambda samples, least: True)  # it is noise
     dev = experiment.parent / "data" / "dev"
     expected = (experiment / "scores" / "dev.txt").read_text()
     assert asvtk("unpack", package, tmp_path / "model") == 0
@@ -119,12 +124,16 @@ def test_audio_of_any_kind_is_scored_and_what_is_broken_is_named(package, tmp_pa
     soundfile.write(audio / "plain.flac", 0.1 * rng.normal(size=9000), 16000)
     (audio / "broken.wav").write_bytes(b"RIFF")
     (audio / "notes.txt").write_text("no audio")
+    shutil.copy(audio / "plain.flac", os.fsencode(audio) + b"/\xff.flac")
     assert asvtk("score", "--model", package, "--audio", audio, "--out", tmp_path / "s.tsv") == 1
     said = capsys.readouterr().err
-    assert "1 files have no score" in said and "broken.wav: cannot be decoded" in said
+    assert "1 files have no score" in said and "broken.wav: is not a sound file" in said
+    assert "note: 1 files in folders were skipped" in said and "notes.txt" in said
     assert said.count("resampled from") == 1 and "other files were converted too" in said
     rows = (tmp_path / "s.tsv").read_text().splitlines()[1:]
-    assert [row.split("\t")[0].split("/")[-1] for row in rows] == ["loud.wav", "plain.flac", "stereo.wav"]
+    names = ["loud.wav", "plain.flac", "stereo.wav", r"\xff.flac"]
+    assert [row.split("\t")[0].split("/")[-1] for row in rows] == names
+    assert {row.split("\t")[2] for row in rows} == {"no_speech"}  # it is noise
     assert asvtk("score", "--model", package, "--audio", audio / "plain.flac") == 0
     scores = [float(line.split("\t")[1]) for line in (capsys.readouterr().out.splitlines()[1], rows[1])]
     assert scores[0] == pytest.approx(scores[1], abs=1e-5)  # in other company
@@ -197,6 +206,52 @@ def test_hostile_and_damaged_packages_are_refused_and_leave_nothing(package, tmp
     with pytest.raises(AsvtkError, match=message):
         unpack(bad, tmp_path / "x" / "y")
     assert not (tmp_path / "x" / "y").exists() and not list(tmp_path.rglob("evil*"))
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), True, "0.1", None, [1]])
+def test_fault_5_a_threshold_that_is_no_finite_number_is_refused(package, tmp_path, threshold):
+    def changed(member, content):
+        if member.name == "package.json":
+            about = json.loads(content)
+            about["threshold"]["threshold"] = threshold
+            content = json.dumps(about).encode()
+        return member, content
+
+    bad = rebuilt(package, tmp_path / "bad.tar", changed)
+    with pytest.raises(
+        AsvtkError, match="bad.tar: .*(finite number as 'threshold.threshold'|no number of JSON)"
+    ):
+        unpack(bad, tmp_path / "x")
+
+
+def with_weights(package, folder, change):
+    """The package, unpacked, with other weights and checksums that fit them."""
+    unpack(package, folder)
+    path = folder / "model.safetensors"
+    write_tensors(path, change(read_tensors(path)[0]), {})
+    about = json.loads((folder / "package.json").read_text())
+    about["files"][path.name] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+    (folder / "package.json").write_text(json.dumps(about))
+    return folder
+
+
+def test_fault_5_weights_that_are_not_finite_score_nothing(experiment, package, tmp_path, capsys):
+    bad = with_weights(
+        package, tmp_path / "bad", lambda tensors: {n: x * float("nan") for n, x in tensors.items()}
+    )
+    words = ["--data", experiment.parent / "data" / "dev", "--out", tmp_path / "s.txt"]
+    assert asvtk("score", "--model", bad, *words) == 1
+    assert (
+        "holds weights that are not finite" in capsys.readouterr().err and not (tmp_path / "s.txt").exists()
+    )
+    large = with_weights(package, tmp_path / "large", lambda tensors: tensors)
+    config = (large / "config.yaml").read_text().replace("d_model: 16", "d_model: 1000000")
+    (large / "config.yaml").write_text(config)
+    about = json.loads((large / "package.json").read_text())
+    about["files"]["config.yaml"] = {"bytes": len(config), "sha256": file_digest(large / "config.yaml")}
+    (large / "package.json").write_text(json.dumps(about))
+    assert asvtk("score", "--model", large, *words) == 1
+    assert "describes a larger system than these weights are of" in capsys.readouterr().err
 
 
 def test_no_package(package, tmp_path):

@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 
 from asvtk.corpora import asvspoof2019_la as corpus
+from asvtk.corpora import audio_files
 
 NAMES = {"train": "cm.train.trn", "dev": "cm.dev.trl", "eval": "cm.eval.trl"}
 
@@ -64,7 +65,7 @@ def main():
         total = lay_out(args.protocols, folder)
         whole = prepare(folder, Path(scratch) / "data", args.nj)
         again = prepare(folder, Path(scratch) / "data", args.nj)
-        with mock.patch.object(corpus, "inspect_audio", lambda path: (16000, "0")):
+        with mock.patch.object(audio_files, "inspect_audio", lambda path: (16000, "0")):
             without = prepare(folder, Path(scratch) / "data2", args.nj)
     print(
         f"{total} trials, {args.nj} threads: {whole:.1f} s, {whole - without:.1f} s of them for audio headers"

@@ -8,8 +8,9 @@ Other utterance ids are noted in utt2uniq, as Kaldi does: new id, old id. Where 
 it stays so; speakers' prefixes then go to utt2speaker alone.
 """
 
+from asvtk.io.datadir_rules import kind_of
 from datadir.command import Usage, options
-from datadir.folder import Folder, kind_of, write_folder
+from datadir.folder import Folder, write_folder
 
 AFFIXES = ("utt-prefix", "utt-suffix", "spk-prefix", "spk-suffix")
 

@@ -10,10 +10,12 @@ file of utterances or speakers takes part.
 import shutil
 from pathlib import Path
 
+from asvtk.io.datadir_rules import speakers_to_utterances
 from asvtk.io.errors import AsvtkError
 from asvtk.io.tables import write_table
+from asvtk.io.text import read_lines, split_blanks
 from datadir.command import Usage, options
-from datadir.folder import Folder, speakers_to_utterances
+from datadir.folder import Folder
 
 
 def main(words) -> None:
@@ -27,7 +29,7 @@ def main(words) -> None:
         kept &= table.keys()
     if folder.has_segments:
         recordings = set.intersection(*(set(table) for table in folder.named("recording").values()))
-        kept = {u for u in kept if folder.tables["segments"][u].split()[0] in recordings}
+        kept = {u for u in kept if split_blanks(folder.tables["segments"][u])[0] in recordings}
     speakers = [set(table) for table in folder.named("speaker").values()]
     kept = {u for u in kept if all(folder.tables["utt2spk"][u] in of for of in speakers)}
     if not kept:
@@ -58,15 +60,11 @@ def read_leniently(path: Path) -> dict[str, str]:
         AsvtkError: a key stands twice with different values: which is right, nobody can know.
     """
     table: dict[str, str] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise AsvtkError(f"{path}: is no UTF-8 text") from None
-    for number, line in enumerate(lines, 1):
-        fields = line.split(maxsplit=1)
+    for number, line in enumerate(read_lines(path), 1):
+        fields = split_blanks(line, 2)
         if len(fields) < 2:
             continue
-        key, value = fields[0], fields[1].rstrip()
+        key, value = fields
         if table.setdefault(key, value) != value:
             raise AsvtkError(f"{path}:{number}: {key} has another value here than before; remove one line")
     return table

@@ -10,24 +10,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from asvtk.io.datadir_rules import kind_of, speakers_to_utterances
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.tables import read_table, write_table
-
-#: files with a line for each utterance, besides utt2*
-OF_UTTERANCES = ("text", "feats.scp", "vad.scp", "segments", "wav.scp")
-#: files with a line for each speaker, besides spk2*
-OF_SPEAKERS = ("cmvn.scp",)
-
-
-def kind_of(name: str, has_segments: bool) -> str:
-    """What a file has lines for: ``utterance``, ``speaker``, ``recording``, or the whole ``set``."""
-    if name == "wav.scp" and has_segments or name.startswith("reco2"):
-        return "recording"
-    if name.startswith("utt2") or name in OF_UTTERANCES:
-        return "utterance"
-    if name.startswith("spk2") or name in OF_SPEAKERS:
-        return "speaker"
-    return "set"
+from asvtk.io.text import split_blanks
 
 
 class Folder:
@@ -87,7 +73,7 @@ class Folder:
         keys = {"utterance": list(utterances)}
         keys["speaker"] = {self.tables["utt2spk"][utterance] for utterance in keys["utterance"]}
         segments = self.tables.get("segments", {})
-        keys["recording"] = {segments[u].split()[0] if u in segments else u for u in keys["utterance"]}
+        keys["recording"] = {split_blanks(segments[u])[0] if u in segments else u for u in keys["utterance"]}
         tables = {}
         for name, table in self.tables.items():
             wanted = keys[kind_of(name, self.has_segments)]
@@ -146,14 +132,6 @@ def replaced_folder(path: Path):
         raise AsvtkError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
-
-
-def speakers_to_utterances(utt2spk: dict[str, str]) -> dict[str, str]:
-    """The table spk2utt."""
-    spk2utt: dict[str, list[str]] = {}
-    for utterance in sorted(utt2spk):
-        spk2utt.setdefault(utt2spk[utterance], []).append(utterance)
-    return {speaker: " ".join(utterances) for speaker, utterances in spk2utt.items()}
 
 
 def evenly_spaced(items: list, count: int) -> list:

@@ -15,9 +15,9 @@ Speakers are those of utt2speaker, if there is one, else of utt2spk.
 """
 
 import random
-from pathlib import Path
 
 from asvtk.io.errors import AsvtkError
+from asvtk.io.text import parse_float, read_lines, split_blanks
 from datadir.command import Usage, options, positive
 from datadir.folder import Folder, evenly_spaced, write_folder
 
@@ -72,7 +72,10 @@ def choose(folder: Folder, how: str, count: int) -> list[str]:
 def length_of(folder: Folder) -> dict[str, float]:
     for name in ("utt2num_samples", "utt2num_frames", "utt2dur"):
         if name in folder.tables:
-            return {utterance: float(value) for utterance, value in folder.tables[name].items()}
+            try:
+                return {u: parse_float(value) for u, value in folder.tables[name].items()}
+            except ValueError as error:
+                raise AsvtkError(f"{folder.path / name}: {error}") from None
     raise AsvtkError(
         f"{folder.path}: has no utt2num_samples, utt2num_frames or utt2dur to find the shortest by"
     )
@@ -80,12 +83,7 @@ def length_of(folder: Folder) -> dict[str, float]:
 
 def listed(folder: Folder, how: str, file: str) -> list[str]:
     """The utterances that a file names, or those of the speakers that it names."""
-    try:
-        wanted = {
-            line.split()[0] for line in Path(file).read_text(encoding="utf-8").splitlines() if line.split()
-        }
-    except (OSError, UnicodeDecodeError) as error:
-        raise AsvtkError(f"{file}: cannot be read: {getattr(error, 'strerror', error)}") from None
+    wanted = {field for line in read_lines(file) for field in split_blanks(line, 2)[:1]}
     key = (
         folder.speaker_of if how == "spk-list" else {utterance: utterance for utterance in folder.utterances}
     )

@@ -9,7 +9,7 @@ from launcher import conf, logs, signals
 from launcher.grammar import Request
 from launcher.jobs import Job
 from launcher.messages import CannotStart, say
-from launcher.scheduler import ENDED, Chunk, NoAnswer, Refused, Scheduler
+from launcher.scheduler import ENDED, Chunk, NoAnswer, Refused, Scheduler, Unclear
 from launcher.submission import Files, Note, fingerprint, script
 from launcher.watch import Task, Watch
 
@@ -20,6 +20,11 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 RETRY = 30.0
 #: How long to wait for jobs that were cancelled.
 GRACE = 15.0
+#: Pauses before each look for a job that may have been taken.
+LOOKS = (0.5, 2.0, 5.0)
+
+#: Part of the names of this launcher's jobs, and of no other's.
+TOKEN = f"{time.time_ns() // 1_000_000:x}{os.getpid():x}"
 
 
 def run_on(scheduler: Scheduler):
@@ -74,6 +79,10 @@ class Run:
             raise CannotStart(
                 f"{self.scheduler.title} does not answer: {error}; nothing was submitted"
             ) from None
+        except Unclear as error:
+            raise CannotStart(
+                f"it is not known whether {self.scheduler.title} took the job: {error}"
+            ) from None
         began = time.monotonic()
         while self.watch.open() or self.unsubmitted:
             pause = min(LONGEST_PAUSE, SHORTEST_PAUSE + (time.monotonic() - began) / 20)
@@ -122,22 +131,23 @@ class Run:
 
     def submit(self) -> None:
         """Submit all that is not submitted yet. Raises Refused or NoAnswer for what was not taken."""
-        name, limit = os.path.basename(self.files.base), self.request.max_jobs_run
+        limit = self.request.max_jobs_run
         submitted = []
         try:
             while self.unsubmitted and not self.caught.first:
                 chunk, path = self.unsubmitted[0]
                 # Where a limit holds for the jobs that run at a time, arrays go one after the other.
                 after = self.watch.tasks[-1].identity if limit and self.watch.tasks else None
-                identity = self.scheduler.submit(
-                    self.words, chunk, path, self.files.output, name, limit, after
-                )
+                identity = self.submit_once(chunk, path, limit, after)
                 self.unsubmitted.popleft()
                 submitted.append(identity)
                 for number, index in zip(chunk.numbers, chunk.indices, strict=True):
                     self.watch.tasks.append(Task(self.jobs[number], identity, index))
-                self.note.add(identity, chunk)
-        except (Refused, NoAnswer) as error:
+                try:
+                    self.note.add(identity, chunk)
+                except CannotStart as error:  # a full disk, say; the job is in the queue all the same
+                    say(f"job {identity} runs, but a launcher after this one would not know: {error}")
+        except (Refused, NoAnswer, Unclear) as error:
             if not self.watch.open():
                 raise
             self.refused(error)
@@ -146,14 +156,50 @@ class Run:
             pattern = log.replace(self.request.job_name, "*") if self.request.job_name else log
             say(f"job {' '.join(submitted)} submitted, log is in {pattern}")
 
+    def submit_once(self, chunk: Chunk, path: str, limit: int | None, after: str | None) -> str:
+        """Submit a chunk; where that has no clear answer, look for the job before anything is tried again.
+
+        Each try has the same name, which no other job has, so that none runs twice.
+
+        Raises:
+            Unclear: still not known; the message says by what name to look for it.
+        """
+        name = f"{os.path.basename(self.files.base)}.{TOKEN}.{chunk.numbers[0]}"
+        for is_again in (False, True):
+            try:
+                identity = self.scheduler.submit(
+                    self.words, chunk, path, self.files.output, name, limit, after
+                )
+                return self.only(identity, name) if is_again else identity
+            except Unclear as error:
+                unclear = error
+            try:
+                for pause in LOOKS:
+                    time.sleep(pause)
+                    if found := self.scheduler.find(name):
+                        say(f"{unclear}; but {self.scheduler.title} has it, as job {found[0]}")
+                        return self.only(found[0], name)
+            except NoAnswer as error:
+                unclear = Unclear(f"{unclear}; {error}")
+                break
+        raise Unclear(f"{unclear}; look for jobs named {name} before you run it again")
+
+    def only(self, identity: str, name: str) -> str:
+        """Cancel what an earlier try turns out to have submitted as well."""
+        with contextlib.suppress(NoAnswer):
+            if others := [other for other in self.scheduler.find(name) if other != identity]:
+                self.scheduler.cancel(others)
+        return identity
+
     def submit_more(self) -> None:
         """Try again to submit what was refused; for the last time when no job of ours is left."""
         try:
             self.submit()
-        except (Refused, NoAnswer) as error:
+        except (Refused, NoAnswer, Unclear) as error:
+            doubt = "may not have been submitted" if isinstance(error, Unclear) else "was not submitted"
             for chunk, _ in self.unsubmitted:
                 for number in chunk.numbers:
-                    self.jobs[number].fail(f"was not submitted: {error}")
+                    self.jobs[number].fail(f"{doubt}: {error}")
             self.unsubmitted.clear()
 
     def refused(self, reason: Exception) -> None:

@@ -1,5 +1,6 @@
 """The logs of jobs: their headers and trailers, what they say of a job, their last lines."""
 
+import contextlib
 import os
 import re
 import stat
@@ -13,6 +14,8 @@ LOCAL_TRAILER = re.compile(r"# Ended \(code (?P<code>\d+)(?P<signal>; signal \d+
 CLUSTER_TRAILER = re.compile(r"# Finished at .* with status (?P<code>-?\d+)\s*$")
 #: A job that the scheduler started once more writes below what it wrote before.
 RESTART = "# Started again at "
+#: So many earlier logs of a job are kept.
+KEPT = 3
 #: The form of `date` in the C locale.
 DATE = "%a %b %e %H:%M:%S %Z %Y"
 
@@ -49,7 +52,9 @@ def last_lines(log: str, count: int) -> list[str]:
 
 
 def prepare_logs(logs: list[str]) -> None:
-    """Make the log folders, prove that every log can be written, and only then empty the old ones.
+    """Make the log folders, prove that every log can be written, and only then put the old ones aside.
+
+    They become LOG.1, that one LOG.2 ...: what an hour's training said is not lost by a second try.
 
     An old log that survived until its job's turn could claim, after an interrupted run, a success that
     belongs to the run before: --pick would believe it.
@@ -70,7 +75,19 @@ def prepare_logs(logs: list[str]) -> None:
         if existed:
             old.append(log)
     for log in old:
-        os.close(open_log(log, os.O_TRUNC))
+        put_aside(log)
+
+
+def put_aside(log: str) -> None:
+    """Rename a log that holds anything, and the ones before it; what cannot be renamed is emptied."""
+    with contextlib.suppress(OSError):
+        if os.path.isfile(log) and not os.path.islink(log) and os.path.getsize(log):
+            for number in range(KEPT - 1, 0, -1):
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(f"{log}.{number}", f"{log}.{number + 1}")
+            os.replace(log, f"{log}.1")
+            return
+    os.close(open_log(log, os.O_TRUNC))
 
 
 def open_log(path: str, flags: int = 0) -> int:

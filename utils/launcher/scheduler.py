@@ -7,6 +7,9 @@ import subprocess
 
 from launcher.messages import CannotStart
 
+#: Seconds that a command of the scheduler may take.
+TIMEOUT = 300.0
+
 WAITING, RUNNING, ENDED = "waiting", "running", "ended"
 
 #: A job's number in its array, None outside of arrays; with the array's id it names a job in the queue.
@@ -51,6 +54,14 @@ class Refused(Exception):
 
 class NoAnswer(Exception):
     """The scheduler does not answer, which says nothing about its jobs."""
+
+
+class TimedOut(NoAnswer):
+    """It was asked, and what came of that is not known."""
+
+
+class Unclear(Exception):
+    """It is not known whether the scheduler took a job: it did not answer in time, or not with an id."""
 
 
 class Scheduler:
@@ -98,7 +109,13 @@ class Scheduler:
 
         Raises:
             Refused: it is not taken.
+            NoAnswer: it was not even asked.
+            Unclear: it may have been taken.
         """
+        raise NotImplementedError
+
+    def find(self, name: str) -> list[str]:
+        """The ids of the user's jobs of this name that the scheduler still knows. Raises NoAnswer."""
         raise NotImplementedError
 
     def poll(self, ids: list[str]) -> dict[tuple[str, Index], State]:
@@ -133,12 +150,12 @@ def call(words: list[str], environment: dict | None = None) -> subprocess.Comple
             capture_output=True,
             text=True,
             errors="surrogateescape",
-            timeout=300,
+            timeout=TIMEOUT,
             start_new_session=True,
             env={**(os.environ if environment is None else environment), "LC_ALL": "C"},
         )
     except subprocess.TimeoutExpired:
-        raise NoAnswer(f"{words[0]} gave no answer in 5 minutes") from None
+        raise TimedOut(f"{words[0]} gave no answer in {TIMEOUT:.0f} s") from None
     except OSError as error:
         raise NoAnswer(f"{words[0]}: {error.strerror}") from None
 

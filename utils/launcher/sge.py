@@ -15,6 +15,8 @@ from launcher.scheduler import (
     Refused,
     Scheduler,
     State,
+    TimedOut,
+    Unclear,
     call,
     one_line,
 )
@@ -63,24 +65,32 @@ option gpu=0
         options = ["-terse", "-N", _valid_name(name), "-o", output, *_array_option(chunk, throttle)]
         if after:
             options += ["-hold_jid", after]
-        answer = call([*words, *options, script])
-        match = re.search(r"^(\d+)(\.\d+-\d+:\d+)?$", answer.stdout, re.MULTILINE)
-        if answer.returncode or not match:
+        try:
+            answer = call([*words, *options, script])
+        except TimedOut as error:
+            raise Unclear(str(error)) from None
+        if answer.returncode:
             raise Refused(_message(answer.stderr or answer.stdout))
-        return match[1]
+        # Sites put a banner before or after it, or a wrapper that forgets -terse.
+        printed = f"{answer.stdout}\n{answer.stderr}"
+        ids = re.findall(r"[Yy]our job(?:-array)? (\d+)", printed) or re.findall(
+            r"^(\d+)(?:\.\d+-\d+:\d+)?[ \t\r]*$", printed, re.MULTILINE
+        )
+        if len(set(ids)) != 1:
+            raise Unclear(f"qsub printed no job's id: {_message(printed)[:200]}")
+        return ids[0]
+
+    def find(self, name: str) -> list[str]:
+        entries = _listing().iter("job_list")
+        # qstat shows the whole name in XML.
+        found = (
+            e.findtext("JB_job_number", "") for e in entries if e.findtext("JB_name") == _valid_name(name)
+        )
+        return list(dict.fromkeys(found))
 
     def poll(self, ids: list[str]) -> dict[tuple[str, Index], State]:
-        answer = call(["qstat", "-xml", "-u", pwd.getpwuid(os.getuid()).pw_name])
-        if answer.returncode:
-            raise NoAnswer(one_line(answer.stderr))
-        from xml.etree import ElementTree  # takes its time, which the other launchers need not spend
-
-        try:
-            listing = ElementTree.fromstring(answer.stdout)
-        except ElementTree.ParseError as error:
-            raise NoAnswer(f"qstat -xml gave no XML: {error}") from None
         states = {}
-        for entry in listing.iter("job_list"):
+        for entry in _listing().iter("job_list"):
             job_id = entry.findtext("JB_job_number", "")
             if job_id in ids:
                 state = _state(entry.findtext("state", ""), entry.findtext("queue_name") or "")
@@ -111,6 +121,19 @@ option gpu=0
         if "h" in reason:
             return f"{reason}: held; 'qrls {' '.join(ids)}' lets it go, unless it waits for another job"
         return reason
+
+
+def _listing():
+    """The user's jobs in the queue, as XML. Raises NoAnswer."""
+    answer = call(["qstat", "-xml", "-u", pwd.getpwuid(os.getuid()).pw_name])
+    if answer.returncode:
+        raise NoAnswer(one_line(answer.stderr))
+    from xml.etree import ElementTree  # takes its time, which the other launchers need not spend
+
+    try:
+        return ElementTree.fromstring(answer.stdout)
+    except ElementTree.ParseError as error:
+        raise NoAnswer(f"qstat -xml gave no XML: {error}") from None
 
 
 def _message(said: str) -> str:

@@ -15,6 +15,8 @@ from launcher.scheduler import (
     Refused,
     Scheduler,
     State,
+    TimedOut,
+    Unclear,
     call,
     one_line,
 )
@@ -78,11 +80,27 @@ option gpu=0
         options += ["--open-mode=append", *array_option(chunk, throttle)]
         if after:
             options.append(f"--dependency=afterany:{after}")
-        answer = call([*words, *options, script], environment())
-        match = re.match(r"(\d+)(;|$)", answer.stdout.strip())
-        if answer.returncode or not match:
+        try:
+            answer = call([*words, *options, script], environment())
+        except TimedOut as error:
+            raise Unclear(str(error)) from None
+        if answer.returncode:
             raise Refused(one_line(answer.stderr))
-        return match[1]
+        # Sites put a banner before or after it, or a wrapper that forgets --parsable.
+        printed = f"{answer.stdout}\n{answer.stderr}"
+        ids = re.findall(r"Submitted batch job (\d+)", printed) or re.findall(
+            r"^(\d+)(?:;[\w.-]+)?[ \t\r]*$", printed, re.MULTILINE
+        )
+        if len(set(ids)) != 1:
+            raise Unclear(f"sbatch printed no job's id: {one_line(printed)[:200]}")
+        return ids[0]
+
+    def find(self, name: str) -> list[str]:
+        listing = ["squeue", "--noheader", "--states=all", "--me", f"--name={name}", "--format=%F"]
+        answer = call(listing, environment())
+        if answer.returncode:
+            raise NoAnswer(one_line(answer.stderr))
+        return list(dict.fromkeys(re.findall(r"^\s*(\d+)\s*$", answer.stdout, re.MULTILINE)))
 
     def poll(self, ids: list[str]) -> dict[tuple[str, Index], State]:
         listing = [

@@ -86,7 +86,7 @@ class Files:
                 stream.write(os.fsencode(text))
             os.replace(f"{path}.tmp", path)
         except OSError as error:
-            raise CannotStart(f"cannot write {path}: {error.strerror}; nothing was submitted") from None
+            raise CannotStart(f"cannot write {path}: {error.strerror}") from None
 
 
 def script(request: Request, chunk: Chunk, index_variable: str) -> str:

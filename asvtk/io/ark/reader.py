@@ -32,16 +32,20 @@ class MatrixReader:
         _, hardest = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hardest, hardest))
 
-    def read(self, ark: str, offset: int) -> np.ndarray:
+    def read(self, ark: str, offset: int, key: str | None = None) -> np.ndarray:
         """One matrix of whatever kind: float32, shape (frames, dimensions), writable.
 
+        Args:
+            ark, offset: as an scp has them.
+            key: whose matrix it must be; None: anybody's.
+
         Raises:
-            AsvtkError: the ark is missing, or holds no whole matrix of ours there.
+            AsvtkError: the ark is missing, or holds no whole matrix of ours there, or that of another key.
         """
-        entry = self._find(ark, offset)
+        entry = self._find(ark, offset, key)
         return entry.load(np.empty(entry.shape, np.float32))
 
-    def stack(self, places: Iterable[tuple[str, int]]) -> np.ndarray:
+    def stack(self, places: Iterable[tuple[str, int]], key: str | None = None) -> np.ndarray:
         """Matrices of one shape, at least one: float32, (matrices, frames, dimensions).
 
         The same as ``np.stack`` of single reads, with a copy of everything less.
@@ -49,7 +53,7 @@ class MatrixReader:
         Raises:
             AsvtkError: as ``read``; or two of them differ in shape.
         """
-        entries = [self._find(*place) for place in places]
+        entries = [self._find(*place, key) for place in places]
         stacked = np.empty((len(entries), *entries[0].shape), np.float32)
         for entry, matrix in zip(entries, stacked, strict=True):
             if entry.shape != matrix.shape:
@@ -60,13 +64,21 @@ class MatrixReader:
             entry.load(matrix)
         return stacked
 
-    def _find(self, ark: str, offset: int) -> "_Entry":
+    def _find(self, ark: str, offset: int, key: str | None = None) -> "_Entry":
         """Read a header and check it against the size of the ark, before memory is taken for the numbers."""
         descriptor, size = self._files.get(ark) or self._open(ark)
         try:
-            head = os.pread(descriptor, _HEAD_BYTES, offset)
+            name = b"" if key is None else f"{key} ".encode()  # stands before every entry
+            begin = max(0, offset - len(name))
+            head = os.pread(descriptor, offset - begin + _HEAD_BYTES, begin)
         except OSError as error:
             raise _unreadable(ark, error) from None
+        if head[: offset - begin] != name:
+            raise AsvtkError(
+                f"{ark}: the name before byte {offset} is another one than {key}; its index (feats.scp) is of "
+                "another ark or was changed: run stage 2 again, which writes it anew"
+            )
+        head = head[offset - begin :]
         codec = _CODECS.get(head[: head.find(b" ") + 1])
         if codec is None and not any(token.startswith(head) for token in _CODECS):
             kinds = ", ".join(CODECS)

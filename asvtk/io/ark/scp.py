@@ -32,7 +32,7 @@ def read_scp(path) -> dict[str, tuple[str, int]]:
     """Read an scp file: key -> (ark path, offset), in file order.
 
     Raises:
-        AsvtkError: the file is missing or no text, or a line is malformed or a key comes twice.
+        AsvtkError: the file is missing or no text, a line is malformed, or a key or a place comes twice.
     """
     entries, arks = {}, {}
     try:
@@ -47,4 +47,9 @@ def read_scp(path) -> dict[str, tuple[str, int]]:
         raise AsvtkError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise AsvtkError(f"{path}: expected lines of UTF-8 text; is it an ark, not an scp?") from None
+    if len(set(entries.values())) < len(entries):
+        owners = {}
+        for key, place in entries.items():
+            if (owner := owners.setdefault(place, key)) != key:
+                raise AsvtkError(f"{path}: {owner} and {key} have one and the same matrix; run stage 2 again")
     return entries

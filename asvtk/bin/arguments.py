@@ -1,0 +1,86 @@
+"""Types of command-line arguments; one out of range is a usage error: one line, exit 2.
+
+parser.add_argument("--nj", type=whole_number(1))
+parser.add_argument("--seed", type=whole_number())
+parser.add_argument("--prior", type=between(0, 1))
+parser.add_argument("--where", type=assignments)
+"""
+
+import math
+from argparse import ArgumentTypeError
+
+from asvtk.io.text import parse_float, parse_int
+
+__all__ = ["assignments", "between", "finite", "key_words", "pairs", "whole_number"]
+
+_LARGEST = 2**31 - 1  # of a seed, a number of jobs ...: what C programs and random generators take too
+_SHOWN = 40  # characters of a bad value in a message
+
+
+def whole_number(minimum: int = 0, maximum: int = _LARGEST):
+    """Type of whole numbers from ``minimum`` to ``maximum``, both allowed, in plain ASCII digits."""
+
+    def parse(text: str) -> int:
+        try:
+            number = parse_int(text)
+        except ValueError:
+            number = None
+        if number is None or not minimum <= number <= maximum:
+            until = "upwards" if maximum == _LARGEST else f"to {maximum}"
+            raise ArgumentTypeError(f"{text[:_SHOWN]!r}: expected a whole number from {minimum} {until}")
+        return number
+
+    return parse
+
+
+def finite(text: str) -> float:
+    """Type of finite numbers: neither nan nor infinity, nor ``1_0`` for ten."""
+    try:
+        number = parse_float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ArgumentTypeError(f"{text[:_SHOWN]!r}: expected a finite number")
+    return number
+
+
+def between(low: float, high: float, ends: bool = False):
+    """Type of numbers between two bounds; ``ends`` tells whether the bounds themselves are allowed."""
+
+    def parse(text: str) -> float:
+        number = finite(text)
+        if not (low <= number <= high if ends else low < number < high):
+            how = f"from {low} to {high}" if ends else f"between {low} and {high}, these excluded"
+            raise ArgumentTypeError(f"{text[:_SHOWN]!r}: expected a number {how}")
+        return number
+
+    return parse
+
+
+def pairs(text: str) -> list:
+    """Type of ``NAME=VALUE,NAME=VALUE``: ``[(name, value), ...]``, in which a name may stand twice."""
+    found = [tuple(part.strip() for part in pair.partition("=")[::2]) for pair in text.split(",")]
+    if not all(name and value for name, value in found):
+        raise ArgumentTypeError(f"{text[:_SHOWN]!r}: expected NAME=VALUE,NAME=VALUE")
+    return found
+
+
+def assignments(text: str) -> dict:
+    """Type of ``NAME=VALUE,NAME=VALUE`` in which each name stands once."""
+    found = pairs(text)
+    names = [name for name, _ in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ArgumentTypeError(f"{text[:_SHOWN]!r}: {twice[:_SHOWN]} stands twice")
+    return dict(found)
+
+
+def key_words(text: str) -> dict:
+    """Type of ``bonafide=WORD,spoof=WORD``, each as often as needed: ``{word: is it bona fide?}``."""
+    words = {}
+    for ours, word in pairs(text):
+        if ours not in ("bonafide", "spoof"):
+            raise ArgumentTypeError(f"{ours[:_SHOWN]!r}: expected bonafide=WORD,spoof=WORD")
+        if words.setdefault(word, ours == "bonafide") != (ours == "bonafide"):
+            raise ArgumentTypeError(f"{word[:_SHOWN]!r} is said to mean both bonafide and spoof")
+    return words

@@ -1,0 +1,122 @@
+"""Recordings of any kind as 16 kHz mono: for what a stranger has lying about, not for a corpus."""
+
+import math
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from asvtk.io.audio import SAMPLE_RATE
+from asvtk.io.decoding import decode, path_text
+from asvtk.io.errors import AsvtkError
+from asvtk.io.sound import Sound
+
+__all__ = ["Recording", "read_recording"]
+
+#: Channels cancel out where their mean keeps less than half of the energy that unlike channels keep.
+_CANCELLED = 0.5
+_MAX_DOWN = 48_000
+
+
+class Recording(NamedTuple):
+    samples: np.ndarray  # float32 at 16 kHz, shape (samples,); lossy coding may pass full scale (1)
+    changes: tuple[str, ...]  # what was done to it, for people; empty: nothing
+    doubt: str  # why it may be cut off; empty: nothing speaks for that
+
+
+def read_recording(path) -> Recording:
+    """Decode any recording, take the mean of its channels, and resample it (polyphase) to 16 kHz.
+
+    Where the mean loses the energy, as of a right channel that is the left one upside down, the loudest
+    channel is taken instead.
+
+    Raises:
+        AsvtkError: as `asvtk.io.decoding.decode`, or it has no samples, or such as are not finite.
+    """
+    (recording, loudest), _ = decode(path, lambda sound: _convert(path, sound))
+    if loudest is None:
+        return recording
+    return decode(path, lambda sound: _convert(path, sound, loudest))[0][0]
+
+
+def _convert(path, sound: Sound, channel: int | None = None) -> tuple[Recording, int | None]:
+    """The recording; and the channel to take instead of the mean, if that loses the energy."""
+    resampler, parts, count = _Resampler(sound.rate), [], 0
+    kept, energies = 0.0, np.zeros(sound.channels)
+    for block in sound.blocks:
+        count += len(block)
+        if sound.channels > 1 and channel is None:
+            mono = block @ np.full(sound.channels, 1 / sound.channels, np.float32)
+            kept += np.dot(mono, mono)
+            energies += np.einsum("ij,ij->j", block, block)
+        else:
+            mono = block[:, channel or 0]
+        if not np.isfinite(mono).all():
+            raise AsvtkError(f"{path_text(path)}: holds samples that are not finite (NaN or infinite)")
+        parts.append(resampler.push(mono))
+    if not count:
+        raise AsvtkError(f"{path_text(path)}: holds no samples")
+    parts.append(resampler.finish())
+    changes = []
+    if channel is not None:
+        changes.append(f"channel {channel + 1} of {sound.channels} taken, as their mean loses the energy")
+    elif sound.channels > 1:
+        changes.append(f"{sound.channels} channels averaged")
+    if sound.rate != SAMPLE_RATE:
+        changes.append(f"resampled from {sound.rate} Hz")
+    loses = kept < _CANCELLED * energies.sum() / sound.channels**2
+    recording = Recording(np.concatenate(parts), tuple(changes), sound.doubt)
+    return recording, int(energies.argmax()) if loses else None
+
+
+class _Resampler:
+    """``scipy.signal.resample_poly`` piece by piece: the samples it gives for the whole."""
+
+    _PIECE = 1 << 20
+
+    def __init__(self, rate: int):
+        # Rates without a short ratio are taken for others, nearer to them than any sound card is to its own.
+        ratio = Fraction(SAMPLE_RATE, rate).limit_denominator(_MAX_DOWN)
+        self._up, self._down = ratio.numerator, ratio.denominator
+        # resample_poly's own low-pass reaches 10 samples of the lower rate to either side.
+        self._context = self._down * math.ceil((10 * max(1, self._down / self._up) + 1) / self._down)
+        self._new, self._count = [], 0
+        self._held = np.zeros(0, np.float32)
+        self._before = 0  # so many samples of what is held are done with, and stay for their context
+        self._taps = None
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """Samples at 16 kHz, as far as they are settled."""
+        if self._up == self._down:
+            return samples
+        self._new.append(samples)
+        self._count += len(samples)
+        ready = len(self._held) + self._count - self._before - self._context
+        ready -= ready % self._down
+        if ready < self._PIECE:
+            return np.zeros(0, np.float32)
+        self._take()
+        return self._pass(ready, self._before + ready + self._context)
+
+    def finish(self) -> np.ndarray:
+        self._take()
+        rest = len(self._held) - self._before
+        return self._pass(rest, len(self._held)) if rest else np.zeros(0, np.float32)
+
+    def _take(self) -> None:
+        self._held = np.concatenate([self._held, *self._new])
+        self._new, self._count = [], 0
+
+    def _pass(self, count: int, end: int) -> np.ndarray:
+        from scipy.signal import firwin, resample_poly
+
+        if self._taps is None:
+            ratio = max(self._up, self._down)
+            self._taps = firwin(20 * ratio + 1, 1 / ratio, window=("kaiser", 5.0)).astype(np.float32)
+        resampled = resample_poly(self._held[:end], self._up, self._down, window=self._taps)
+        first = self._before * self._up // self._down
+        settled = resampled[first : first + -(-count * self._up // self._down)]
+        keep = max(0, self._before + count - self._context)
+        keep -= keep % self._down
+        self._held, self._before = self._held[keep:], self._before + count - keep
+        return settled

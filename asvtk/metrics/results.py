@@ -1,0 +1,84 @@
+"""``results.json`` as a file: what `asvtk.metrics.evaluate` said of each set, with types checked."""
+
+import math
+
+from asvtk.io.errors import AsvtkError
+from asvtk.io.text import read_json
+
+__all__ = ["read_results"]
+
+_RATES = ("eer_percent", "min_tdcf", "min_tdcf_revisited")
+_NUMBERS = (*_RATES, "eer_rocch_percent", "min_dcf", "act_dcf", "cllr", "threshold")
+_COUNTS = ("n", "n_bonafide", "n_spoof")
+#: what every asvtk so far has written
+WRITTEN = ("eer_percent", "n_bonafide", "n_spoof", "per_attack", "per_kind", "warnings")
+
+
+def read_results(path, sets=(), needs=("eer_percent",)) -> dict:
+    """The object of ``results.json``: ``{set: what was measured}``.
+
+    Args:
+        path: the file.
+        sets: that must be there.
+        needs: keys that each set must have; `WRITTEN` for all that tables need.
+
+    Raises:
+        AsvtkError: it cannot be read, or a value is missing or of another type than asvtk writes.
+    """
+    results = read_json(path)
+    faults = [f"no set {name}" for name in sets if name not in results]
+    faults += [f"{name}: {fault}" for name, of_set in results.items() for fault in _faults(of_set, needs)]
+    if not results:
+        faults = ["it is empty"]
+    if faults:
+        raise AsvtkError(
+            f"{path}: holds no results of this asvtk ({faults[0]}); run stage 5 (asvtk evaluate) again"
+        )
+    return results
+
+
+def _faults(of_set, needs):
+    if not isinstance(of_set, dict):
+        yield "expected an object {...}"
+        return
+    yield from (f"{key} is missing" for key in needs if key not in of_set)
+    if of_set.get("eer_percent", 0) is None:
+        yield "eer_percent is null"
+    yield from _row_faults(of_set)
+    for key, rows in of_set.items():
+        if key.startswith("per_"):
+            if not isinstance(rows, dict):
+                yield f"{key}: expected an object {{...}}"
+                continue
+            for name, row in rows.items():
+                faults = _row_faults(row) if isinstance(row, dict) else ["expected an object {...}"]
+                yield from (f"{key}: {name[:40]}: {fault}" for fault in faults)
+    for key in ("warnings", "notes"):
+        texts = of_set.get(key, [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            yield f"{key}: expected a list of texts"
+    points = of_set.get("operating_points", {})
+    if not isinstance(points, dict) or not all(
+        isinstance(at, dict) and all(_is_number(at.get(key)) for key in ("threshold", "frr", "far"))
+        for at in points.values()
+    ):
+        yield "operating_points: expected threshold, frr and far of each"
+
+
+def _row_faults(row: dict):
+    for key in _NUMBERS:
+        if row.get(key) is not None and not _is_number(row[key]):
+            yield f"{key}: expected a number"
+    for key in _COUNTS:
+        if key in row and not (isinstance(row[key], int) and not isinstance(row[key], bool)):
+            yield f"{key}: expected a whole number"
+    if not isinstance(row.get("kind", ""), (str, type(None))):
+        yield "kind: expected a text"
+    intervals = row.get("intervals", {})
+    pairs = intervals.values() if isinstance(intervals, dict) else [None]
+    if not all(isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) for ends in pairs):
+        yield "intervals: expected two numbers of each"
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,90 @@
+"""Numbers and names as they are shown: the page, ``RESULTS.md`` and the terminal say the same digits."""
+
+import math
+import statistics
+
+from asvtk.metrics.operating_point import DEV_EER
+
+__all__ = ["POOLED", "RATES", "average", "interval", "kind_name", "mean_sd", "measured_lines", "shown"]
+
+#: (title, key in ``results.json``, decimals; None: six digits that count)
+RATES = (("EER %", "eer_percent", 3), ("min t-DCF legacy", "min_tdcf", 4))
+POOLED = (
+    *RATES,
+    ("min t-DCF revisited", "min_tdcf_revisited", 4),
+    ("ROCCH-EER %", "eer_rocch_percent", 3),
+    ("min DCF", "min_dcf", 4),
+    ("act DCF", "act_dcf", 4),
+    ("Cllr", "cllr", 4),
+    ("EER threshold", "threshold", None),
+)
+#: Beyond it decimals say nothing, and a score of 1e308 would have 309 digits.
+_LARGE = 1e7
+_KINDS = {"TTS_VC": "hybrid (TTS+VC)"}
+_AS_LLR = "scores taken for log-likelihood ratios, which only calibrated ones are"
+
+
+def shown(value: float | None, digits: int | None, sign: str = "") -> str:
+    """A number with so many decimals; None is a dash, and ``sign="+"`` shows the sign always."""
+    if value is None:
+        return "–"
+    value += 0.0  # -0.0 is 0
+    if digits is None:
+        return f"{value:{sign}.6g}"
+    return f"{value:{sign}.{digits}f}" if abs(value) < _LARGE else f"{value:{sign}.4g}"
+
+
+def interval(row: dict, key: str, digits: int | None) -> tuple[str, str] | None:
+    """Both ends of a 95 % interval, where there is one."""
+    ends = row.get("intervals", {}).get(key)
+    return None if ends is None else (shown(ends[0], digits), shown(ends[1], digits))
+
+
+def mean_sd(values: list, digits: int | None = 2, sign: str = "") -> str:
+    """Mean ± standard deviation (n - 1); of one value the value, of any None a dash."""
+    if None in values:
+        return "–"
+    try:
+        spread = f" ± {shown(statistics.stdev(values), digits)}" if len(values) > 1 else ""
+    except OverflowError:
+        spread = ""
+    mean = math.fsum(value / len(values) for value in values)
+    return f"{shown(mean, digits, sign)}{spread}"
+
+
+def average(members: list[dict], key: str, digits: int | None) -> str:
+    """`mean_sd` of a value of several runs of one system; each has a threshold of its own, and no mean."""
+    return "–" if digits is None else mean_sd([of.get(key) for of in members], digits)
+
+
+def kind_name(kind: str | None) -> str:
+    """A kind of attacks for people; a corpus may call its kinds as it likes."""
+    return _KINDS.get(kind, kind or "–")
+
+
+def measured_lines(name: str, results: dict) -> list[str]:
+    """Operating points and the paired test of one system, a line each; ``name`` may be empty."""
+    name = f"{name} " if name else ""
+    lines = []
+    for point, at in results.get("operating_points", {}).items():
+        rates = f"FRR {shown(100 * at['frr'], 3)} %, FAR {shown(100 * at['far'], 3)} %"
+        if point == DEV_EER:
+            costs = ", ".join(
+                f"{title} {shown(results.get(key), digits)}"
+                for title, key, digits in POOLED
+                if key in ("act_dcf", "cllr")
+            )
+            rates = (
+                f"FRR (bona fide rejected) {shown(100 * at['frr'], 3)} %, FAR (spoofs accepted) "
+                f"{shown(100 * at['far'], 3)} %; {costs} ({_AS_LLR})"
+            )
+            point = "dev's EER threshold"
+        lines.append(f"{name}at {point}: threshold {shown(at['threshold'], None)}, {rates}")
+    if test := results.get("comparison"):
+        low, high = (shown(end, 3, "+") for end in test["interval"])
+        difference, of = shown(test["difference_percent"], 3, "+"), f"of {name}" if name else ""
+        lines.append(
+            f"EER {of}minus that of {test['scores']}: {difference} points, 95 % interval [{low}, {high}], "
+            f"p = {test['p_value']:.4f} (paired bootstrap)"
+        )
+    return lines
