@@ -22,7 +22,7 @@ EPOCHS = 3
 @pytest.fixture(scope="module")
 def durations(finished):
     """Seconds of each stage of an undisturbed run, by what it said."""
-    said = re.findall(r"^(\S+) (?:stage (\d)|Success)", finished.said, re.MULTILINE)
+    said = re.findall(r"^(\S+) (?:stage (\d)|Successfully finished)", finished.said, re.MULTILINE)
     times = [datetime.fromisoformat(when).timestamp() for when, _ in said]
     return {
         int(stage): 1 + after - before
