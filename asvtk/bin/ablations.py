@@ -9,6 +9,7 @@ asvtk ablations table LIST EXPDIR --seeds A:B [--cells NAME ...] [--note TEXT]
 
 from pathlib import Path
 
+from asvtk.bin.arguments import seed_range
 from asvtk.io.errors import AsvtkError
 
 
@@ -22,7 +23,7 @@ def add_arguments(parser):
         step.add_argument("list", metavar="LIST", help="YAML list of cells")
         step.add_argument("folder", metavar="DIR", help=folder)
         step.add_argument("--cells", nargs="*", metavar="NAME", help="only these (default: all)")
-    step.add_argument("--seeds", required=True, type=_range, metavar="A:B", help="seeds that were trained")
+    step.add_argument("--seeds", required=True, type=seed_range, metavar="A:B", help="the seeds trained")
     step.add_argument("--note", default="", metavar="TEXT", help="a sentence on the conditions")
 
 
@@ -52,8 +53,3 @@ def _chosen(cells: list, args) -> list:
         names = ", ".join(cell.name for cell in cells)
         raise AsvtkError(f"{args.list}: no cell {sorted(unknown)[0]!r}; there are {names}")
     return [cell for cell in cells if cell.name in wanted]
-
-
-def _range(text: str) -> list[int]:
-    first, _, last = text.partition(":")
-    return list(range(int(first), int(last or first) + 1))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asvtk.bin.arguments import whole_number
 from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp, write_stamp
@@ -21,7 +22,7 @@ def add_arguments(parser):
     parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
     parser.add_argument("--data", required=True, nargs="+", metavar="DIR", help="data directories to look at")
     parser.add_argument("--report", metavar="DIR", help="write there (default: EXP/analysis)")
-    parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU (default 0)")
+    parser.add_argument("--ngpu", type=whole_number(), default=0, help="0: CPU, 1: GPU (default 0)")
     parser.add_argument("--force", action="store_true", help="analyse again what is up to date")
 
 

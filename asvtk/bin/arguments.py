@@ -7,14 +7,44 @@ parser.add_argument("--where", type=assignments)
 """
 
 import math
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 
+from asvtk.io.errors import AsvtkError
 from asvtk.io.text import parse_float, parse_int
 
-__all__ = ["assignments", "between", "finite", "key_words", "pairs", "whole_number"]
+__all__ = [
+    "Parser",
+    "UsageError",
+    "assignments",
+    "between",
+    "check_share",
+    "finite",
+    "key_words",
+    "pairs",
+    "seed_range",
+    "whole_number",
+]
 
 _LARGEST = 2**31 - 1  # of a seed, a number of jobs ...: what C programs and random generators take too
 _SHOWN = 40  # characters of a bad value in a message
+_SEEDS = 1000  # in a range
+
+
+class UsageError(AsvtkError):
+    """Options that do not go together: exit 2."""
+
+
+class Parser(ArgumentParser):
+    """Tells a usage error in one line; argparse's own lists all options before it."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: error: {message}; --help lists the options\n")
+
+
+def check_share(job: int, num_jobs: int) -> None:
+    """Raises UsageError unless job ``job`` is one of 1 ... ``num_jobs``."""
+    if not 1 <= job <= num_jobs:
+        raise UsageError(f"--job {job} --nj {num_jobs}: expected a job from 1 to {num_jobs}")
 
 
 def whole_number(minimum: int = 0, maximum: int = _LARGEST):
@@ -31,6 +61,18 @@ def whole_number(minimum: int = 0, maximum: int = _LARGEST):
         return number
 
     return parse
+
+
+def seed_range(text: str) -> list[int]:
+    """Type of ``A:B``, the seeds from A to B, or of one seed."""
+    first, colon, last = text.partition(":")
+    try:
+        first, last = whole_number()(first), whole_number()(last if colon else first)
+    except ArgumentTypeError:
+        first, last = 0, -1
+    if not 0 <= last - first < _SEEDS:
+        raise ArgumentTypeError(f"{text[:_SHOWN]!r}: expected A:B, A not above B, at most {_SEEDS} seeds")
+    return list(range(first, last + 1))
 
 
 def finite(text: str) -> float:

@@ -9,6 +9,7 @@ tells as much in the evaluation, a good result may rest on it. With scores: whet
 cue within a class, as rank correlations, -1 to 1, and their EER by the bandwidth of bona fide clips.
 """
 
+from asvtk.bin.arguments import whole_number
 from asvtk.io.atomic import write_text
 from asvtk.io.errors import AsvtkError
 from asvtk.report.cues import cue_table, score_tables
@@ -20,7 +21,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--scores", nargs="+", default=[], metavar="FILE", help="scores of one DIR, such as of several seeds"
     )
-    parser.add_argument("--nj", type=int, default=4, help="processes (default 4)")
+    parser.add_argument("--nj", type=whole_number(1), default=4, help="processes (default 4)")
     parser.add_argument("--out", metavar="FILE", help="also write the table there")
 
 

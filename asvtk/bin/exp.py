@@ -38,21 +38,29 @@ def _list(paths: list[str]) -> int:
     rows, faults = [_HEADER], []
     for folder in _experiments(paths or ["exp"]):
         try:
-            rows.append(_row(Experiment(folder)))
-        # Its files are JSON and YAML, and may be of any shape: a fault of one must not hide the others.
-        except (AsvtkError, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-            told = (
-                error
-                if isinstance(error, AsvtkError | OSError)
-                else f"{folder}: its files are damaged: {error!r}"
-            )
-            faults.append(f"asvtk exp ls: {told}")
+            rows.append(_read(_row, folder))
+        except AsvtkError as error:  # a fault of one must not hide the others
+            faults.append(f"asvtk exp ls: {error}")
             rows.append((folder.name, *["-"] * (len(_HEADER) - 2), "damaged"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print("".join(f"{fault}\n" for fault in faults), end="", file=sys.stderr)
     return int(bool(faults))
+
+
+def _read(reader, folder: Path):
+    """What ``reader`` makes of an experiment, whose files are JSON and YAML and may be of any shape.
+
+    Raises:
+        AsvtkError: they are damaged.
+    """
+    try:
+        return reader(Experiment(folder))
+    except OSError as error:
+        raise AsvtkError(str(error)) from None
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise AsvtkError(f"{folder}: its files are damaged: {error!r:.200}") from None
 
 
 def _experiments(paths: list[str]) -> list[Path]:
@@ -125,15 +133,8 @@ def _show(paths: list[str]) -> None:
     if len(paths) != 1:
         raise AsvtkError(f"asvtk exp show: expected one experiment, found {len(paths)}")
     (folder,) = _require(paths)
-    experiment = Experiment(folder)
+    experiment, sections = Experiment(folder), _read(_sections, folder)
     print(f"# {folder}: {experiment.state()}\n")
-    measured = _summary(experiment) | _results(experiment)
-    sections = {
-        "results": {name: _number(value) for name, value in measured.items()},
-        "config": load_yaml(folder / "config.yaml"),
-        "trained on": experiment.inputs(),
-        "environment": read_stamp(folder / "environment.json") or {},
-    }
     print(yaml.safe_dump(sections, sort_keys=False, allow_unicode=True), end="")
     if (folder / "diff.patch").exists():
         print(f"the source was changed since its revision: {folder / 'diff.patch'}")
@@ -141,21 +142,28 @@ def _show(paths: list[str]) -> None:
         print(f"steps were skipped: {experiment.faults}")
 
 
+def _sections(experiment: Experiment) -> dict:
+    measured = _summary(experiment) | _results(experiment)
+    return {
+        "results": {name: _rounded(value) for name, value in measured.items()},
+        "config": load_yaml(experiment.folder / "config.yaml"),
+        "trained on": experiment.inputs(),
+        "environment": read_stamp(experiment.folder / "environment.json") or {},
+    }
+
+
 def _diff(paths: list[str]) -> None:
     if len(paths) != 2:
         raise AsvtkError(f"asvtk exp diff: expected two experiments, found {len(paths)}")
     folders = _require(paths)
-    configs, inputs, results = [], [], []
-    for experiment in map(Experiment, folders):
-        configs.append(load_yaml(experiment.folder / "config.yaml"))
-        inputs.append(experiment.inputs())
-        results.append(_summary(experiment) | _results(experiment))
-    lines = differences(*configs) + differences(*inputs)
+    both = [_read(_sections, folder) for folder in folders]
+    lines = [line for name in ("config", "trained on") for line in differences(*(of[name] for of in both))]
+    results = [of["results"] for of in both]
     print(f"{folders[0]} -> {folders[1]}\n")
     print("\n".join(f"  {line}" for line in lines) or "  same settings, same data")
     print()
     for name in dict.fromkeys([*results[0], *results[1]]):
-        print(f"  {name:<16}" + "".join(f"{_number(result.get(name)):>12}" for result in results))
+        print(f"  {name:<16}" + "".join(f"{_cell(result.get(name)):>12}" for result in results))
 
 
 def _require(paths: list[str]) -> list[Path]:
@@ -163,6 +171,15 @@ def _require(paths: list[str]) -> list[Path]:
         if not (path / "config.yaml").exists():
             raise AsvtkError(f"{path}/config.yaml: nothing was trained here; asvtk exp ls lists experiments")
     return [Path(path) for path in paths]
+
+
+def _rounded(value):
+    """A number as a person reads it, in six digits."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _cell(value) -> str:
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _number(value, digits: int = 3) -> str:

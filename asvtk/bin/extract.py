@@ -8,6 +8,7 @@ asvtk extract join ...     check that all is there, and gather what the jobs wro
 import sys
 import time
 
+from asvtk.bin.arguments import check_share, whole_number
 from asvtk.frontends import build_frontend, load_frontend_config
 from asvtk.frontends.cache import description
 from asvtk.frontends.cache_prune import hold, remove
@@ -30,9 +31,9 @@ def add_arguments(parser):
     parser.add_argument(
         "--training", action="store_true", help="also the augmented copies that the configuration asks for"
     )
-    parser.add_argument("--job", type=int, default=1, help="which share of the data set, from 1 (default 1)")
-    parser.add_argument("--nj", type=int, default=1, help="number of shares (default 1)")
-    parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU (default 0)")
+    parser.add_argument("--job", type=whole_number(1), default=1, help="which share, from 1 (default 1)")
+    parser.add_argument("--nj", type=whole_number(1), default=1, help="number of shares (default 1)")
+    parser.add_argument("--ngpu", type=whole_number(), default=0, help="0: CPU, 1: GPU (default 0)")
     parser.add_argument("--skip-bad", action="store_true", help="do without audio that cannot be decoded")
     parser.add_argument(
         "--force", action="store_true", help="begin: throw away what is cached of this data set"
@@ -48,8 +49,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    if not 1 <= args.job <= args.nj:
-        raise AsvtkError(f"--job {args.job} does not lie between 1 and --nj {args.nj}")
+    check_share(args.job, args.nj)
     # Not the whole configuration: its other sections would have every job import torch.
     config, augmentation = load_frontend_config(args.config, args.override)
     # Only a job computes; the host that submits it need not have its GPU.

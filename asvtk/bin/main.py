@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 
+from asvtk.bin.arguments import Parser, UsageError
 from asvtk.bin.interruption import Interruption
 from asvtk.io.errors import AsvtkError
 from asvtk.version import __version__
@@ -79,7 +80,7 @@ def main(argv=None) -> int:
 
 def _run(verb: str, words: list[str]) -> int:
     module = importlib.import_module(f"asvtk.bin.{verb}")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"asvtk {verb}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -94,7 +95,7 @@ def _run(verb: str, words: list[str]) -> int:
         return module.run(args) or 0
     except AsvtkError as error:
         print(f"asvtk {verb}: error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:  # `asvtk ... | head` is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

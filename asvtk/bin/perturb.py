@@ -13,17 +13,18 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the jobs share the cores a
 
 from pathlib import Path
 
+from asvtk.bin.arguments import whole_number
 from asvtk.io.datadir import DataDirectory
 
 #: as asvtk.augment.perturbation has them, whose import takes a second
-_CHANGES = ("level", "trim", "lowpass")
+CHANGES = ("level", "trim", "lowpass")
 
 
 def add_arguments(parser):
     parser.add_argument("--data", required=True, metavar="DIR", help="data directory, such as data/eval")
-    parser.add_argument("--how", required=True, nargs="+", choices=_CHANGES, help="what to change")
+    parser.add_argument("--how", required=True, nargs="+", choices=CHANGES, help="what to change")
     parser.add_argument("--out", metavar="DIR", help="data directory to write (default: DATA_HOW)")
-    parser.add_argument("--nj", type=int, default=4, help="processes (default 4)")
+    parser.add_argument("--nj", type=whole_number(1), default=4, help="processes (default 4)")
     parser.add_argument("--force", action="store_true", help="make again what is there")
 
 

@@ -15,6 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the jobs share the cores a
 import time
 from pathlib import Path
 
+from asvtk.bin.arguments import whole_number
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 
@@ -28,9 +29,9 @@ def add_arguments(parser):
         "--override", nargs="*", default=[], metavar="KEY=VALUE", help="change the configuration"
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="the training set, such as data/train")
-    parser.add_argument("--nj", type=int, default=4, help="processes (default 4)")
-    parser.add_argument("--job", type=int, default=1, help="train: which of them, 1 ... (default 1)")
-    parser.add_argument("--ngpu", type=int, default=0, help="train: 0: CPU, 1: GPU (default 0)")
+    parser.add_argument("--nj", type=whole_number(1), default=4, help="processes (default 4)")
+    parser.add_argument("--job", type=whole_number(1), default=1, help="train: which, from 1 (default 1)")
+    parser.add_argument("--ngpu", type=whole_number(), default=0, help="train: 0: CPU, 1: GPU (default 0)")
     parser.add_argument("--force", action="store_true", help="make again what is there")
 
 

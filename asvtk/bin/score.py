@@ -18,6 +18,7 @@ number of jobs changes no score: jobs have whole batches of the data set.
 import sys
 from contextlib import redirect_stdout
 
+from asvtk.bin.arguments import check_share, whole_number
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import write_scores
@@ -37,13 +38,13 @@ def add_arguments(parser):
     )
     parser.add_argument("--data", nargs="+", metavar="DIR", help="data directories to score")
     parser.add_argument("--out", metavar="FILE", help="score file to write or replace; not with --exp")
-    parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU (default 0)")
+    parser.add_argument("--ngpu", type=whole_number(), default=0, help="0: CPU, 1: GPU (default 0)")
     trained = parser.add_argument_group("with an experiment")
     trained.add_argument("--exp", nargs="+", metavar="DIR", help="folders of experiments")
     trained.add_argument("--dump", metavar="DIR", help="folder of the feature caches")
     trained.add_argument("--force", action="store_true", help="score again what is up to date")
-    trained.add_argument("--nj", type=int, default=1, help="number of jobs (default 1)")
-    trained.add_argument("--job", type=int, default=1, help="job: which of them, from 1 (default 1)")
+    trained.add_argument("--nj", type=whole_number(1), default=1, help="number of jobs (default 1)")
+    trained.add_argument("--job", type=whole_number(1), default=1, help="job: which, from 1 (default 1)")
     published = parser.add_argument_group("with published weights")
     published.add_argument("--system", choices=PUBLISHED, help="whose weights they are")
     published.add_argument("--weights", metavar="FILE", help="the weights, as their authors publish them")
@@ -58,6 +59,7 @@ def add_arguments(parser):
 
 
 def run(args):
+    check_share(args.job, args.nj)
     from_experiments = args.model is None and _check_options(args)
     import torch
 
@@ -90,8 +92,6 @@ def _check_options(args) -> bool:
         raise AsvtkError("--data DIR says what to score; --audio and --ssl-model go with --model")
     given = {name for name in _EXPERIMENT_OPTIONS + _PUBLISHED_OPTIONS if getattr(args, name) is not None}
     if given == set(_EXPERIMENT_OPTIONS):
-        if not 1 <= args.job <= args.nj:
-            raise AsvtkError(f"--job {args.job} does not lie between 1 and --nj {args.nj}")
         if args.action is None and args.nj != 1:
             raise AsvtkError(
                 f"--nj {args.nj}: goes with begin, job and join; without them one job does it all"
@@ -157,6 +157,9 @@ class _Work:
         """Write the part of a job, unless it is there."""
         part = self.scores.part(job, num_jobs)
         with self.scores.lock(job, num_jobs):
+            if self.scores.is_complete():  # since another run joined it
+                print(f"{self.scores.path}: up to date")
+                return
             if part.exists():
                 print(f"{self._data.path}: part {job} of {num_jobs} is there")
                 return

@@ -73,7 +73,7 @@ def _without_speech(data: DataDirectory, utterances) -> set[str]:
 
 
 def _write_decisions(out, scores: list[tuple[str, float, bool]], threshold: float) -> None:
-    """A table of file, score and decision; to standard output where there is no ``out``.
+    """A table of file, score and decision; to standard output, in six digits, where there is no ``out``.
 
     Args:
         out: the table's name, or None.
@@ -85,7 +85,7 @@ def _write_decisions(out, scores: list[tuple[str, float, bool]], threshold: floa
     rows.writerow(["file", "score", "decision"])
     for name, score, without_speech in scores:
         decision = NO_SPEECH if without_speech else BONAFIDE if score > threshold else SPOOF
-        rows.writerow([name, repr(score), decision])
+        rows.writerow([name, f"{score:.6g}" if out is None else repr(score), decision])
     if out is None:
         print(text.getvalue(), end="")
     else:

@@ -10,6 +10,7 @@ import contextlib
 import sys
 import time
 
+from asvtk.bin.arguments import whole_number
 from asvtk.io.datadir import NO_ATTACK, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp
@@ -36,7 +37,7 @@ def add_arguments(parser):
         "--eval-data", metavar="DIR", help="data directory to watch, where training.eval_all_best is true"
     )
     parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
-    parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU, N: with torchrun (default 0)")
+    parser.add_argument("--ngpu", type=whole_number(), default=0, help="0: CPU, N: with torchrun (default 0)")
     parser.add_argument(
         "--init", metavar="PATH", help="begin with the weights of an experiment, a package or a .safetensors"
     )

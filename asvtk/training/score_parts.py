@@ -47,7 +47,9 @@ class ScoreParts:
 
     def lock(self, job: int, num_jobs: int):
         """One process at a time computes a part; another one waits."""
-        return locked(self.part(job, num_jobs).with_suffix(".lock"), "scores this part")
+        # Not beside the parts, which go when they are joined.
+        name = f".{self.path.stem}.{job}.of.{num_jobs}.lock"
+        return locked(self.path.with_name(name), "scores this part")
 
     def join(self, num_jobs: int) -> int:
         """Put the parts of all jobs together, in their order; returns the number of trials.
@@ -55,6 +57,12 @@ class ScoreParts:
         Raises:
             AsvtkError: parts are missing, or the disk is full; the parts stay.
         """
+        with locked(self.path.with_name(f".{self.path.stem}.lock"), "joins the scores"):
+            if self.is_complete():  # by another run
+                return self.path.read_bytes().count(b"\n")
+            return self._join(num_jobs)
+
+    def _join(self, num_jobs: int) -> int:
         parts = [self.part(job, num_jobs) for job in range(1, num_jobs + 1)]
         if missing := [part.name for part in parts if not part.exists()]:
             raise AsvtkError(

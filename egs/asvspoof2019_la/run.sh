@@ -59,60 +59,31 @@ stages: 0 check the corpus, 1 data directories, 2 cache features, 3 train, 4 sco
 only with --stop-stage 6 or 7.
 cmd.sh says where jobs run."
 
-arguments=("$@")
+ARGUMENTS=("$@")
 printf -v ASVTK_COMMAND '%q ' "$0" "$@"        # for the records of what was run
 export ASVTK_COMMAND=${ASVTK_COMMAND% }
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-
-# Ends with a usage error.
-misuse() {
-    printf '%s: %s\n' "$0" "$*" >&2
-    exit 2
-}
-
-case " $* " in *" --help "* | *" -h "*) . "$here/../../utils/parse_options.sh" --help ;; esac
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$HERE/../../utils/recipe.sh"
+case " $* " in *" --help "* | *" -h "*) . "$HERE/../../utils/parse_options.sh" --help ;; esac
 if [ ! -e path.sh ] || [ ! -e cmd.sh ]; then
     misuse "there is no path.sh and cmd.sh here; run it in a recipe's folder: cd egs/asvspoof2019_la"
 fi
 . ./path.sh
 . ./cmd.sh
 . parse_options.sh
-[ $# -eq 0 ] || misuse "$1: not an option; --help lists them"
-for name in stage stop_stage; do
-    [[ ${!name} =~ ^[0-9]{1,4}$ ]] || misuse "--${name//_/-} ${!name@Q}: expected a whole number, such as 3"
-done
-for name in num_processes num_nodes num_threads ${nj:+nj} ${score_nj:+score_nj}; do
-    [[ ${!name} =~ ^[1-9][0-9]{0,5}$ ]] || misuse "--${name//_/-} ${!name@Q}: expected a whole number, at least 1"
-done
-[[ $skip_stages =~ ^[0-9\ ]*$ ]] || misuse "--skip-stages ${skip_stages@Q}: expected numbers and spaces, such as '0 1'"
-[[ $ngpu =~ ^(auto|0|[1-9][0-9]{0,3})$ ]] || misuse "--ngpu ${ngpu@Q}: expected auto, 0 or a number of GPUs"
-[[ $augment_copies =~ ^[0-9]{0,4}$ ]] || misuse "--augment-copies ${augment_copies@Q}: expected a whole number"
-[[ $seeds =~ ^((0|[1-9][0-9]{0,8})(:(0|[1-9][0-9]{0,8}))?)?$ && ${seeds%%:*} -le ${seeds##*:} ]] ||
-    misuse "--seeds ${seeds@Q}: expected A:B or one number, A not above B"
+[ $# -eq 0 ] || misuse "${1@Q}: not an option; --help lists them"
 [ -n "$tag" ] || tag=$(basename "$config" .yaml)
-for name in config tag datadir dumpdir expdir; do
-    [ -n "${!name}" ] || misuse "--$name '': expected a name"
-done
-# Launchers hand these to a shell, and replace JOB and SEED in them by numbers.
-for name in corpus config init tag datadir dumpdir expdir; do
-    [[ ! ${!name} =~ [][{}\(\)\&\;\<\>\|\$\`\"\'\*\?\\\#\~[:cntrl:]]|JOB|SEED|^- ]] || misuse "--$name ${!name@Q}:" \
-        "brackets, quotes, other characters of the shell, JOB and SEED cannot be in it, nor a dash before it"
-done
-[[ ! $override =~ [\(\)\&\;\<\>\|\$\`\\]|SEED ]] || misuse "--override ${override@Q}: holds characters of the shell"
-
-log() { printf '%(%Y-%m-%dT%H:%M:%S)T %s\n' -1 "$*"; }
-
-# ask PATTERN COMMAND ...: what the command answers, which must be that and nothing else.
-ask() {
-    local pattern=$1 answer
-    shift
-    answer=$("$@")
-    if [[ ! $answer =~ ^($pattern)$ ]]; then
-        printf '%s: %s: unexpected answer %q\n' "$0" "${*:1:3}" "$answer" >&2
-        exit 1
-    fi
-    printf '%s\n' "$answer"
-}
+check 'stage stop_stage' "$WHOLE" 'a whole number, such as 3'
+check skip_stages '[0-9 ]*' "numbers and spaces, such as '0 1'"
+check "num_processes num_nodes num_threads ${nj:+nj} ${score_nj:+score_nj}" "$COUNT" 'a whole number, at least 1'
+check ngpu "auto|$WHOLE" 'auto, 0 or a number of GPUs'
+check augment_copies "($WHOLE)?" 'a whole number'
+check_seeds
+check 'config tag datadir dumpdir expdir' '.+' 'a name'
+check tag '[^/]*' 'a name without /'
+check_names corpus config init tag datadir dumpdir expdir
+[[ ! $override =~ [\(\)\&\;\<\>\|\$\`\\]|SEED ]] ||
+    misuse "--override ${override@Q}: holds characters of the shell"
 
 # Is it this stage's turn?
 stage() {
@@ -168,20 +139,17 @@ fi
 
 # With several seeds, SEED stands for each of them in the launcher's JOB=1:n manner.
 if [ -n "$seeds" ]; then
-    range=("SEED=$seeds")
-    exp=$expdir/${tag}_seedSEED
-    seed=seed=SEED
+    range=("SEED=$seeds") exp=$expdir/${tag}_seedSEED seed=seed=SEED
+    numbers=($(seq "${seeds%%:*}" "${seeds##*:}"))
 else
-    range=()
-    exp=$expdir/$tag
-    seed=
+    range=() exp=$expdir/$tag seed='' numbers=(SEED)
 fi
-numbers=($(seq "${seeds%%:*}" "${seeds##*:}" 2>/dev/null || echo SEED))
 experiments=()
 for number in "${numbers[@]}"; do experiments+=("${exp//SEED/$number}"); done
 [ -n "$score_nj" ] || score_nj=$((${#experiments[@]} * (ngpu > 1 ? ngpu : 1)))
-if [ "$force" = true ]; then again=(--force); else again=(); fi
-if [ "$skip_bad" = true ]; then skip=(--skip-bad); else skip=(); fi
+again=() skip=()
+[ "$force" = false ] || again=(--force)
+[ "$skip_bad" = false ] || skip=(--skip-bad)
 [ -z "$augment_copies" ] || override+=" augmentation.copies=$augment_copies"
 
 training_sets=(train)
@@ -202,7 +170,7 @@ untrained() {
     local number folder state
     for number in "${numbers[@]}"; do
         folder=${exp//SEED/$number} state=new
-        if [ "$force" = false ] && [ -e "$folder/config.yaml" ]; then
+        if [ "$force" = false ] && [[ -e $folder/config.yaml || -n $init ]]; then
             state=$(ask 'new|unfinished|finished' asvtk train "${train[@]}" ${seed//SEED/$number} --exp "$folder" --check)
         fi
         [ "$state" = finished ] || echo "$folder"
@@ -214,6 +182,7 @@ if stage 0 "corpus $corpus"; then
 fi
 
 if stage 1 "data directories -> $datadir"; then
+    hold "$datadir/log/.stage1.lock"
     asvtk prepare "$corpus" "$datadir" --nj "$nj" "${again[@]}"
     for set in "$datadir"/{train,dev,eval}; do # a corpus need not have all
         [ ! -d "$set" ] || asvtk validate --no-wav "$set"
@@ -233,6 +202,7 @@ if stage 2 "features -> $dumpdir"; then
     [ "$stop_stage" -lt 3 ] || untrained >/dev/null # a tag that is taken shows now, and not after hours
     sets=("${training_sets[@]}" dev eval)
     for set in "${sets[@]}"; do
+        hold "$dumpdir/log/.extract_$set.lock"
         extract=(--config "$config" --override $override --data "$datadir/$set" --dump "$dumpdir" --nj "$nj")
         [[ $set != train* ]] || extract+=(--training)
         then=()
@@ -257,18 +227,19 @@ if stage 2 "features -> $dumpdir"; then
 fi
 
 if stage 3 "train -> ${experiments[*]}"; then
+    hold "$expdir/.$tag.train.lock"
+    todo=$(untrained) # before anything is written: the folder may be another training's
     for folder in "${experiments[@]}"; do
         mkdir -p "$folder"
         {
             echo '#!/usr/bin/env bash'
             echo '# Runs the command that made this experiment from training on; what is finished is not done twice.'
-            printf 'cd %q && exec %q' "$PWD" "$here/run.sh"
-            printf ' %q' "${arguments[@]}" --corpus "$corpus" --stage 3 --stop-stage 5 --force false
+            printf 'cd %q && exec %q' "$PWD" "$HERE/run.sh"
+            printf ' %q' "${ARGUMENTS[@]}" --corpus "$corpus" --stage 3 --stop-stage 5 --force false
             echo ' "$@"'
         } >"$folder/run.sh"
         chmod +x "$folder/run.sh"
     done
-    todo=$(untrained)
     if [ -z "$todo" ]; then
         log "trained already; --force true trains anew"
     else
@@ -284,6 +255,7 @@ if stage 3 "train -> ${experiments[*]}"; then
 fi
 
 if stage 4 "score dev and eval"; then
+    hold "$expdir/.$tag.score.lock"
     score=(--exp "${experiments[@]}" --dump "$dumpdir" --data "$datadir/dev" "$datadir/eval")
     launcher=($decode_cmd --gpu "$job_gpu" --num-threads "$num_threads")
     if [ "$score_nj" -eq 1 ]; then
@@ -306,6 +278,7 @@ if stage 5 "evaluate -> ${experiments[*]}"; then
 fi
 
 if stage 6 "analyse -> ${experiments[*]}"; then
+    hold "$expdir/.$tag.analyse.lock"
     $decode_cmd --gpu "$job_gpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/analyse.log" \
         asvtk analyse --exp "$exp" --dump "$dumpdir" --data "$datadir/dev" "$datadir/eval" --ngpu "$job_gpu" \
         "${again[@]}"

@@ -8,7 +8,8 @@ import pytest
 from tiny_corpus import write_tiny_corpus
 
 from asvtk.augment.copy_synthesis import ResynthesisConfig, resynthesise_set
-from asvtk.augment.perturbation import level, lowpass, trim
+from asvtk.augment.perturbation import PERTURBATIONS, level, lowpass, trim
+from asvtk.bin import perturb
 from asvtk.bin.main import main
 from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.io.audio import read_audio
@@ -87,6 +88,8 @@ def test_table_of_several_seeds(tmp_path, capsys):
             path = tmp_path / f"s{seed}" / f"{name}.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_scores(path, utterances, attacks, keys, np.array(scores, float))
+        (tmp_path / f"s{seed}" / "config.yaml").write_text(f"seed: {seed}\n")
+        (tmp_path / f"s{seed}" / "inputs.json").write_text("{}")
     command = ["robustness", "--exp", f"{tmp_path}/s1", f"{tmp_path}/s2", "--set", "eval", "--copies"]
     assert main([*command, "eval_trim", "--out", f"{tmp_path}/t.md"]) == 0
     rows = [line.replace(" ", "") for line in capsys.readouterr().out.splitlines()]
@@ -95,3 +98,7 @@ def test_table_of_several_seeds(tmp_path, capsys):
     assert "eval_trim" in (tmp_path / "t.md").read_text()
     assert main([*command, "eval_level"]) == 1
     assert "local/robustness.sh first" in capsys.readouterr().err
+
+
+def test_the_verb_offers_what_there_is():
+    assert tuple(PERTURBATIONS) == perturb.CHANGES

@@ -23,7 +23,9 @@ def write(folder, epochs=3, done=True, results=None, **changes):
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG | changes))
     (folder / "environment.json").write_text(json.dumps({"command": "./run.sh --corpus /db/LA --stage 3"}))
-    (folder / "inputs.json").write_text(json.dumps({"train data": "abc"}))
+    (folder / "inputs.json").write_text(
+        json.dumps({"train data": "abc", "features": "lfcc-1", "layers": [0]})
+    )
     rates = [5.0, 2.5, 3.0][:epochs]
     lines = [
         {"epoch": n, "loss": 1.0, "dev_eer_percent": rate, "best_epoch": min(n, 2), "seconds": 90}
@@ -71,7 +73,7 @@ def test_all_of_one_experiment(folder, capsys):
     (folder / "a" / "diff.patch").write_text("+x\n")
     assert main(["exp", "show", str(folder / "a")]) == 0
     said = capsys.readouterr().out
-    for words in ("a: finished", "eval min t-DCF: '0.188'", "experts: 4", "train data: abc", "diff.patch"):
+    for words in ("a: finished", "eval min t-DCF: 0.1875", "experts: 4", "train data: abc", "diff.patch"):
         assert words in said
 
 
@@ -80,8 +82,8 @@ def test_two_experiments_side_by_side(folder, capsys):
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["model.experts:", "4", "->", "8"] in lines and ["seed:", "1", "->", "2"] in lines
     assert not any(line and line[0].startswith("training.") for line in lines)
-    assert ["best", "dev", "EER", "%", "2.500", "5.000"] in lines
-    assert ["eval", "EER", "%", "7.250", "-"] in lines
+    assert ["best", "dev", "EER", "%", "2.5", "5"] in lines
+    assert ["eval", "EER", "%", "7.25", "-"] in lines
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,9 @@ def test_what_is_no_experiment_is_one_line(arguments, message, tmp_path, monkeyp
         (".train.done", '{"best_dev_eer": "low"}'),
         ("environment.json", '{"command": 3}'),
         ("results.json", '{"eval": 3}'),
+        ("results.json", '{"eval": {"eer_percent": "low"}}'),
+        ("inputs.json", "[]"),
+        ("inputs.json", "\x00"),
     ],
 )
 def test_fault_16_one_damaged_experiment_does_not_hide_the_others(folder, capsys, name, content):
@@ -121,7 +126,16 @@ def test_fault_16_one_damaged_experiment_does_not_hide_the_others(folder, capsys
     if status:
         assert b.split()[0] == "b" and b.split()[-1] == "damaged" and f"{folder / 'b'}" in said.err
     else:
-        assert name == "environment.json" and b.split()[-1] == "stopped"
+        assert name in ("environment.json", "results.json", "inputs.json") and b.split()[-1] == "stopped"
+    for words in (
+        ["show", folder / "b"],
+        ["diff", folder / "a", folder / "b"],
+        ["diff", folder / "b", folder / "a"],
+    ):
+        status = main(["exp", *map(str, words)])
+        said = capsys.readouterr().err
+        assert said.count("\n") <= 1 and len(said) < 400, said
+        assert str(folder / "b") in said if status else status == 0
 
 
 def test_fault_25_a_listing_needs_no_torch(folder):

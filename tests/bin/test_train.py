@@ -1,6 +1,7 @@
 """asvtk train: which data directories go together, and with which configuration."""
 
 import dataclasses
+import shutil
 
 import pytest
 from tiny_training import prepare
@@ -43,3 +44,32 @@ def test_sets_that_do_not_belong_together(folder, capsys, train, dev, overrides,
     words += ["--train-data", *sets, "--dev-data", str(folder / "data" / dev)]
     assert main(["train", "--config", str(folder / "c.yaml"), *words]) == 1
     assert message in capsys.readouterr().err.replace(f"{folder}/data/", "")
+
+
+def test_check_says_what_there_is_and_changes_nothing(trained, tmp_path, capsys):
+    exp = tmp_path / "exp"
+    sets = [word for name in ("train", "dev") for word in (f"--{name}-data", str(trained / "data" / name))]
+    words = [
+        "train",
+        "--check",
+        "--config",
+        str(trained / "config.yaml"),
+        "--dump",
+        str(trained / "dump"),
+        *sets,
+    ]
+
+    def check(*overrides, status=0):
+        assert main([*words, "--exp", str(exp), "--override", *overrides]) == status
+        return capsys.readouterr()
+
+    assert check().out == "new\n" and not exp.exists()
+    shutil.copytree(trained / "exp", exp)
+    files = {path: path.read_bytes() for path in exp.rglob("*") if path.is_file()}
+    assert check().out == "finished\n"
+    assert check("training.epochs=3").out == "unfinished\n"  # it can be extended
+    said = check("training.lr=0.5", status=1)
+    assert said.out == "" and "-> 0.5" in said.err and "--tag" in said.err
+    assert {path: path.read_bytes() for path in exp.rglob("*") if path.is_file()} == files
+    (exp / ".train.done").unlink()
+    assert check().out == "unfinished\n"

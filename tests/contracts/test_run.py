@@ -424,3 +424,17 @@ def test_a_signal_that_was_ignored_stays_ignored(here):
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=5) == 0
     assert "# Ended (code 0)" in Path("a.log").read_text()
+
+
+def test_a_job_that_outlives_its_launcher_keeps_the_locks_of_the_script(started):
+    """As utils/recipe.sh holds them: the next run waits for the job."""
+    script = 'exec {lock}<>locked; flock "$lock"; exec "$@"'
+    Path("job.sh").write_text("echo $$ > pid.1; sleep 60\n")
+    process = started("a.log", "bash", "job.sh", command=["bash", "-c", script, "bash", *RUN])
+    wait_for(lambda: written("pid.1"))
+    process.kill()
+    process.wait()
+    taken = ["flock", "-n", "locked", "true"]
+    assert subprocess.run(taken).returncode == 1
+    os.killpg(os.getpgid(int(Path("pid.1").read_text())), signal.SIGKILL)
+    wait_for(lambda: subprocess.run(taken).returncode == 0)

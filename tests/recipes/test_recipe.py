@@ -1,104 +1,18 @@
 """The recipe as a user runs it: ./run.sh, killed, resumed, misused."""
 
-import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from tiny_corpus import write_tiny_corpus
 from tiny_models import save_model
+from tiny_recipe import RECIPE, SMALL, Recipe, cached, kill, wait_for
 
 from asvtk.bin.main import main
-from asvtk.io.ark import MatrixReader, read_scp
 from asvtk.training.experiment import Experiment
-
-RECIPE = Path(__file__).parents[2] / "egs" / "asvspoof2019_la"
-SMALL = (
-    "model.d_model=16 model.blocks=1 model.d_state=4 model.d_expert=16 model.d_embedding=8 training.epochs=3 "
-    "training.batch_size=4 frontend.crop.samples=6000"
-)
-
-
-class Recipe:
-    """``./run.sh`` on a tiny corpus, with everything it makes in one folder."""
-
-    def __init__(self, folder, corpus):
-        self.folder, self.corpus = folder, corpus
-        self.folders = {
-            name: str(folder / name.removesuffix("dir")) for name in ("datadir", "dumpdir", "expdir")
-        }
-
-    def command(self, **options):
-        options = (
-            {"corpus": self.corpus, "override": SMALL, "ngpu": 0, "nj": 2, "tag": "tiny"}
-            | self.folders
-            | options
-        )
-        words = [
-            word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))
-        ]
-        return ["./run.sh", *words]
-
-    def run(self, **options):
-        return subprocess.run(
-            self.command(**options), cwd=RECIPE, capture_output=True, text=True, timeout=300
-        )
-
-    def start(self, **options):
-        return subprocess.Popen(
-            self.command(**options),
-            cwd=RECIPE,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def scores(self, tag="tiny"):
-        return {path.name: path.read_text() for path in (self.folder / "exp" / tag / "scores").glob("*.txt")}
-
-
-def kill(process):
-    """kill -9 for the script and everything it started, the jobs' own process groups included."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    parents = {int(child): int(parent) for child, parent in (line.split() for line in listed.splitlines())}
-
-    def descends(pid):
-        while pid in parents:
-            if pid == process.pid:
-                return True
-            pid = parents[pid]
-        return False
-
-    for pid in [pid for pid in parents if descends(pid)]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
-
-
-def wait_for(recipe, process, sign):
-    deadline = time.monotonic() + 120
-    while not list(recipe.folder.glob(sign)):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return write_tiny_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, corpus):
-    recipe = Recipe(tmp_path_factory.mktemp("recipe"), corpus)
-    answer = recipe.run()
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    recipe.said = answer.stdout + answer.stderr
-    return recipe
 
 
 @pytest.fixture
@@ -147,10 +61,12 @@ def test_scoring_and_evaluation_alone(finished):
 def test_generated_script_runs_the_experiment_again_and_does_nothing_twice(finished):
     exp = finished.folder / "exp" / "tiny"
     made = {path: path.stat().st_mtime_ns for name in ("last", "best") for path in exp.glob(f"*/{name}.*")}
+    log = (exp / "log" / "train.log").stat()
     script = exp / "run.sh"
     assert "--force false" in script.read_text()
     answer = subprocess.run([script], capture_output=True, text=True)
     assert answer.returncode == 0 and "stage 2" not in answer.stdout and "stage 5" in answer.stdout
+    assert "trained already" in answer.stdout and (exp / "log" / "train.log").stat() == log  # fault 22
     assert len(made) == 2 and {path: path.stat().st_mtime_ns for path in made} == made
 
 
@@ -185,16 +101,6 @@ def test_several_seeds_are_several_experiments_and_one_table(finished):
     assert "mean ± sd" in (finished.folder / "exp" / "RESULTS_seeds.md").read_text()
 
 
-def cached(recipe):
-    """Every matrix in a recipe's caches: (data set, utterance) -> bytes."""
-    reader, found = MatrixReader(), {}
-    for scp in recipe.folder.glob("dump/*/*/layer_00/feats.scp"):
-        for utterance, place in read_scp(scp).items():
-            found[scp.parts[-3], utterance] = reader.stack([place]).tobytes()
-    assert len(found) == 30
-    return found
-
-
 def test_killed_in_stage_2_the_same_command_finishes_with_the_same_features(recipe, finished):
     process = recipe.start(stop_stage=2)
     wait_for(recipe, process, "dump/*/train/layer_00/part.0001.scp")
@@ -225,7 +131,10 @@ def test_killed_in_stage_3_the_same_command_finishes_with_the_same_scores(extrac
 def test_two_processes_train_and_two_jobs_score_what_one_does(extracted, finished):
     # Dropout draws other numbers in each process, and the losses of the router are no means over utterances.
     override = f"{SMALL} model.dropout=0 model.balance_weight=0 model.z_weight=0"
-    answer = extracted.run(stage=3, stop_stage=4, override=override, tag="two", num_processes=2, score_nj=2)
+    begin = finished.folder / "exp" / "tiny"
+    answer = extracted.run(
+        stage=3, stop_stage=4, override=override, tag="two", num_processes=2, score_nj=2, init=begin
+    )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     exp, folder = extracted.folder / "exp", {name: Path(path) for name, path in extracted.folders.items()}
     assert "in 2 processes" in (exp / "two" / "log" / "train.log").read_text()
@@ -233,7 +142,7 @@ def test_two_processes_train_and_two_jobs_score_what_one_does(extracted, finishe
 
     sets = [word for name in ("train", "dev") for word in (f"--{name}-data", folder["datadir"] / name)]
     given = ["--config", RECIPE / "conf" / "lfcc_moe_mamba.yaml", "--override", *override.split()]
-    of_one = ["--exp", exp / "one", "--dump", folder["dumpdir"]]
+    of_one = ["--init", begin, "--exp", exp / "one", "--dump", folder["dumpdir"]]
     assert main([str(word) for word in ("train", *given, *of_one, *sets)]) == 0
     for ours, theirs in zip(
         Experiment(exp / "two").records(), Experiment(exp / "one").records(), strict=True
@@ -259,17 +168,7 @@ def test_two_processes_train_and_two_jobs_score_what_one_does(extracted, finishe
         ({"stage": 4, "tag": "none"}, 1, "nothing was trained here; run stage 3 first"),
         ({"stage": 5, "tag": "none"}, 1, "run stage 4"),
         ({"stag": 3}, 1, "invalid option"),
-        ({"seeds": "one"}, 2, "expected A:B or one number"),
-        ({"stage": "abc"}, 2, "--stage 'abc': expected a whole number"),
-        ({"skip_stages": "0,1"}, 2, "expected numbers and spaces"),
-        ({"nj": 0}, 2, "--nj '0': expected a whole number, at least 1"),
-        ({"score_nj": "all"}, 2, "--score-nj 'all': expected a whole number"),
-        ({"ngpu": "two"}, 2, "--ngpu 'two': expected auto, 0 or a number of GPUs"),
-        ({"num_nodes": 2}, 2, "--num-nodes 2: needs Slurm, by slurm.py in cmd.sh; cuda_cmd is 'run.py'"),
-        ({"tag": "a(b)"}, 2, "brackets, quotes"),
-        ({"dumpdir": "/none/JOBS"}, 2, "JOB and SEED cannot be in it"),
         ({"config": "conf"}, 1, "missing config 'conf'"),
-        ({"stage": 3, "override": SMALL + " training.epochs=9"}, 1, "training.epochs: 3 -> 9"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -278,6 +177,62 @@ def test_misuse_is_one_clear_message(finished, options, status, message):
     assert answer.returncode == status
     assert re.search(message, answer.stdout + answer.stderr), answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "option, values, message",
+    [
+        ("seeds", ["one", "5:1", "1:", "1:2:3", "-1", "0:1000", "9" * 20], "expected A:B"),
+        ("stage", ["abc", "", "-1", "1.5", "9" * 20], "expected a whole number, such as 3"),
+        ("skip-stages", ["0,1"], "expected numbers and spaces"),
+        ("nj", ["0", "-3", "1_0", "9" * 20], "expected a whole number, at least 1"),
+        ("score-nj", ["all"], "expected a whole number, at least 1"),
+        ("num-processes", ["", "0"], "expected a whole number, at least 1"),
+        ("ngpu", ["two", "-1", ""], "expected auto, 0 or a number of GPUs"),
+        ("augment-copies", ["x", "-1"], "expected a whole number"),
+        ("tag", ["a(b)", "a\\", "a\nb", "-a", "JOB"], "brackets, quotes"),
+        ("tag", ["a/b"], "a name without /"),
+        ("dumpdir", ["/none/JOBS", "~/dump"], "JOB and SEED cannot be in it"),
+        ("expdir", [""], "expected a name"),
+        ("override", ["a=$(b)"], "characters of the shell"),
+        ("num-nodes", ["2"], "needs Slurm, by slurm.py in cmd.sh; cuda_cmd is 'run.py'"),
+    ],
+)
+def test_fault_19_a_value_of_no_sense_is_a_usage_error_of_one_line(option, values, message):
+    for value in values:
+        words = ["./run.sh", "--ngpu", "0", f"--{option}", value]
+        answer = subprocess.run(words, cwd=RECIPE, capture_output=True, text=True)
+        assert answer.returncode == 2, (value, answer.stderr)
+        assert answer.stderr.startswith(f"./run.sh: --{option} ") and message in answer.stderr
+        assert answer.stderr.count("\n") == 1 and "stage" not in answer.stdout
+
+
+@pytest.mark.parametrize(
+    "script, words, message",
+    [
+        ("ablations", ["--parallel", "0"], "expected a whole number, at least 1"),
+        ("ablations", ["--seeds", "5:1"], "expected A:B, A not above B"),
+        ("robustness", [], "--tag '': expected a name"),
+        ("robustness", ["--tag", "a", "--nj", "0"], "expected a whole number, at least 1"),
+        ("robustness", ["--tag", "a", "more"], "not an option"),
+    ],
+)
+def test_fault_19_other_scripts_check_their_options_likewise(script, words, message):
+    answer = subprocess.run([f"local/{script}.sh", *words], cwd=RECIPE, capture_output=True, text=True)
+    assert answer.returncode == 2 and message in answer.stderr and answer.stderr.count("\n") == 1
+
+
+def test_fault_22_a_refused_tag_or_weight_is_noticed_before_stage_2(finished, tmp_path):
+    exp = finished.folder / "exp" / "tiny"
+    before = {path: path.read_bytes() for path in (exp / "run.sh", exp / "log" / "train.log")}
+    for changes, message in (
+        ({"override": f"{SMALL} training.lr=0.5"}, "training.lr: .* -> 0.5\n.*name another --tag"),
+        ({"init": "/none.safetensors", "tag": "new"}, "/none.safetensors"),
+    ):
+        answer = finished.run(stage=2, dumpdir=tmp_path / "dump", **changes)
+        assert answer.returncode == 1 and re.search(message, answer.stderr), answer.stderr
+        assert not [*tmp_path.rglob("*.ark")] and "Traceback" not in answer.stderr
+    assert {path: path.read_bytes() for path in before} == before and not (exp.parent / "new").exists()
 
 
 @pytest.mark.parametrize("listed, found", [(0, "no"), (2, 2)])

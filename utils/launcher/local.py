@@ -76,6 +76,7 @@ class Runner:
                 stderr=started.descriptor,
                 env=self.environment,
                 start_new_session=True,  # its own process group, to be killed as a whole
+                close_fds=False,  # a lock that the caller holds is its jobs', should they outlive it
             )
         except OSError as error:
             say(f"cannot start a job: {error.filename or job.log}: {error.strerror}")

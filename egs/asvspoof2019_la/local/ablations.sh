@@ -33,17 +33,17 @@ help_message="Usage: local/ablations.sh [--option value ...]        (in a recipe
   --force true          train again what is finished (default: $force)"
 
 printf -v command '%q ' "$0" "$@"        # for the record
+. "$(dirname "${BASH_SOURCE[0]}")/../../../utils/recipe.sh"
 case " $* " in *" --help "* | *" -h "*) . "$(dirname "${BASH_SOURCE[0]}")/../../../utils/parse_options.sh" --help ;; esac
-if [ ! -e path.sh ] || [ ! -e run.sh ]; then
-    echo "$0: there is no path.sh and run.sh here; run it in a recipe's folder" >&2
-    exit 2
-fi
+[[ -e path.sh && -e run.sh ]] || misuse "there is no path.sh and run.sh here; run it in a recipe's folder"
 . ./path.sh
 . parse_options.sh
-[[ $# -eq 0 && $parallel =~ ^[1-9][0-9]*$ && $seeds =~ ^[0-9]+(:[0-9]+)?$ ]] || {
-    echo "$0: expected --parallel N, --seeds A:B and nothing that is no option; --help lists them" >&2
-    exit 2
-}
+[ $# -eq 0 ] || misuse "${1@Q}: not an option; --help lists them"
+check 'parallel nj num_threads' "$COUNT" 'a whole number, at least 1'
+check ngpu "auto|$WHOLE" 'auto, 0 or a number of GPUs'
+check seeds '.+' 'A:B or one number'
+check_seeds
+check_names corpus list datadir dumpdir expdir
 if [ -z "$list" ]; then
     if [ "$small" = true ]; then list=conf/ablations/small.yaml; else list=conf/ablations/full.yaml; fi
 fi
@@ -51,8 +51,6 @@ fi
 untrained=dump/untrained_wavlm   # what conf/ablations/cascade_mamba_small.yaml names; made when it is needed
 
 if [ -n "$corpus" ]; then of_corpus=(--corpus "$corpus"); else of_corpus=(); fi
-
-log() { printf '%(%Y-%m-%dT%H:%M:%S)T %s\n' -1 "$*"; }
 
 # The recipe, for all cells alike.
 recipe() {

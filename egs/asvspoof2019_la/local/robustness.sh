@@ -25,18 +25,18 @@ help_message="Usage: local/robustness.sh --tag NAME [--option value ...]     (in
   --force true          make the copies again (default: $force)"
 
 printf -v command '%q ' "$0" "$@"        # for the record
+. "$(dirname "${BASH_SOURCE[0]}")/../../../utils/recipe.sh"
 case " $* " in *" --help "* | *" -h "*) . "$(dirname "${BASH_SOURCE[0]}")/../../../utils/parse_options.sh" --help ;; esac
-if [ ! -e path.sh ] || [ ! -e cmd.sh ]; then
-    echo "$0: there is no path.sh and cmd.sh here; run it in a recipe's folder" >&2
-    exit 2
-fi
+[[ -e path.sh && -e cmd.sh ]] || misuse "there is no path.sh and cmd.sh here; run it in a recipe's folder"
 . ./path.sh
 . ./cmd.sh
 . parse_options.sh
-[[ $# -eq 0 && -n $tag && $seeds =~ ^([0-9]+(:[0-9]+)?)?$ ]] || {
-    echo "$0: expected --tag NAME, --seeds A:B, and nothing that is no option; --help lists them" >&2
-    exit 2
-}
+[ $# -eq 0 ] || misuse "${1@Q}: not an option; --help lists them"
+check 'tag set changes datadir expdir' '.+' 'a name'
+check 'nj num_threads' "$COUNT" 'a whole number, at least 1'
+check ngpu "$WHOLE" '0 or 1'
+check_seeds
+check_names tag set datadir expdir
 export ASVTK_COMMAND=${command% }
 if [ "$force" = true ]; then again=(--force); else again=(); fi
 # As in run.sh, SEED stands for each of several seeds in the launcher's JOB=1:n manner.
