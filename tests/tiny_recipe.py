@@ -81,10 +81,10 @@ def wait_for(recipe, process, sign):
         time.sleep(0.01)
 
 
-def cached(recipe):
-    """Every matrix in a recipe's caches: (data set, utterance) -> bytes."""
+def cached(dump) -> dict:
+    """Every matrix in the caches of a dump: (data set, utterance) -> bytes."""
     reader, found = MatrixReader(), {}
-    for scp in recipe.folder.glob("dump/*/*/layer_00/feats.scp"):
+    for scp in Path(dump).glob("*/*/layer_00/feats.scp"):
         for utterance, place in read_scp(scp).items():
             found[scp.parts[-3], utterance] = reader.stack([place]).tobytes()
     assert len(found) == 30

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tiny_models import save_model
-from tiny_recipe import RECIPE, SMALL, Recipe, cached, kill, wait_for
+from tiny_recipe import RECIPE, SMALL, Recipe, cached, wait_for
 
 from asvtk.bin.main import main
 from asvtk.training.experiment import Experiment
@@ -101,31 +101,11 @@ def test_several_seeds_are_several_experiments_and_one_table(finished):
     assert "mean ± sd" in (finished.folder / "exp" / "RESULTS_seeds.md").read_text()
 
 
-def test_killed_in_stage_2_the_same_command_finishes_with_the_same_features(recipe, finished):
-    process = recipe.start(stop_stage=2)
-    wait_for(recipe, process, "dump/*/train/layer_00/part.0001.scp")
-    kill(process)
-    assert not list(recipe.folder.glob("dump/*/train/layer_00/feats.scp"))
-    answer = recipe.run(stop_stage=2)
-    assert answer.returncode == 0, answer.stderr
-    assert cached(recipe) == cached(finished)
-
-
 @pytest.fixture
 def extracted(recipe, finished):
     """A recipe of its own that has all features."""
     recipe.folders |= {name: finished.folders[name] for name in ("datadir", "dumpdir")}
     return recipe
-
-
-def test_killed_in_stage_3_the_same_command_finishes_with_the_same_scores(extracted, finished):
-    process = extracted.start(stage=3)
-    wait_for(extracted, process, "exp/tiny/checkpoints/last.safetensors")
-    kill(process)
-    assert not (extracted.folder / "exp" / "tiny" / "results.json").exists()
-    answer = extracted.run(stage=3)
-    assert answer.returncode == 0, answer.stderr
-    assert extracted.scores() == finished.scores()
 
 
 def test_two_processes_train_and_two_jobs_score_what_one_does(extracted, finished):
@@ -306,7 +286,7 @@ def test_full_disk_is_named_and_the_same_command_finishes(recipe, finished, tmp_
         subprocess.run(["mount", "-o", "remount,size=10m", small], check=True)
         answer = recipe.run(stop_stage=2)
         assert answer.returncode == 0, answer.stderr
-        assert cached(recipe) == cached(finished)
+        assert cached(small) == cached(finished.folders["dumpdir"])
     finally:
         subprocess.run(["umount", small], check=True)
 
