@@ -159,20 +159,20 @@ def test_files_cut_short_are_refused(lab, kind):
 # ---- damaged files
 
 
-@fuzz(300, edits=byte_edits(), kind=st.sampled_from(sorted(SOUND)))
+@fuzz(195, edits=byte_edits(), kind=st.sampled_from(sorted(SOUND)))
 def test_damaged_audio(lab, edits, kind):
     with lab.case("readers") as case:
         _read(case, case.write("a." + kind.split()[-1].lower(), apply(edits, SOUND[kind])))
 
 
-@fuzz(250, at=st.integers(0, 100), number=st.sampled_from(ODD_NUMBERS), kind=st.sampled_from(sorted(SOUND)))
+@fuzz(160, at=st.integers(0, 100), number=st.sampled_from(ODD_NUMBERS), kind=st.sampled_from(sorted(SOUND)))
 def test_odd_numbers_in_headers(lab, at, number, kind):
     with lab.case("readers") as case:
         data = SOUND[kind]
         _read(case, case.write("a.wav", data[:at] + number + data[at + len(number) :]))
 
 
-@fuzz(80, cut=st.integers(0, 120), kind=st.sampled_from(sorted(SOUND)))
+@fuzz(50, cut=st.integers(0, 120), kind=st.sampled_from(sorted(SOUND)))
 def test_headers_cut_short(lab, cut, kind):
     with lab.case("readers") as case:
         assert _read(case, case.write("a.flac", SOUND[kind][:cut])) is None, "passes as whole"

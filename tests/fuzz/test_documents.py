@@ -29,7 +29,7 @@ def _config(lab) -> dict:
 # ---- configurations
 
 
-@fuzz(80, changed=changes())
+@fuzz(50, changed=changes())
 def test_wrong_values_in_a_configuration(lab, changed):
     with lab.case("config") as case:
         case.write("c.yaml", to_yaml(apply_changes(changed, _config(lab))))
@@ -39,7 +39,7 @@ def test_wrong_values_in_a_configuration(lab, changed):
             assert case.run("again.yaml").out == said.out, "what is printed is read otherwise"
 
 
-@fuzz(80, edits=text_edits())
+@fuzz(50, edits=text_edits())
 def test_damaged_configuration(lab, edits):
     with lab.case("config") as case:
         case.write("c.yaml", apply(edits, (lab.exp / FULL).read_bytes()))
@@ -117,7 +117,7 @@ def _look_at_experiments(case, name: str) -> None:
     case.run("diff", "exps/good", "exps/bad", names=name, verb="exp")
 
 
-@fuzz(35, changed=changes(), name=st.sampled_from(EXPERIMENT_FILES))
+@fuzz(30, changed=changes(), name=st.sampled_from(EXPERIMENT_FILES))
 def test_wrong_values_in_an_experiment(lab, changed, name):
     with lab.case("exp") as case:
         tree = yaml.safe_load((lab.exp / name).read_text())
@@ -158,7 +158,7 @@ def test_scoring_with_wrong_values_in_an_experiment(lab, changed, name):
             assert (case.folder / "exp" / "scores" / "dev.txt").read_bytes() == before, "other scores"
 
 
-@fuzz(40, edits=byte_edits(), name=st.sampled_from(["best.safetensors", "last.safetensors"]))
+@fuzz(30, edits=byte_edits(), name=st.sampled_from(["best.safetensors", "last.safetensors"]))
 def test_damaged_checkpoint(lab, edits, name):
     with lab.case("score") as case:
         path = case.copy(lab.exp, "exp") / "checkpoints" / name
@@ -174,7 +174,7 @@ def test_damaged_checkpoint(lab, edits, name):
             assert np.isfinite(scores).all(), "scores that are no numbers"
 
 
-@fuzz(50, edits=text_edits(), changed=changes(), by_tree=st.booleans())
+@fuzz(30, edits=text_edits(), changed=changes(), by_tree=st.booleans())
 def test_damaged_manifest_of_a_cache(lab, edits, changed, by_tree):
     with lab.case("cache") as case:
         path = next(case.copy_cache(lab).glob("*/manifest.json"))
@@ -189,7 +189,7 @@ def test_damaged_manifest_of_a_cache(lab, edits, changed, by_tree):
 # ---- weights of a calibration
 
 
-@fuzz(50, changed=changes())
+@fuzz(30, changed=changes())
 def test_wrong_values_in_calibration_weights(lab, changed):
     with lab.case("calibrate") as case:
         model = _trained_calibration(case)
@@ -197,7 +197,7 @@ def test_wrong_values_in_calibration_weights(lab, changed):
         _apply_calibration(case)
 
 
-@fuzz(40, edits=text_edits())
+@fuzz(30, edits=text_edits())
 def test_damaged_calibration_weights(lab, edits):
     with lab.case("calibrate") as case:
         case.write("m.json", apply(edits, _trained_calibration(case).encode()))

@@ -78,13 +78,13 @@ def _use(case, data: bytes) -> None:
 # ---- the archive
 
 
-@fuzz(200, edits=byte_edits())
+@fuzz(130, edits=byte_edits())
 def test_damaged_archive(lab, edits):
     with lab.case("unpack") as case:
         _open(case, apply(edits, lab.package.read_bytes()))
 
 
-@fuzz(60, edits=byte_edits(most=1), member=st.integers(0, 5))
+@fuzz(40, edits=byte_edits(most=1), member=st.integers(0, 5))
 def test_damaged_header_of_a_member(lab, edits, member):
     with lab.case("unpack") as case:
         data = lab.package.read_bytes()
@@ -162,7 +162,7 @@ def test_files_that_are_no_packages(lab, number):
 
 
 @fuzz(
-    40,
+    30,
     changed=changes(),
     name=st.sampled_from(["package.json", "config.yaml", "results.json", "environment.json"]),
 )

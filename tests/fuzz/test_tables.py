@@ -70,7 +70,7 @@ def _evaluate(case, scores: bytes, *options, names: str = ""):
 
 
 def _refuse_to_lose_trials(scores: bytes, found: int) -> None:
-    """All lines count, but for one header and comments; an id that begins with # has the fields of a trial."""
+    """All lines count, but for a header and comments; an id may begin with #, in a line of four fields."""
     lines = re.split(rb"\r\n|\r|\n", scores.removeprefix(b"\xef\xbb\xbf"))
     lines = [line.split() for line in lines if line.strip()]
     trials = sum(not fields[0].startswith(b"#") or len(fields) == 4 for fields in lines)
@@ -80,7 +80,7 @@ def _refuse_to_lose_trials(scores: bytes, found: int) -> None:
 # ---- damaged
 
 
-@fuzz(280, edits=text_edits())
+@fuzz(180, edits=text_edits())
 def test_damaged_scores(lab, edits):
     with lab.case("evaluate") as case:
         scores = apply(edits, SCORES)
@@ -89,14 +89,14 @@ def test_damaged_scores(lab, edits):
             _refuse_to_lose_trials(scores, results["n_bonafide"] + results["n_spoof"])
 
 
-@fuzz(100, edits=text_edits(), protocol=st.sampled_from([PROTOCOL, KEY_2021, SCORES]))
+@fuzz(65, edits=text_edits(), protocol=st.sampled_from([PROTOCOL, KEY_2021, SCORES]))
 def test_damaged_protocol(lab, edits, protocol):
     with lab.case("evaluate") as case:
         case.write("key.txt", apply(edits, protocol))
         _evaluate(case, UNLABELLED, "--protocol", "key.txt", names="key.txt")
 
 
-@fuzz(100, edits=text_edits())
+@fuzz(65, edits=text_edits())
 def test_damaged_scores_without_labels(lab, edits):
     with lab.case("evaluate") as case:
         case.write("key.txt", PROTOCOL)
@@ -105,20 +105,20 @@ def test_damaged_scores_without_labels(lab, edits):
         )
 
 
-@fuzz(100, edits=text_edits())
+@fuzz(65, edits=text_edits())
 def test_damaged_asv_scores(lab, edits):
     with lab.case("evaluate") as case:
         case.write("asv.txt", apply(edits, ASV))
         _evaluate(case, SCORES, "--asv-scores", "asv.txt", names="asv.txt")
 
 
-@fuzz(60, edits=text_edits(), form=st.sampled_from(sorted(FORMS)))
+@fuzz(40, edits=text_edits(), form=st.sampled_from(sorted(FORMS)))
 def test_damaged_tables_with_a_header(lab, edits, form):
     with lab.case("evaluate") as case:
         _evaluate(case, apply(edits, FORMS[form]), names="scores.txt")
 
 
-@fuzz(60, edits=text_edits(), of_dev=st.booleans())
+@fuzz(40, edits=text_edits(), of_dev=st.booleans())
 def test_damaged_scores_to_calibrate(lab, edits, of_dev):
     with lab.case("calibrate") as case:
         case.write("dev.txt", apply(edits, DEV_SCORES) if of_dev else DEV_SCORES)
@@ -141,7 +141,7 @@ DATA_FILES = [
 ]
 
 
-@fuzz(100, edits=text_edits(), name=st.sampled_from([*DATA_FILES, "attack2kind"]))
+@fuzz(65, edits=text_edits(), name=st.sampled_from([*DATA_FILES, "attack2kind"]))
 def test_damaged_data_directory(lab, edits, name):
     with lab.case("validate") as case:
         path = case.copy(lab.data / "dev", "dev") / name
@@ -152,7 +152,7 @@ def test_damaged_data_directory(lab, edits, name):
         case.run("--scores", "scores.txt", "--data", "dev", verb="evaluate")
 
 
-@fuzz(80, edits=text_edits(), name=st.sampled_from(["wav.scp", "utt2num_samples", "utt2md5"]))
+@fuzz(50, edits=text_edits(), name=st.sampled_from(["wav.scp", "utt2num_samples", "utt2md5"]))
 def test_damaged_data_directory_to_score(lab, edits, name):
     with lab.case("score") as case:
         path = case.copy(lab.data / "dev", "dev") / name
@@ -171,7 +171,7 @@ def test_damaged_corpus_protocol(lab, edits, split):
 
 
 @fuzz(
-    80, edits=text_edits(), name=st.sampled_from(["layer_00/feats.scp", "utt2md5", "layer_00/part.0001.scp"])
+    50, edits=text_edits(), name=st.sampled_from(["layer_00/feats.scp", "utt2md5", "layer_00/part.0001.scp"])
 )
 def test_damaged_cache(lab, edits, name):
     with lab.case("cache") as case:
