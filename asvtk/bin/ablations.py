@@ -24,7 +24,7 @@ def add_arguments(parser):
         step.add_argument("folder", metavar="DIR", help=folder)
         step.add_argument("--cells", nargs="*", metavar="NAME", help="only these (default: all)")
     step.add_argument("--seeds", required=True, type=seed_range, metavar="A:B", help="the seeds trained")
-    step.add_argument("--note", default="", metavar="TEXT", help="a sentence on the conditions")
+    step.add_argument("--note", metavar="TEXT", help="a sentence on the conditions")
 
 
 def run(args):
@@ -41,7 +41,7 @@ def run(args):
     seeds = f"{len(args.seeds)} seeds, mean ± standard deviation" if len(args.seeds) > 1 else "one seed"
     about = f"{seeds}. Epochs are chosen on dev where that is evaluated more than once. An epoch's seconds "
     about += "include the evaluation of dev."
-    about = f"{about} {args.note}".rstrip()
+    about = f"{about} {args.note or ''}".rstrip()
     page = table_page("Ablations", about, ablation_table(cells, args.seeds, args.folder))
     write_text(Path(args.folder) / "RESULTS.md", page)
     print(page)

@@ -6,6 +6,7 @@ writes EXP/analysis/analysis.html, its pictures as PNG, and all numbers in analy
 part lack its picture. An analysis that is up to date is left as it is.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def run(args):
     if page.exists() and read_stamp(folder / ".done") == basis and not args.force:
         print(f"{page}: up to date")
         return
-    _analyse(system, data, device, folder, experiment.folder.resolve().name)
+    _analyse(system, data, device, folder, os.path.basename(os.path.realpath(experiment.folder)))
     write_stamp(folder / ".done", basis)
     print(page)
 

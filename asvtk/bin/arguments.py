@@ -7,6 +7,7 @@ parser.add_argument("--where", type=assignments)
 """
 
 import math
+import os
 from argparse import ArgumentParser, ArgumentTypeError
 
 from asvtk.io.errors import AsvtkError
@@ -35,10 +36,27 @@ class UsageError(AsvtkError):
 
 
 class Parser(ArgumentParser):
-    """Tells a usage error in one line; argparse's own lists all options before it."""
+    """Tells a usage error in one line; argparse's own lists all options before it.
+
+    An empty word is one: it is what a script leaves of a variable that was not set. ``~`` is the home folder
+    also where no shell expands it.
+    """
+
+    def parse_args(self, *words):
+        args = super().parse_args(*words)
+        for name, value in vars(args).items():
+            if value == "" or isinstance(value, list) and "" in value:
+                self.error(f"{name.replace('_', '-')}: is an empty word, expected a value")
+            is_list = isinstance(value, list)
+            setattr(args, name, [_expand_home(item) for item in value] if is_list else _expand_home(value))
+        return args
 
     def error(self, message: str):
         self.exit(2, f"{self.prog}: error: {message}; --help lists the options\n")
+
+
+def _expand_home(value):
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~") else value
 
 
 def check_share(job: int, num_jobs: int) -> None:

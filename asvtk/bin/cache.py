@@ -128,7 +128,10 @@ def _verify(args) -> int:
     caches = [cache for found in named for cache, _ in found] if args.name else find_caches(args.dump)
     status = 0
     for cache in caches:
-        count, problems = verify(cache, args.quick)
+        try:
+            count, problems = verify(cache, args.quick)
+        except AsvtkError as error:  # a bad cache must not hide the verdict on another
+            count, problems = 0, [str(error)]
         for problem in problems:
             print(problem, file=sys.stderr)
         how = "headers of" if args.quick else "all numbers of"

@@ -97,8 +97,9 @@ def _check(args) -> str:
     else:
         _refuse_swapped_folders(args.dev, args.scores)
     model = args.model or str(Path(args.out).with_suffix(".json"))
-    inputs = {Path(name).resolve() for name in [*(args.dev or [model]), *args.scores]}
-    outputs = [Path(name).resolve() for name in ([args.out, model] if args.dev else [args.out])]
+    # realpath: Path.resolve ends with a RuntimeError where links lead in a circle
+    inputs = {os.path.realpath(name) for name in [*(args.dev or [model]), *args.scores]}
+    outputs = [os.path.realpath(name) for name in ([args.out, model] if args.dev else [args.out])]
     if len({*outputs}) < len(outputs) or inputs & {*outputs}:
         raise AsvtkError(
             f"--out {args.out} and --model {model} must be two files of their own, not files that are read"

@@ -137,7 +137,7 @@ def _evaluate_experiments(args) -> None:
     from asvtk.report.markdown import environment, experiment_page, plain_text, summary_page
     from asvtk.report.seeds import seed_groups
 
-    if len({Path(folder).resolve() for folder in args.exp}) < len(args.exp):
+    if len(set(map(os.path.realpath, args.exp))) < len(args.exp):
         raise AsvtkError("--exp: a folder is named twice")
     facts = load_facts()
     about = environment()

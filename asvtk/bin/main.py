@@ -88,9 +88,6 @@ def _run(verb: str, words: list[str]) -> int:
     )
     module.add_arguments(parser)
     args = parser.parse_args(words)
-    for name, value in vars(args).items():  # shells expand ~ at the beginning of a word only
-        is_list = isinstance(value, list)
-        setattr(args, name, [_expand_home(item) for item in value] if is_list else _expand_home(value))
     try:
         return module.run(args) or 0
     except AsvtkError as error:
@@ -103,10 +100,6 @@ def _run(verb: str, words: list[str]) -> int:
         # A folder where a file is expected, one without permission ...: the system names it well enough.
         print(f"asvtk {verb}: error: {error}", file=sys.stderr)
         return 1
-
-
-def _expand_home(value):
-    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~") else value
 
 
 if __name__ == "__main__":

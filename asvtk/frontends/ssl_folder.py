@@ -153,7 +153,8 @@ def load_model(folder: Path):
             shapes[path.name] = (path.stat().st_size // 2,)  # numbers of 16 bits, at the most
     transformers_logging.disable_progress_bar()
     try:
-        with construction_limit(folder / "config.json", shapes):
+        # transformers registers each parameter when it is made and when it is loaded.
+        with construction_limit(folder / "config.json", shapes, times=4):
             model, report = AutoModel.from_pretrained(
                 folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
             )

@@ -1,8 +1,11 @@
 """The one exception that a user is meant to read."""
 
+import re
+
 __all__ = ["AsvtkError", "listing", "shown"]
 
 _LONGEST = 200  # characters of one item in a message
+_LONG_WORD = re.compile(r"[^\s/]{401,}")  # no name of a file is longer
 
 
 class AsvtkError(Exception):
@@ -10,8 +13,11 @@ class AsvtkError(Exception):
 
     The message names the file, line or utterance, what was expected, and the remedy. ``asvtk``
     prints it without a traceback and exits with status 1; any other exception is a bug of ours
-    and keeps its traceback.
+    and keeps its traceback. Words of more than 400 characters, which come out of damaged files, are cut.
     """
+
+    def __init__(self, message: str = ""):
+        super().__init__(_LONG_WORD.sub(lambda word: _cut(word[0]), str(message)))
 
 
 def listing(items, limit: int = 10) -> str:

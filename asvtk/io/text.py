@@ -180,7 +180,7 @@ def check_extent(content, where: str) -> None:
     """Refuse lists and mappings that nest too deep or hold too many values, each alias counted anew.
 
     Raises:
-        AsvtkError: more than 64 in each other, or more than a million values.
+        AsvtkError: more than 64 in each other, more than a million values, or a whole number beyond 64 bits.
     """
     level, depth, values = [content], 0, 0
     while level := [value for value in level if isinstance(value, (dict, list))]:
@@ -191,6 +191,9 @@ def check_extent(content, where: str) -> None:
         if values > _MAX_VALUES:
             raise AsvtkError(f"{where}: holds more than {_MAX_VALUES} values")
         level = [value for item in level for value in (item.values() if isinstance(item, dict) else item)]
+        for value in level:
+            if isinstance(value, int) and value.bit_length() > 64:  # hexadecimal ones have no other limit
+                raise AsvtkError(f"{where}: holds a whole number of {value.bit_length()} bits")
 
 
 def _read_descriptor(path, descriptor: int, limit: int) -> bytes:

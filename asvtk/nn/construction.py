@@ -44,20 +44,21 @@ def require_shapes(path, build: Callable[[], nn.Module], found: Shapes) -> None:
 
 
 @contextlib.contextmanager
-def construction_limit(path, shapes: Shapes) -> Iterator[None]:
+def construction_limit(path, shapes: Shapes, times: int = 2) -> Iterator[None]:
     """Let no module be built that is far larger than the weights that are to fill it.
 
     Args:
         path: file of the weights, for messages.
         shapes: what it holds.
+        times: how often each parameter may be registered.
 
     Raises:
-        AsvtkError: parameters that are made meanwhile have more than twice its numbers, or are more than
-            twice as many.
+        AsvtkError: parameters that are registered meanwhile have more than so many times its numbers, or are
+            more than so many times as many.
     """
     numbers, count = 1 << 20, 1000  # some are made and thrown away
-    numbers += 2 * sum(torch.Size(shape).numel() for shape in shapes.values())
-    count += 2 * len(shapes)
+    numbers += times * sum(torch.Size(shape).numel() for shape in shapes.values())
+    count += times * len(shapes)
 
     def add(_module, _name, parameter) -> None:
         nonlocal numbers, count

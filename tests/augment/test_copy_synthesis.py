@@ -12,7 +12,7 @@ from asvtk.augment.copy_synthesis import ResynthesisConfig, is_resynthesis, resy
 from asvtk.augment.resynthesis import RESYNTHESES
 from asvtk.bin.main import main
 from asvtk.corpora.asvspoof2019_la import prepare_split
-from asvtk.io.audio import read_audio, write_audio
+from asvtk.io.audio import inspect_audio, read_audio, write_audio
 from asvtk.io.config import build
 from asvtk.io.datadir import DataDirectory, find_problems
 from asvtk.io.errors import AsvtkError
@@ -65,8 +65,12 @@ def test_peaks_that_had_to_be_cut_make_no_spoof(corpus, tmp_path):
     time = np.arange(8000) / 16000
     loud = np.sin(2 * np.pi * 150 * time) * (1 + np.sin(2 * np.pi * 3 * time)) / 2
     write_audio(tmp_path / "loud.flac", loud / np.abs(loud).max())
-    wav, counts = {utterance: str(tmp_path / "loud.flac")}, {utterance: 8000}
-    source = dataclasses.replace(corpus["train"].subset([utterance]), wav=wav, num_samples=counts)
+    source = dataclasses.replace(
+        corpus["train"].subset([utterance]),
+        wav={utterance: str(tmp_path / "loud.flac")},
+        num_samples={utterance: 8000},
+        md5={utterance: inspect_audio(tmp_path / "loud.flac").md5},
+    )
     data, faults = resynthesise_set(source, ResynthesisConfig(), tmp_path / "made", jobs=1)
     assert len(data.utterances) + len(faults) == len(RESYNTHESES) and data.utterances and faults
     assert all("peaks had to be cut off" in fault for fault in faults.values())
@@ -97,7 +101,8 @@ def test_what_cannot_be_resynthesised_is_named_and_the_rest_is_made(corpus, tmp_
     silent, missing = [u for u, label in corpus["train"].label.items() if label == "bonafide"][:2]
     soundfile.write(tmp_path / "silence.flac", np.zeros(corpus["train"].num_samples[silent]), 16000)
     wav = corpus["train"].wav | {silent: str(tmp_path / "silence.flac"), missing: str(tmp_path / "none.flac")}
-    source = dataclasses.replace(corpus["train"], wav=wav)
+    md5 = corpus["train"].md5 | {silent: inspect_audio(tmp_path / "silence.flac").md5}
+    source = dataclasses.replace(corpus["train"], wav=wav, md5=md5)
     data, faults = resynthesise_set(source, ResynthesisConfig(("zero_phase",)), tmp_path / "made", jobs=1)
     assert len(data.utterances) == 4 and len(faults) == 2
     assert "is silent" in faults[f"{silent}-zero_phase"]
