@@ -91,7 +91,8 @@ def test_a_data_directory_whose_audio_is_gone_is_named(shared_data, tmp_path, ca
     audio.unlink()
     weights = str(shared_data / "aasist" / "AASIST-L.pth")
     options = ["--system", "aasist", "--weights", weights, "--out", str(tmp_path / "scores.txt")]
-    assert f"{audio}: no such file" in error_of(capsys, "--data", str(tmp_path / "gone"), *options)
+    assert main(["score", "--data", str(tmp_path / "gone"), *options]) == 1
+    assert f"1 files have no score, all others have:\n  {audio}: no such file" in capsys.readouterr().err
     assert not (tmp_path / "scores.txt").exists()
 
 
@@ -156,7 +157,8 @@ def test_the_shell_gets_a_number_alone_also_where_utterances_were_skipped(scorin
     shutil.copytree(trained / "dump", dump)
     (scp,) = dump.glob("*/dev/layer_00/feats.scp")
     lost, _ = scp.read_text().split(maxsplit=1)
-    scp.write_text("".join(scp.read_text().splitlines(keepends=True)[1:]))
+    kept = scp.read_text().splitlines(keepends=True)[1:]
+    scp.write_text("".join(kept).replace(str(trained / "dump"), str(dump)))
     (scp.parents[1] / "skipped").write_text(f"{lost} cut short\n")
     words = [
         "score",
@@ -182,11 +184,6 @@ def test_parts_of_another_checkpoint_do_not_count(scoring):
     write_tensors(best, {name: 2 * x for name, x in tensors.items()}, about)
     scoring("job", "--nj", 2, "--job", 2)
     assert "1 of 2 parts are missing: 1.of.2.txt" in scoring("join", "--nj", 2, status=1)
-
-
-def test_impossible_jobs_are_refused(scoring):
-    message = "--job 3 --nj 2: expected a job from 1 to 2"
-    assert message in scoring("job", "--nj", 2, "--job", 3, status=2)
 
 
 def test_jobs_go_with_experiments(capsys):
