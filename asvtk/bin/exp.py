@@ -13,7 +13,9 @@ import yaml
 
 from asvtk.io.config import differences, load_yaml
 from asvtk.io.errors import AsvtkError
+from asvtk.io.fields import field_of
 from asvtk.io.stamps import read_stamp
+from asvtk.io.text import read_json
 from asvtk.metrics.results import read_results
 from asvtk.training.experiment_folder import Experiment
 
@@ -74,15 +76,16 @@ def _experiments(paths: list[str]) -> list[Path]:
 
 
 def _row(experiment: Experiment) -> tuple[str, ...]:
-    config = load_yaml(experiment.folder / "config.yaml")
+    path = experiment.folder / "config.yaml"
+    config = load_yaml(path)
     training, results = _summary(experiment), _results(experiment)
     return (
         experiment.folder.name,
         _corpus(experiment),
-        config["model"]["name"],
-        config["frontend"]["name"],
-        str(config["seed"]),
-        f"{training['epochs done']}/{config['training']['epochs']}",
+        field_of(config, "model.name", str, path),
+        field_of(config, "frontend.name", str, path),
+        str(field_of(config, "seed", int, path)),
+        f"{training['epochs done']}/{field_of(config, 'training.epochs', int, path)}",
         _number(training["best dev EER %"]),
         _number(results.get("eval EER %")),
         _number(training["minutes"], 1),
@@ -101,11 +104,13 @@ def _summary(experiment: Experiment) -> dict:
     """How far training came, by its log: it is there also when the process is not."""
     records = experiment.records()
     rates = [record["dev_eer_percent"] for record in records if "dev_eer_percent" in record]
-    done = read_stamp(experiment.done) or {}
+    done = read_json(experiment.done) if experiment.done.exists() else {}
     return {
         "epochs done": max((r["epoch"] - ("step" in r) for r in records), default=0),
-        "best epoch": records[-1]["best_epoch"] if records else None,
-        "best dev EER %": 100 * float(done["best_dev_eer"]) if done else min(rates, default=None),
+        "best epoch": records[-1].get("best_epoch") if records else None,
+        "best dev EER %": 100 * field_of(done, "best_dev_eer", float, experiment.done)
+        if done
+        else min(rates, default=None),
         "minutes": sum(record["seconds"] for record in records) / 60,
         "rollbacks": done.get("rollbacks", 0),
         "skipped steps": max((record.get("skipped_steps", 0) for record in records), default=0),

@@ -31,6 +31,10 @@ from asvtk.io.text import read_json, read_json_lines
 
 __all__ = ["Experiment"]
 
+#: what programs rely on in a line of train.jsonl, and what it may lack
+_RECORD = {"epoch": int, "best_epoch": int, "seconds": float, "dev_eer_percent": float, "skipped_steps": int}
+_OPTIONAL = {"best_epoch": 0, "dev_eer_percent": 0.0, "skipped_steps": 0}
+
 
 class Experiment:
     """The folder of one experiment."""
@@ -67,7 +71,8 @@ class Experiment:
         """
         records = read_json_lines(self.log) if self.log.exists() else []
         for number, record in enumerate(records, 1):
-            field_of(record, "epoch", int, f"{self.log}:{number}")
+            for name, kind in _RECORD.items():
+                field_of({**_OPTIONAL, **record}, name, kind, f"{self.log}:{number}")
         return records
 
     def state(self) -> str:
