@@ -249,13 +249,14 @@ def changes(most: int = 2):
 
 def apply_changes(changed, tree):
     for change in changed:
+        what = copy.deepcopy(change.what)  # or the next change would be made to the list of wrong values
         places = list(_places(tree))
         if not places or (change.kind == "set" and change.at % 40 == 0):
-            tree = copy.deepcopy(change.what)
+            tree = what
             continue
         parent, key = places[change.at % len(places)]
         if change.kind == "set":
-            parent[key] = copy.deepcopy(change.what)
+            parent[key] = what
         elif change.kind == "wrap":
             parent[key] = [parent[key]]
         elif change.kind == "nest":
