@@ -31,7 +31,7 @@ def run(args):
     from asvtk.report.analysis_figures import require_matplotlib
     from asvtk.training.assembly import TrainedSystem
     from asvtk.training.device import choose_device
-    from asvtk.training.experiment import Experiment
+    from asvtk.training.experiment_folder import Experiment
 
     require_matplotlib()
     device = choose_device(args.ngpu)

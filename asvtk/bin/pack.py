@@ -15,7 +15,7 @@ def add_arguments(parser):
 
 def run(args):
     from asvtk.report.card import model_card
-    from asvtk.training.experiment import Experiment
+    from asvtk.training.experiment_folder import Experiment
     from asvtk.training.package import pack, threshold_on_dev
 
     experiment = Experiment(args.exp)

@@ -114,7 +114,7 @@ def _check_options(args) -> bool:
 
 def _score_with_experiments(args, device: str) -> None:
     from asvtk.training.assembly import TrainedSystem
-    from asvtk.training.experiment import Experiment
+    from asvtk.training.experiment_folder import Experiment
 
     systems = [TrainedSystem(Experiment(folder), args.dump) for folder in args.exp]
     data = [DataDirectory.read(path) for path in args.data]

@@ -55,7 +55,8 @@ def run(args):
     from asvtk.training import parallel
     from asvtk.training.data import open_dataset
     from asvtk.training.environment import write_environment
-    from asvtk.training.experiment import Experiment, load_config
+    from asvtk.training.experiment import load_config
+    from asvtk.training.experiment_folder import Experiment
     from asvtk.training.extension import extend
     from asvtk.training.initial import InitialWeights
     from asvtk.training.trainer import train

@@ -12,7 +12,7 @@ from asvtk.metrics.results import WRITTEN, read_results
 from asvtk.report.ablations import count_parameters
 from asvtk.report.markdown import CONVENTIONS, code, plain_text, results_tables, table
 from asvtk.report.values import shown
-from asvtk.training.experiment import Experiment
+from asvtk.training.experiment_folder import Experiment
 
 __all__ = ["model_card"]
 

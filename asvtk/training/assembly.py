@@ -15,7 +15,8 @@ from asvtk.models import Detector, build_detector
 from asvtk.nn.construction import require_shapes
 from asvtk.training.checkpoint import detector_shapes, load_detector
 from asvtk.training.data import UtteranceDataset, open_dataset
-from asvtk.training.experiment import Experiment, ExperimentConfig
+from asvtk.training.experiment import ExperimentConfig
+from asvtk.training.experiment_folder import Experiment
 
 __all__ = ["TrainedSystem", "new_detector", "trained_detector", "sample_features"]
 

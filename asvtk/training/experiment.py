@@ -1,4 +1,4 @@
-"""An experiment: its configuration; ``experiment_folder`` has its files."""
+"""The configuration of an experiment; ``experiment_folder`` has its files."""
 
 from dataclasses import dataclass, field
 
@@ -8,10 +8,9 @@ from asvtk.frontends import FRONTEND_CONFIGS, check_augmentation
 from asvtk.io.config import apply_overrides, build, build_named, load_yaml
 from asvtk.models import MODEL_CONFIGS
 from asvtk.nn.losses import LOSS_CONFIGS
-from asvtk.training.experiment_folder import Experiment
 from asvtk.training.settings import TrainingConfig
 
-__all__ = ["Experiment", "ExperimentConfig", "TrainingConfig", "load_config"]
+__all__ = ["ExperimentConfig", "TrainingConfig", "load_config"]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from asvtk.io.config import differences, to_mapping
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp, write_stamp
 from asvtk.training.checkpoint import read_training, write_tensors
-from asvtk.training.experiment import Experiment, ExperimentConfig
+from asvtk.training.experiment import ExperimentConfig
+from asvtk.training.experiment_folder import Experiment
 
 __all__ = ["extend", "is_extension"]
 

@@ -10,7 +10,7 @@ from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.stamps import file_digest
 from asvtk.nn.weights import read_safetensors, require_finite
 from asvtk.training.checkpoint import part
-from asvtk.training.experiment import Experiment
+from asvtk.training.experiment_folder import Experiment
 from asvtk.training.package import opened
 
 __all__ = ["InitialWeights"]

@@ -11,7 +11,8 @@ from asvtk.io.atomic import write_text
 from asvtk.io.errors import AsvtkError
 from asvtk.training import parallel
 from asvtk.training.evaluation import Evaluation
-from asvtk.training.experiment import Experiment, ExperimentConfig
+from asvtk.training.experiment import ExperimentConfig
+from asvtk.training.experiment_folder import Experiment
 from asvtk.training.health import starved_experts
 from asvtk.training.state import Progress
 

@@ -33,7 +33,8 @@ from asvtk.io.text import read_json
 from asvtk.metrics.eer import det_curve, eer
 from asvtk.metrics.operating_point import operating_point
 from asvtk.metrics.results import read_results
-from asvtk.training.experiment import Experiment, ExperimentConfig, load_config
+from asvtk.training.experiment import ExperimentConfig, load_config
+from asvtk.training.experiment_folder import Experiment
 
 __all__ = ["Package", "opened", "pack", "threshold_on_dev", "unpack"]
 

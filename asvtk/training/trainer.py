@@ -19,7 +19,8 @@ from asvtk.training.averaging import MovingAverage
 from asvtk.training.checkpoint import read_training
 from asvtk.training.data import UtteranceDataset
 from asvtk.training.device import compute_deterministically
-from asvtk.training.experiment import Experiment, ExperimentConfig
+from asvtk.training.experiment import ExperimentConfig
+from asvtk.training.experiment_folder import Experiment
 from asvtk.training.health import Diverged, FaultLog
 from asvtk.training.initial import InitialWeights
 from asvtk.training.journal import Journal

@@ -13,7 +13,8 @@ from asvtk.io.config import to_mapping
 from asvtk.io.errors import AsvtkError
 from asvtk.models import Inputs, build_detector
 from asvtk.training.device import choose_device
-from asvtk.training.experiment import Experiment, load_config
+from asvtk.training.experiment import load_config
+from asvtk.training.experiment_folder import Experiment
 
 REPOSITORY = Path(__file__).parents[2]
 INPUTS = {"features": "lfcc-0123", "layers": [0], "train data": "a", "dev data": "b"}

@@ -12,7 +12,8 @@ from asvtk.models.base import Detector
 from asvtk.nn.losses import OcSoftmax
 from asvtk.training import saving
 from asvtk.training.checkpoint import read_tensors
-from asvtk.training.experiment import Experiment, load_config
+from asvtk.training.experiment import load_config
+from asvtk.training.experiment_folder import Experiment
 from asvtk.training.health import starved_experts
 from asvtk.training.trainer import train
 

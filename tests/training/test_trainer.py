@@ -263,7 +263,7 @@ def test_tensorboard_gets_what_the_log_gets(run, tmp_path, records, monkeypatch)
 
 
 def test_sets_without_both_classes_are_refused(corpus, tmp_path):
-    from asvtk.training.experiment import Experiment
+    from asvtk.training.experiment_folder import Experiment
 
     config = load_config(corpus / "c.yaml")
     training, dev = open_sets(corpus, config)

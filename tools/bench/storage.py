@@ -21,7 +21,7 @@ from asvtk.metrics.eer import compute_eer
 from asvtk.models import build_detector
 from asvtk.training.checkpoint import load_detector
 from asvtk.training.data import UtteranceDataset, open_dataset
-from asvtk.training.experiment import Experiment
+from asvtk.training.experiment_folder import Experiment
 from asvtk.training.scoring import score_dataset
 
 
