@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 from mutations import LONG_RUN, fuzz
-from test_tables import ASV, DEV_SCORES, PROTOCOL, SCORES, UNLABELLED
+from test_fuzz_tables import ASV, DEV_SCORES, PROTOCOL, SCORES, UNLABELLED
 
 from asvtk.bin.main import VERBS
 
