@@ -30,7 +30,7 @@ from asvtk.frontends.cache_tools import (
 )
 from asvtk.frontends.extraction import find_sources
 from asvtk.io.datadir import DataDirectory
-from asvtk.io.errors import AsvtkError
+from asvtk.io.errors import AsvtkError, readable
 from asvtk.report.markdown import table
 
 
@@ -133,7 +133,7 @@ def _verify(args) -> int:
         except AsvtkError as error:  # a bad cache must not hide the verdict on another
             count, problems = 0, [str(error)]
         for problem in problems:
-            print(problem, file=sys.stderr)
+            print(readable(problem), file=sys.stderr)
         how = "headers of" if args.quick else "all numbers of"
         verdict = f"{len(problems)} problems" if problems else "sound"
         print(f"{cache.root.name}/{cache.folder.name}: {verdict} ({how} {count} matrices read)", flush=True)

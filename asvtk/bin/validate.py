@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asvtk.bin.arguments import whole_number
 from asvtk.io.datadir import DataDirectory, find_problems
-from asvtk.io.errors import AsvtkError
+from asvtk.io.errors import AsvtkError, readable
 
 _SHOWN = 20  # files that cannot be decoded
 _UNUSED = ("feats.scp", "vad.scp", "cmvn.scp")
@@ -26,7 +26,7 @@ def run(args) -> int:
         if args.decode and not problems:
             problems = _decode_all(DataDirectory.read(directory), args.nj)
         for problem in problems:
-            print(problem, file=sys.stderr)
+            print(readable(problem), file=sys.stderr)
         if problems:
             status = 1
             continue

@@ -28,6 +28,7 @@ from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.locks import locked
 from asvtk.io.stamps import digest
 from asvtk.io.tables import read_table, write_table
+from asvtk.io.text import read_text
 
 __all__ = ["CachedFeatures", "FeatureCache", "FeatureWriter", "cache_name", "copy_name", "description"]
 
@@ -102,8 +103,8 @@ class FeatureCache:
         for scp in sorted(self.layer_folder(layer).glob("part.*.scp")):
             ark = str(scp.with_suffix(".ark").absolute())  # the cache may have been moved
             size = os.path.getsize(ark) if os.path.exists(ark) else 0
-            for number, line in enumerate(scp.read_bytes().split(b"\n")[:-1], 1):  # a cut line has no end
-                utterance, _, offset = parse_scp_line(line.decode(), f"{scp}:{number}")
+            for number, line in enumerate(read_text(scp).split("\n")[:-1], 1):  # a cut line has no end
+                utterance, _, offset = parse_scp_line(line, f"{scp}:{number}")
                 if offset < size:
                     entries.setdefault(utterance, (ark, offset))
         return entries

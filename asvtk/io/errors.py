@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["AsvtkError", "listing", "shown"]
+__all__ = ["AsvtkError", "listing", "readable", "shown"]
 
 _LONGEST = 200  # characters of one item in a message
 _LONG_WORD = re.compile(r"[^\s/]{401,}")  # no name of a file is longer
@@ -17,7 +17,12 @@ class AsvtkError(Exception):
     """
 
     def __init__(self, message: str = ""):
-        super().__init__(_LONG_WORD.sub(lambda word: _cut(word[0]), str(message)))
+        super().__init__(readable(str(message)))
+
+
+def readable(message: str) -> str:
+    """A message without the words of more than 400 characters that come out of damaged files."""
+    return _LONG_WORD.sub(lambda word: _cut(word[0]), message)
 
 
 def listing(items, limit: int = 10) -> str:

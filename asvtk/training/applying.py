@@ -88,7 +88,7 @@ def _front_end(package: Package, device: str, ssl_model) -> tuple[ExperimentConf
     theirs.pop("model", None)
     if changes := differences(theirs, ours):
         raise AsvtkError(
-            f"{package.about['name']}: the front-end here is not the one it was trained with:\n  "
+            f"{package.folder}/config.yaml: the front-end here is not the one of the training:\n  "
             + "\n  ".join(changes)
         )
     return config, frontend
