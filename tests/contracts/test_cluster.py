@@ -194,7 +194,7 @@ def test_what_slurm_is_asked(slurm, cluster):
     options = "--mem 4G --time 1:0:0 --gpu 1 --num-threads 2 -p big -tc 3 -V"
     slurm.silent(slurm(*options.split(" "), "JOB=1:8", "exp/log/a.JOB.log", "true"))
     (words,) = submissions(cluster)
-    assert re.sub(r"a\.JOB\.\w{15,}\.1 ", "a.JOB ", " ".join(words)) == (
+    assert re.sub(r"a\.JOB\.\w{8,}\.1 ", "a.JOB ", " ".join(words)) == (
         "sbatch --export=ALL --requeue --mem-per-cpu 4G --time 1:0:0 --gres=gpu:1 --cpus-per-task 2 "
         "--ntasks-per-node=1 -p big --parsable --job-name=a.JOB "
         f"--output {os.getcwd()}/exp/q/a.JOB.out --open-mode=append --array=1-8%3 exp/q/a.JOB.sh"
@@ -205,7 +205,7 @@ def test_what_grid_engine_is_asked(sge, cluster):
     options = "--mem 4G --time 1:0:0 --gpu 1 --num-threads 2 -q big.q -tc 3"
     sge.silent(sge(*options.split(" "), "JOB=1:8", "exp/log/2a.JOB.log", "true"))
     (words,) = submissions(cluster)
-    assert re.sub(r"a\.JOB\.\w{15,}\.1 ", "a.JOB ", " ".join(words)) == (
+    assert re.sub(r"a\.JOB\.\w{8,}\.1 ", "a.JOB ", " ".join(words)) == (
         "qsub -V -cwd -S /bin/bash -j y -r y -l mem_free=4G -l h_rt=1:0:0 -l gpu=1 -pe smp 2 -q big.q "
         f"-terse -N j2a.JOB -o {os.getcwd()}/exp/q/2a.JOB.out -t 1-8 -tc 3 exp/q/2a.JOB.sh"
     )
