@@ -13,7 +13,7 @@ import sys
 
 from asvtk.bin.arguments import Parser, UsageError
 from asvtk.bin.interruption import Interruption
-from asvtk.io.errors import AsvtkError
+from asvtk.io.errors import AsvtkError, readable
 from asvtk.version import __version__
 
 #: verb -> (stage of run.sh, one line of help)
@@ -98,7 +98,7 @@ def _run(verb: str, words: list[str]) -> int:
         return 0
     except (OSError, UnicodeDecodeError) as error:
         # A folder where a file is expected, one without permission ...: the system names it well enough.
-        print(f"asvtk {verb}: error: {error}", file=sys.stderr)
+        print(f"asvtk {verb}: error: {readable(str(error))}", file=sys.stderr)
         return 1
 
 
