@@ -36,9 +36,9 @@ from asvtk.report.system import short_names
 SETS = ("dev", "eval")
 #: options that speak of the files of --scores
 _OF_SCORES = (
-    *("protocol", "protocol_columns", "asv_scores", "asv_key", "columns", "labels", "negate", "json"),
-    *("dev", "dev_protocol"),
-)
+    "protocol", "protocol_columns", "asv_scores", "asv_key", "columns", "labels", "negate", "json", "dev",
+    "dev_protocol",
+)  # fmt: skip
 _COMPARISON = ("compare", "compare_negate")
 
 
