@@ -1,5 +1,6 @@
 """Where a sound file says that it ends: decoders read files that were cut short without a word."""
 
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from asvtk.io.sound import id3_size
@@ -42,20 +43,27 @@ def _riff(file, size, head) -> Extent:
     order = "big" if head[:4] == b"RIFX" else "little"
     if head[8:12] == b"AVI ":
         return _samples(8, int.from_bytes(head[4:8], order), size)
-    at, large = 12, None
+    large = None
+    for name, begin, length in _chunks(file, size, order):
+        if name == b"ds64":
+            large = int.from_bytes(_read(file, size, begin, 16)[8:], "little")
+        if name == b"data":
+            if length == 0xFFFFFFFF and large is not None:
+                length = large if large < _UNKNOWN_64 else 0
+            return _samples(begin, length, size)
+    return Extent()
+
+
+def _chunks(file, size: int, order: str) -> Iterator[tuple[bytes, int, int]]:
+    """Name, first byte and length of the chunks of an IFF file, each padded to an even length."""
+    at = 12
     for _ in range(_MAX_CHUNKS):
         chunk = _read(file, size, at, 8)
         length = int.from_bytes(chunk[4:], order)
-        if chunk[:4] == b"ds64":
-            large = int.from_bytes(file.read(16)[8:], "little")
-        if chunk[:4] == b"data":
-            if length == 0xFFFFFFFF and large is not None:
-                length = large if large < _UNKNOWN_64 else 0
-            return _samples(at + 8, length, size)
+        yield chunk[:4], at + 8, length
         at += 8 + length + length % 2
         if len(chunk) < 8:
-            break
-    return Extent()
+            return
 
 
 def _wave64(file, size, head) -> Extent:
@@ -72,15 +80,9 @@ def _wave64(file, size, head) -> Extent:
 
 
 def _aiff(file, size, head) -> Extent:
-    at = 12
-    for _ in range(_MAX_CHUNKS):
-        chunk = _read(file, size, at, 8)
-        length = int.from_bytes(chunk[4:], "big")
-        if chunk[:4] == b"SSND":
-            return _samples(at + 8, length, size)
-        at += 8 + length + length % 2
-        if len(chunk) < 8:
-            break
+    for name, begin, length in _chunks(file, size, "big"):
+        if name == b"SSND":
+            return _samples(begin, length, size)
     return Extent()
 
 
