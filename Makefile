@@ -23,7 +23,7 @@ mini: env  ## the whole recipe on a generated corpus
 	cd egs/mini && ./run.sh
 
 test: env  ## all tests, but for those that bring up a real Slurm
-	$(VENV)/bin/python -m pytest --ignore=tests/recipes/test_slurm_lab.py
+	$(VENV)/bin/python -m pytest --ignore=tests/recipes/test_slurm_lab.py -n auto --maxprocesses 4 --dist worksteal
 
 test-slurm: env  ## the recipe and its faults on a Slurm of two nodes; skipped where there is none (make slurm)
 	$(VENV)/bin/python -m pytest tests/recipes/test_slurm_lab.py

@@ -41,7 +41,7 @@ setup(
         "tensorboard": ["tensorboard"],
         # The generated corpus of egs/mini. pyworld 0.3.5 imports pkg_resources.
         "mini": ["espeakng-loader", "pyworld", "setuptools<81"],
-        "test": ["hypothesis", "pytest", "ruff"],
+        "test": ["hypothesis", "pytest", "pytest-xdist", "ruff"],
     },
     entry_points={"console_scripts": ["asvtk = asvtk.bin.main:main"]},
     classifiers=[
