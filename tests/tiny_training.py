@@ -9,6 +9,7 @@ from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends import build_frontend
 from asvtk.frontends.cache import FeatureCache, cache_name, description
 from asvtk.frontends.extraction import Source, extract_missing
+from asvtk.frontends.extractor import Extractor
 from asvtk.io.datadir import DataDirectory
 from asvtk.training.data import open_dataset
 from asvtk.training.experiment import load_config
@@ -53,19 +54,15 @@ def prepare(folder: Path, frontend: str = FRONTEND) -> None:
         data = prepare_split(la, split, folder / "data" / split)
         cache = FeatureCache(folder / "dump", cache_name(frontend), split)
         cache.claim(data, description(frontend))
-        extract_missing(Source(data, cache), frontend, 1, 1)
-        cache.join(data, frontend.layers)
+        extract_missing(Source(data, cache), Extractor(frontend), 1, 1)
+        cache.join(data, frontend.stored)
 
 
 def open_sets(folder: Path, config) -> list:
     frontend = build_frontend(config.frontend)
-    where = folder / "dump", config.frontend, cache_name(frontend), frontend.layers
-    options = {"prepare": frontend.prepare if frontend.mode == "live" else None}
     train, dev = (DataDirectory.read(folder / "data" / split) for split in ("train", "dev"))
-    return [
-        open_dataset(train, *where, augmentation=config.augmentation, **options),
-        open_dataset(dev, *where, **options),
-    ]
+    dump = folder / "dump"
+    return [open_dataset(train, dump, frontend, config.augmentation), open_dataset(dev, dump, frontend)]
 
 
 def run(folder, exp, *overrides, device: str = "cpu", **options) -> dict:

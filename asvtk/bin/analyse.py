@@ -60,7 +60,7 @@ def _analyse(system, data: list[DataDirectory], device: str, folder: Path, name:
     for of in data:
         dataset = system.open(of)
         if detector is None:
-            detector = system.detector(dataset).to(device)
+            detector = system.detector().to(device)
         seen = observe(detector, dataset, system.config.training.batch_size, device)
         attacks = [of.attack[utterance] for utterance in dataset.utterances]
         bonafide = np.array([of.label[utterance] == BONAFIDE for utterance in dataset.utterances])
@@ -70,4 +70,4 @@ def _analyse(system, data: list[DataDirectory], device: str, folder: Path, name:
         for line in sentences(of.name, sets[of.name][0]):
             print(line)
     weights = layer_weights(detector.model)
-    write_analysis(folder, name, weights, system.layers(detector), sets)
+    write_analysis(folder, name, weights, list(detector.frontend.layers), sets)

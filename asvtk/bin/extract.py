@@ -14,6 +14,7 @@ from asvtk.frontends.cache import description
 from asvtk.frontends.cache_prune import hold, remove
 from asvtk.frontends.cache_tools import bytes_needed, human_bytes, require_space
 from asvtk.frontends.extraction import extract_missing, find_sources
+from asvtk.frontends.extractor import Extractor
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.locks import locked, locked_together
@@ -50,27 +51,26 @@ def add_arguments(parser):
 
 def run(args):
     check_share(args.job, args.nj)
-    # Not the whole configuration: its other sections would have every job import torch.
     config, augmentation = load_frontend_config(args.config, args.override)
-    # Only a job computes; the host that submits it need not have its GPU.
-    frontend = build_frontend(config, choose_device(args.ngpu) if args.action == "job" else "cpu")
+    frontend = build_frontend(config)
     if not args.training:
         augmentation = None
     sources = find_sources(DataDirectory.read(args.data), args.dump, frontend, augmentation)
     if args.action == "begin":
         _begin(sources, frontend, augmentation, args)
     elif args.action == "job":
-        _compute(sources, frontend, args)
+        # Only a job computes; the host that submits it need not have its GPU.
+        _compute(sources, Extractor(frontend, choose_device(args.ngpu)), args)
     else:
         for source in sources:
-            source.cache.join(source.data, frontend.layers)
+            source.cache.join(source.data, frontend.stored)
             if skipped := source.cache.skipped():
                 print(f"{source.cache.folder}/skipped: {len(skipped)} utterances are done without")
 
 
 def _begin(sources, frontend, augmentation, args) -> None:
-    if not frontend.layers:
-        how = " runs in training" if frontend.mode == "live" else ""
+    if not frontend.stored:
+        how = " runs in training" if frontend.layers else ""
         print(f"front-end {frontend.label}{how}: nothing to cache", file=sys.stderr)
         print(0, 0)
         return
@@ -82,9 +82,9 @@ def _begin(sources, frontend, augmentation, args) -> None:
         changed_by = None if source.change is None else augmentation
         source.cache.claim(source.data, description(frontend, changed_by))
         utterances = source.data.utterances
-        missing = source.cache.missing(utterances, frontend.layers)
+        missing = source.cache.missing(utterances, frontend.stored)
         size = bytes_needed(source, frontend, missing)
-        layers = " ".join(map(str, frontend.layers))
+        layers = " ".join(map(str, frontend.stored))
         print(
             f"{source.cache.folder}: layers {layers}: {len(utterances) - len(missing)} of "
             f"{len(utterances)} utterances are cached, {len(missing)} to compute ({human_bytes(size)})",
@@ -99,13 +99,13 @@ def _begin(sources, frontend, augmentation, args) -> None:
     print(total, args.ngpu if frontend.uses_gpu else 0)  # for the shell
 
 
-def _compute(sources, frontend, args) -> None:
+def _compute(sources, extractor, args) -> None:
     for source in sources:
         folder, started = source.cache.folder, time.monotonic()
         # Shares of another number of jobs overlap with these: two runs on one dump compute nothing twice.
         together = locked_together(folder / ".shares.lock", f"{args.nj} jobs, which compute its features")
         with together, locked(folder / f".job.{args.job}.of.{args.nj}.lock", "computes this share"):
-            computed, faults = extract_missing(source, frontend, args.job, args.nj, print)
+            computed, faults = extract_missing(source, extractor, args.job, args.nj, print)
         if faults and args.skip_bad:
             source.cache.skip(faults)
         if faults:

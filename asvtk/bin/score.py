@@ -1,35 +1,38 @@
-"""Stage 4: score data sets with the best checkpoint of experiments, or with published weights.
+"""Score audio: data sets by experiments (stage 4), recordings by any model.
 
   asvtk score --exp DIR ... --dump DIR --data DIR ...
       writes EXP/scores/NAME.txt for each; a score file that is up to date is left as it is
   asvtk score begin|job|join --exp DIR ... --dump DIR --data DIR ... --nj N
       the same by several jobs: begin checks all that can be checked and prints how many jobs there is
       work for; each job J scores its share (--job J), and join puts the shares together
-  asvtk score --system aasist --weights AASIST.pth --data DIR --out FILE
-      needs no experiment; AASIST-L.pth is told by its shapes
-  asvtk score --model NAME.asvtk.tar --audio FOLDER_OR_FILE ... [--out scores.tsv]
-      audio of any kind, by what 'asvtk pack' made: a table of file, score, and bonafide or spoof by the
-      threshold chosen on dev; with --data DIR --out FILE instead, the scores of a data directory
+  asvtk score --model MODEL --audio FOLDER_OR_FILE ... [--out scores.tsv]
+      audio of any kind: a table of file, score, and bonafide or spoof by the threshold chosen on dev
+  asvtk score --model MODEL --data DIR --out FILE
+      a data directory, without features of stage 2
 
-Scores of data directories have the official form, 'utterance attack key score'; higher = bona fide. The
-number of jobs changes no score: jobs have whole batches of the data set.
+MODEL is what 'asvtk pack' made, the folder of an experiment, or weights as their authors publish them
+(AASIST.pth, AASIST-L.pth). Scores of data directories have the official form, 'utterance attack key score';
+higher = bona fide. The number of jobs changes no score: jobs have whole batches of the data set.
 """
 
+import argparse
+import csv
+import io
 import sys
 from contextlib import redirect_stdout
 
 from asvtk.bin.arguments import check_share, whole_number
-from asvtk.io.datadir import DataDirectory
-from asvtk.io.errors import AsvtkError
+from asvtk.io.atomic import write_text
+from asvtk.io.datadir import BONAFIDE, SPOOF, DataDirectory
+from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.scores import write_scores
 from asvtk.training.device import choose_device
 from asvtk.training.score_parts import ScoreParts
 
-PUBLISHED = ("aasist",)  # systems with published weights
-PUBLISHED_BATCH = 8  # utterances at once; memory is all that depends on it
+NO_SPEECH = "no_speech"
 
 _EXPERIMENT_OPTIONS = ("exp", "dump")
-_PUBLISHED_OPTIONS = ("system", "weights", "out")
+_MODEL_OPTIONS = ("model", "audio", "out", "ssl_model")
 
 
 def add_arguments(parser):
@@ -37,79 +40,164 @@ def add_arguments(parser):
         "action", nargs="?", choices=("begin", "job", "join"), help="one step of several jobs"
     )
     parser.add_argument("--data", nargs="+", metavar="DIR", help="data directories to score")
-    parser.add_argument("--out", metavar="FILE", help="score file to write or replace; not with --exp")
     parser.add_argument("--ngpu", type=whole_number(), default=0, help="0: CPU, 1: GPU (default 0)")
-    trained = parser.add_argument_group("with an experiment")
+    model = parser.add_argument_group("with a model")
+    model.add_argument("--model", metavar="PATH", help="packed, an experiment, or published weights")
+    model.add_argument("--audio", nargs="+", metavar="PATH", help="audio files, and folders of them")
+    model.add_argument("--out", metavar="FILE", help="score file to write or replace")
+    model.add_argument("--ssl-model", metavar="DIR", help="directory of the front-end's model, if it has one")
+    # What --model says alone: kept for those who have it in their scripts.
+    model.add_argument("--system", choices=("aasist",), help=argparse.SUPPRESS)
+    model.add_argument("--weights", metavar="FILE", help=argparse.SUPPRESS)
+    trained = parser.add_argument_group("with experiments")
     trained.add_argument("--exp", nargs="+", metavar="DIR", help="folders of experiments")
     trained.add_argument("--dump", metavar="DIR", help="folder of the feature caches")
     trained.add_argument("--force", action="store_true", help="score again what is up to date")
     trained.add_argument("--nj", type=whole_number(1), default=1, help="number of jobs (default 1)")
     trained.add_argument("--job", type=whole_number(1), default=1, help="job: which, from 1 (default 1)")
-    published = parser.add_argument_group("with published weights")
-    published.add_argument("--system", choices=PUBLISHED, help="whose weights they are")
-    published.add_argument("--weights", metavar="FILE", help="the weights, as their authors publish them")
-    packed = parser.add_argument_group("with a packed model")
-    packed.add_argument(
-        "--model", metavar="FILE", help="what 'asvtk pack' made, or a folder it was unpacked to"
-    )
-    packed.add_argument("--audio", nargs="+", metavar="PATH", help="audio files, and folders of them")
-    packed.add_argument(
-        "--ssl-model", metavar="DIR", help="directory of the front-end's model, if it has one"
-    )
 
 
 def run(args):
     check_share(args.job, args.nj)
-    from_experiments = args.model is None and _check_options(args)
+    if (args.system is None) != (args.weights is None):
+        raise AsvtkError("--system and --weights go together; --model FILE says the same alone")
+    if args.weights is not None and args.model is None:
+        args.model = args.weights
+    with_experiments = args.model is None and _check_options(args)
+    if not with_experiments:
+        _check_model_options(args)
     import torch
 
     # Only who computes needs the GPU; the host that submits may have none.
     device = choose_device(args.ngpu if args.action in (None, "job") else 0)
     # Scores are compared across machines: a GPU's convolutions would round to 10 bits otherwise.
     torch.backends.cudnn.allow_tf32 = False
-    if args.model is not None:
-        _refuse_others(args)
-        from asvtk.bin.score_packed import score_packed
+    if with_experiments:
+        return _score_with_experiments(args, device)
+    from asvtk.inference.load import load
 
-        score_packed(args, device)
-    elif from_experiments:
-        _score_with_experiments(args, device)
-    else:
-        _score_with_published(args, device)
-
-
-def _refuse_others(args) -> None:
-    for name in ("exp", "dump", "system", "weights", "force"):
-        if getattr(args, name):
-            raise AsvtkError(f"--{name} does not go with --model")
-    if args.action is not None or args.nj != 1:
-        raise AsvtkError("begin, job, join and --nj: go with --exp; a packed model is one job's work")
+    # Files first: a wrong name must not wait for the model.
+    found = _read_data(args) if args.audio is None else _find_audio(args)
+    detector = load(args.model, device, ssl_model=args.ssl_model)
+    return (_score_data if args.audio is None else _score_audio)(args, detector, *found)
 
 
 def _check_options(args) -> bool:
-    """True: an experiment's options are given, and all of them; False: those of published weights."""
-    if args.data is None or args.audio is not None or args.ssl_model is not None:
-        raise AsvtkError("--data DIR says what to score; --audio and --ssl-model go with --model")
-    given = {name for name in _EXPERIMENT_OPTIONS + _PUBLISHED_OPTIONS if getattr(args, name) is not None}
-    if given == set(_EXPERIMENT_OPTIONS):
-        if args.action is None and args.nj != 1:
-            raise AsvtkError(
-                f"--nj {args.nj}: goes with begin, job and join; without them one job does it all"
-            )
-        return True
-    if given != set(_PUBLISHED_OPTIONS):
-        said = " ".join(f"--{name}" for name in sorted(given)) or "neither"
+    """True: an experiment's options are given, and all of them."""
+    given = {name for name in _EXPERIMENT_OPTIONS + _MODEL_OPTIONS if getattr(args, name) is not None}
+    if given != set(_EXPERIMENT_OPTIONS):
+        said = " ".join(f"--{name.replace('_', '-')}" for name in sorted(given)) or "neither"
         raise AsvtkError(
-            "expected either --exp and --dump (an experiment) or --system, --weights and --out (published "
-            f"weights) or --model (a packed model); found {said}"
+            "expected --model (a packed model, an experiment or published weights) with --audio, or with "
+            f"--data and --out; or --exp and --dump (stage 4); found {said}"
         )
-    if len(args.data) != 1:
-        raise AsvtkError(f"--out {args.out}: takes the scores of one data directory, found {len(args.data)}")
-    if args.force:
-        raise AsvtkError("--force: goes with --exp; --out is written anew in any case")
+    if args.data is None:
+        raise AsvtkError("--data DIR says what to score; --audio goes with --model")
+    if args.action is None and args.nj != 1:
+        raise AsvtkError(f"--nj {args.nj}: goes with begin, job and join; without them one job does it all")
+    return True
+
+
+def _check_model_options(args) -> None:
+    for name in (*_EXPERIMENT_OPTIONS, "force"):
+        if getattr(args, name):
+            raise AsvtkError(f"--{name} does not go with --model")
     if args.action is not None or args.nj != 1:
-        raise AsvtkError("begin, job, join and --nj: go with --exp; published weights are one job's work")
-    return False
+        raise AsvtkError("begin, job, join and --nj: go with --exp; with --model it is one job's work")
+    if (args.data is None) == (args.audio is None):
+        raise AsvtkError("--model: say what to score, by either --audio or --data")
+    if args.data is not None and (len(args.data) != 1 or args.out is None):
+        raise AsvtkError("--model: takes one data directory, and --out FILE for its scores")
+
+
+def _read_data(args) -> tuple:
+    return (DataDirectory.read(args.data[0]),)
+
+
+def _find_audio(args) -> tuple:
+    from asvtk.inference.folder import find_audio
+    from asvtk.inference.speech import require_detector
+
+    require_detector()
+    return find_audio(args.audio)
+
+
+def _score_data(args, detector, data: DataDirectory) -> None:
+    from asvtk.inference.recordings import score_files
+    from asvtk.io.audio import read_audio
+
+    def read(utterance: str):
+        return read_audio(data.wav[utterance], data.num_samples[utterance], md5=data.md5[utterance]), ""
+
+    outcomes = zip(
+        data.utterances, score_files(detector, data.utterances, read, data.utterances), strict=True
+    )
+    scores, faults = {}, []
+    for utterance, scored in outcomes:
+        if scored.score is None:
+            faults.append(scored.fault)
+        else:
+            scores[utterance] = scored.score
+    if scores:
+        attacks, labels = ([table[u] for u in scores] for table in (data.attack, data.label))
+        write_scores(args.out, list(scores), attacks, labels, list(scores.values()))
+        print(f"{args.out}: {len(scores)} trials; higher = bona fide{_threshold(detector)}")
+    if faults:
+        raise AsvtkError(_without_scores(faults, len(scores)))
+
+
+def _score_audio(args, detector, files: list, faults: list[str]) -> None:
+    from asvtk.inference.recordings import score_recordings
+    from asvtk.io.decoding import path_text
+
+    rows, notes = [], []
+    for file, scored in zip(files, score_recordings(detector, files), strict=True):
+        if scored.note:
+            notes.append(f"{path_text(file)}: {scored.note}")
+        if scored.score is None:
+            faults.append(scored.fault)
+        else:
+            rows.append((path_text(file), scored.score, _decision(scored, detector.threshold)))
+    if notes:
+        others = f"; {len(notes) - 1} other files were converted too" if len(notes) > 1 else ""
+        print(f"note: {notes[0]}{others}", file=sys.stderr)
+    _write_decisions(args.out, rows)
+    if args.out is not None:
+        print(f"{args.out}: {len(rows)} scores; higher = bona fide{_threshold(detector)}")
+    if faults:
+        raise AsvtkError(_without_scores(faults, len(rows)))
+
+
+def _threshold(detector) -> str:
+    return "" if detector.threshold is None else f", threshold {detector.threshold:.6g}"
+
+
+def _decision(scored, threshold: float | None) -> str:
+    """``no_speech`` where the score means nothing; ``-`` where no threshold was ever chosen."""
+    if not scored.has_speech:
+        return NO_SPEECH
+    return "-" if threshold is None else BONAFIDE if scored.score > threshold else SPOOF
+
+
+def _without_scores(lines: list[str], scored: int) -> str:
+    """The message on files that have no score, of each a line, beside ``scored`` others."""
+    if not scored:
+        return f"no file has a score: {listing(lines, 3)}"
+    listed = "\n  ".join(lines)
+    return f"{len(lines)} files have no score, all others have:\n  {listed}"
+
+
+def _write_decisions(out, rows: list[tuple[str, float, str]]) -> None:
+    """A table of file, score and decision; to standard output, in six digits, where there is no ``out``."""
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t", lineterminator="\n")  # quotes what a file name may hold
+    table.writerow(["file", "score", "decision"])
+    for name, score, decision in rows:
+        table.writerow([name, f"{score:.6g}" if out is None else repr(score), decision])
+    if out is None:
+        print(text.getvalue(), end="")
+    else:
+        write_text(out, text.getvalue())
 
 
 def _score_with_experiments(args, device: str) -> None:
@@ -164,28 +252,10 @@ class _Work:
                 print(f"{self._data.path}: part {job} of {num_jobs} is there")
                 return
             dataset = self._system.open(self._data)
-            detector = self._system.detector(dataset)
+            detector = self._system.detector()
             trials = _score(detector, self._data, dataset, self._batch_size, device, part, job, num_jobs)
             if num_jobs > 1:
                 print(f"{self._data.path}: part {job} of {num_jobs}: {trials} trials")
-
-
-def _score_with_published(args, device: str) -> None:
-    from asvtk.bin.score_packed import without_scores
-    from asvtk.frontends.base import Crop
-    from asvtk.models.aasist_weights import load_published
-    from asvtk.training.data import UtteranceDataset
-    from asvtk.training.scoring import undecodable
-
-    detector = load_published(args.weights)
-    data = DataDirectory.read(args.data[0])
-    faults = undecodable(data)
-    data = data.subset(u for u in data.utterances if u not in faults)
-    if data.utterances:
-        dataset = UtteranceDataset(data, [], Crop())
-        print(f"{args.out}: {_score(detector, data, dataset, PUBLISHED_BATCH, device, args.out)} trials")
-    if faults:
-        raise AsvtkError(without_scores(list(faults.values()), len(data.utterances)))
 
 
 def _score(

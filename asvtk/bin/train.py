@@ -70,11 +70,9 @@ def run(args):
         if args.eval_data is None:
             raise AsvtkError("training.eval_all_best is true: name the data directory by --eval-data")
         data["eval"] = _read_two_classes(args.eval_data)
-    inputs = {"features": cache_name(frontend), "layers": list(frontend.layers)}
-    augmented = {}
+    claim = {"features": cache_name(frontend), "layers": list(frontend.stored)}
     if config.augmentation is not None:
-        augmented = {"augmented": cache_name(frontend, config.augmentation)}
-    claim = inputs | augmented
+        claim["augmented"] = cache_name(frontend, config.augmentation)
     claim |= {"train data": DataDirectory.union(training_sets).digest(), "dev data": data["dev"].digest()}
     initial = None if args.init is None else InitialWeights.read(args.init)
     if initial is not None:
@@ -83,20 +81,8 @@ def run(args):
     if args.check:
         print(_state(experiment, config, claim))
         return None
-    prepare = frontend.prepare if frontend.mode == "live" else None
-    sets = {
-        name: open_dataset(of, args.dump, config.frontend, **inputs, prepare=prepare)
-        for name, of in data.items()
-    }
-    sets["train"] = open_dataset(
-        training_sets,
-        args.dump,
-        config.frontend,
-        **inputs,
-        augmentation=config.augmentation,
-        **augmented,
-        prepare=prepare,
-    )
+    sets = {name: open_dataset(of, args.dump, frontend) for name, of in data.items()}
+    sets["train"] = open_dataset(training_sets, args.dump, frontend, config.augmentation)
     with parallel.joined(device), _alone(experiment):
         if parallel.is_writer():
             if args.force:

@@ -7,8 +7,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from asvtk.training.package import unpack
+    from asvtk.inference.package import unpack
 
-    package = unpack(args.file, args.folder)
-    for path in sorted(package.folder.iterdir()):
+    for path in unpack(args.file, args.folder):
         print(path)

@@ -1,10 +1,7 @@
-"""Front-ends by name, and the feature cache.
-
-To add one: a module with a configuration dataclass and a ``FrontEnd``, and a line in ``FRONTENDS``.
-"""
+"""Front-ends by name, and the feature cache."""
 
 from asvtk.augment.config import AugmentationConfig
-from asvtk.frontends.base import FrontEnd, Mode
+from asvtk.frontends.base import FrontEnd
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
 from asvtk.frontends.spectrogram import Spectrogram, SpectrogramConfig
 from asvtk.frontends.ssl import Ssl, SslConfig
@@ -19,7 +16,6 @@ __all__ = [
     "build_frontend",
     "check_augmentation",
     "load_frontend_config",
-    "mode_of",
 ]
 
 FRONTENDS = {
@@ -31,25 +27,20 @@ FRONTENDS = {
 FRONTEND_CONFIGS = {config.name: config for config in FRONTENDS}
 
 
-def build_frontend(config, device: str = "cpu") -> FrontEnd:
-    """The front-end that a configuration describes, on ``device`` (``cpu`` | ``cuda``)."""
-    return FRONTENDS[type(config)](config, device)
-
-
-def mode_of(config) -> Mode:
-    """``cached``, ``live`` or ``split``; front-ends that know no choice are cached."""
-    return getattr(config, "mode", "cached")
+def build_frontend(config) -> FrontEnd:
+    """The front-end that a configuration describes; its weights are not read yet."""
+    return FRONTENDS[type(config)](config)
 
 
 def check_augmentation(config, augmentation: AugmentationConfig | None) -> None:
     """
     Raises:
-        ValueError: a live front-end is to have augmented copies.
+        ValueError: a front-end that is not cached is to have augmented copies.
     """
-    if mode_of(config) == "live" and augmentation is not None and augmentation.copies > 1:
+    if not config.cache and augmentation is not None and augmentation.copies > 1:
         raise ValueError(
-            f"augmentation.copies {augmentation.copies}: frontend.mode is live, which augments anew in every "
-            "epoch and caches no copies; leave copies out, or choose mode cached or split"
+            f"augmentation.copies {augmentation.copies}: frontend.cache is false, which augments anew in "
+            "every epoch and caches no copies; leave copies out, or set cache to true"
         )
 
 

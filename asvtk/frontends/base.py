@@ -1,181 +1,160 @@
-"""What every front-end is: waveforms in, one matrix per utterance and layer out."""
+"""Front-ends: torch modules from audio to features, with a cut up to which they may be cached."""
 
 import abc
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
-from asvtk.io.ark import Encoded, encode_matrix
-from asvtk.io.audio import SAMPLE_RATE
+from asvtk.frontends.crop import Conditioning, Crop
+from asvtk.io.ark import as_stored
 
-__all__ = ["Conditioning", "Crop", "Features", "FrontEnd", "Mode", "Storage"]
-
-#: layer -> float32 matrix, shape (frames, dimensions)
-Features = dict[int, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Crop:
-    """How much of an utterance is heard.
-
-    The field's convention, which all published ASVspoof numbers share, is the first 64,600 samples
-    (4.04 s), and shorter utterances repeated until they are that long, *before* the front-end.
-    """
-
-    samples: int | None = 64_600  # null: the whole utterance
-    repeat: bool = True  # repeat utterances that are shorter
-
-    def __post_init__(self):
-        if self.samples is not None and self.samples < 1:
-            raise ValueError("samples must be positive, or null for whole utterances")
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether all utterances come out equally long, so that nothing is padded."""
-        return self.samples is not None and self.repeat
-
-    def length(self, samples: int) -> int:
-        """How many samples are left of an utterance of ``samples``."""
-        if self.samples is None:
-            return samples
-        return self.samples if self.repeat else min(samples, self.samples)
-
-    def __call__(self, audio: np.ndarray) -> np.ndarray:
-        """The head of ``audio``, repeated if it is short."""
-        if self.samples is not None and self.repeat and len(audio) < self.samples:
-            return np.resize(audio, self.samples)  # np.resize fills up with repetitions
-        return audio[: self.samples]
-
-    def window(self, audio: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """What is heard of long ``audio``, from where the generator says; short audio as it is."""
-        spare = 0 if self.samples is None else len(audio) - self.samples
-        begin = generator.integers(spare + 1) if spare > 0 else 0
-        return audio[begin:][: self.samples]
-
-
-@dataclass(frozen=True)
-class Conditioning:
-    """What is taken from every clip before anything hears it, in training and in judging alike.
-
-    How loud a recording is, and where its band ends, come from equipment and resampling, and say nothing of
-    who speaks. In a small corpus they may well go with the label.
-    """
-
-    level: float | None = None  # RMS of what is heard, dB below full scale, such as -26; null: as recorded
-    highest: float | None = None  # Hz, nothing above is heard; null: all
-
-    def __post_init__(self):
-        if self.level is not None and not -100 <= self.level <= 0:
-            raise ValueError("level must lie in -100 to 0 dB, or be null")
-        if self.highest is not None and not 200 <= self.highest < SAMPLE_RATE / 2 - 200:
-            raise ValueError(f"highest must lie in 200 to {SAMPLE_RATE // 2 - 200} Hz, or be null")
-
-    def describe(self) -> dict:
-        """What a front-end's description says of it: nothing where it does nothing."""
-        said = {"level (dB below full scale)": self.level, "nothing above (Hz)": self.highest}
-        return {what: value for what, value in said.items() if value is not None}
-
-    def __call__(self, audio: np.ndarray) -> np.ndarray:
-        """float32 (samples,) -> the same shape, in time with it."""
-        from asvtk.augment.perturbation import level, lowpass  # SciPy's filters take a second to import
-
-        if self.highest is not None:
-            audio = lowpass(audio, self.highest)
-        if self.level is not None:
-            audio = level(audio, self.level)
-        return audio.astype(np.float32, copy=False)
-
+__all__ = ["Conditioning", "Crop", "Features", "FrontEnd", "FrontEndConfig", "Storage"]
 
 #: how matrices are stored: float32, or Kaldi's compression to 16 or 8 bits
 Storage = Literal["FM", "CM2", "CM"]
 
-Mode = Literal["cached", "live", "split"]
+
+class Features(NamedTuple):
+    """What a back-end hears of a batch."""
+
+    x: Tensor  # (batch, layers, frames, width), padded with anything finite
+    lengths: Tensor  # real frames, (batch,)
 
 
-class FrontEnd(abc.ABC):
-    """A front-end, of which stage 2 sees what is frozen.
+@dataclass(frozen=True, kw_only=True)
+class FrontEndConfig:
+    """What every front-end's configuration says."""
+
+    crop: Crop = field(default_factory=Crop)
+    conditioning: Conditioning = field(default_factory=Conditioning)
+    cache: bool = True  # whether stage 2 stores what is frozen; false: computed anew in each epoch
+    random_crop: bool = False  # not cached: training draws another window of long utterances in every epoch
+
+    #: keys of earlier versions -> what to write now
+    renamed: ClassVar[dict[str, str]] = {
+        "mode": "write cache: true for what was cached or split, cache: false for live"
+    }
+
+    def __post_init__(self):
+        if self.cache and self.random_crop:
+            raise ValueError("random_crop: cached features are of one crop; set cache to false")
+
+
+class FrontEnd(nn.Module, abc.ABC):
+    """A front-end: prepared audio -> one or several layers of features.
+
+    It is computed in two parts. ``lower`` is frozen, up to the cut: what it gives may be stored, and a
+    store is all that the cache is. ``upper`` is what lies above, where training may change it. The
+    constructor reads no weights; ``load`` does.
 
     Attributes:
         label: short name for the cache folder.
-        mode: ``cached``: stage 2 computes all features; ``live``: training and scoring do, from audio;
-            ``split``: stage 2 the layers of the frozen part, training and scoring the others from these.
-        layers: the layers that stage 2 caches, in ascending order; a front-end that knows no choice of
-            layers has the one layer 0, and one without features, or a live one, none.
-        crop: how much of an utterance it hears.
-        conditioning: what is taken from that first.
-        uses_gpu: whether a GPU would help; if not, none is asked for.
-        on_gpu: whether it was given one.
-        batch_size: how many utterances of the crop's length ``start`` likes at once.
+        layers: numbers of the layers that the back-end hears, in ascending order; (0,) where there is one,
+            () for a front-end that leaves the audio to the back-end.
+        width: numbers a frame.
+        cut: numbers of the layers at the cut, which ``upper`` needs; the default is ``layers``.
+        trainable: blocks of ``upper`` that training may change.
+        uses_gpu: whether a GPU would help ``lower``; if not, stage 2 asks for none.
+        batch_size: how many utterances of the crop's length ``lower`` likes at once.
         storage: how its features are stored.
     """
 
     label: str
-    mode: Mode = "cached"
-    layers: tuple[int, ...]
-    crop: Crop
-    conditioning: Conditioning = Conditioning()
-    uses_gpu: bool
-    on_gpu: bool = False
-    batch_size: int = 1
+    layers: tuple[int, ...] = (0,)
+    width: int
+    trainable: int = 0
+    uses_gpu: bool = False
+    batch_size: int = 16
     storage: Storage = "FM"
+
+    def __init__(self, config: FrontEndConfig):
+        super().__init__()
+        self.config, self.crop, self.conditioning = config, config.crop, config.conditioning
 
     @abc.abstractmethod
     def describe(self) -> dict:
-        """Everything that the features depend on, except the choice of layers, in words.
+        """Everything that ``lower`` depends on, except the choice of layers, in words.
 
         Its digest is the cache's fingerprint: two descriptions that are equal must mean equal
         features, so weights go in by their hash.
         """
 
     @abc.abstractmethod
-    def prepare(self, audio: np.ndarray) -> np.ndarray:
-        """Crop, pad and normalise one utterance: float32 (samples,) -> float32 (samples',)."""
+    def frames(self, samples):
+        """Frames of so many samples of prepared audio: a number, or a tensor of them."""
 
     @abc.abstractmethod
-    def shape(self, samples: int) -> tuple[int, int]:
-        """Frames and dimensions of the features of an utterance of so many samples, before cropping."""
-
-    @abc.abstractmethod
-    def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
-        """Start computing, and let the caller read and write files meanwhile.
+    def lower(self, audio: Tensor, samples: Tensor | None) -> dict[int, Tensor]:
+        """The frozen part, without gradients.
 
         Args:
-            batch: prepared utterances; they may be overwritten as soon as this returns.
-            layers: which layers, a subset of ``self.layers``.
+            audio: prepared, float32 (batch, samples), padded with zeros.
+            samples: real samples of each, (batch,); None: all are real, and all equally long.
 
         Returns:
-            a function that waits for the features of each utterance. What an utterance gets does not
-            depend on its company, but for rounding.
+            the layers at the cut, by number: float32 (batch, frames, width), beyond an utterance's real
+            frames anything finite. What an utterance gets depends neither on its batch nor on padding,
+            but for rounding.
         """
 
-    def start_encoded(
-        self, batch: list[np.ndarray], layers: tuple[int, ...]
-    ) -> Callable[[], list[dict[int, Encoded]]]:
-        """``start``, for features as they stand in an ark, of kind ``storage``.
+    def upper(self, layers: dict[int, Tensor], lengths: Tensor) -> dict[int, Tensor]:
+        """What lies above the cut: layers at the cut and real frames (batch,) -> the layers heard."""
+        return layers
 
-        None stands for features that are not finite (nan or inf).
+    def load(self, lower: bool = True) -> "FrontEnd":
+        """Read the weights of ``upper`` and, if wanted, of ``lower``; returns itself.
+
+        Raises:
+            AsvtkError: they are not to be had.
         """
-        wait = self.start(batch, layers)
+        return self
 
-        def encode(matrix: np.ndarray) -> Encoded:
-            return (encode_matrix(matrix, self.storage),) if np.isfinite(matrix).all() else None
+    @property
+    def cut(self) -> tuple[int, ...]:
+        return self.layers
 
-        return lambda: [{layer: encode(matrix) for layer, matrix in features.items()} for features in wait()]
-
-    def live_part(self):
-        """What has to run with the system, where ``mode`` is not ``cached``.
-
-        Returns:
-            a torch module as ``asvtk.frontends.ssl_live`` has it; None where stage 2 computes all.
-        """
-        return None
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """The layers that stage 2 caches: those at the cut, or none."""
+        return self.cut if self.config.cache else ()
 
     def hear(self, audio: np.ndarray) -> np.ndarray:
-        """The head of an utterance, conditioned, repeated where it is short: (samples,) -> (samples',)."""
+        """The head of an utterance, conditioned, repeated where short: float32 (samples,) -> (samples',)."""
         return self.crop(self.conditioning(audio[: self.crop.samples]))
 
-    def extract(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> list[Features]:
-        """``start``, and wait."""
-        return self.start(batch, layers)()
+    def prepare(self, audio: np.ndarray) -> np.ndarray:
+        """What ``lower`` takes: ``hear``, then what this front-end does to a single utterance."""
+        return self.hear(audio)
+
+    def shape(self, samples: int) -> tuple[int, int]:
+        """Frames and width of an utterance of so many samples, before cropping."""
+        return self.frames(self.crop.length(samples)), self.width
+
+    def forward(self, audio: Tensor, samples: Tensor) -> Features:
+        """Prepared audio (batch, samples), and real samples of each (batch,) -> what the back-end hears."""
+        lengths = self.frames(samples)
+        layers = self.lower(audio, None if self.crop.is_fixed else samples)
+        if self.stored and self.storage != "FM":  # the back-end was trained on what had been rounded
+            layers = {number: self._rounded(x, lengths) for number, x in layers.items()}
+        return self._select(self.upper(layers, lengths), lengths)
+
+    def from_cut(self, x: Tensor, lengths: Tensor) -> Features:
+        """``forward`` from the cut on: layers (batch, layers, frames, width), and real frames of each."""
+        if not self.trainable:
+            return Features(x, lengths)
+        layers = dict(zip(self.cut, x.unbind(1), strict=True))
+        return self._select(self.upper(layers, lengths), lengths)
+
+    def _rounded(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Features (batch, frames, width) as the cache gives them back."""
+        x = x.clone()
+        for row, length in zip(x, lengths.tolist(), strict=True):
+            if row[:length].isfinite().all():
+                row[:length] = torch.from_numpy(as_stored(row[:length].cpu().numpy(), self.storage))
+        return x
+
+    def _select(self, layers: dict[int, Tensor], lengths: Tensor) -> Features:
+        return Features(torch.stack([layers[number] for number in self.layers], dim=1), lengths)

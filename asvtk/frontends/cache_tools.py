@@ -43,8 +43,8 @@ def bytes_by_layer(
         missing: what the cache lacks, if that is known already (see ``FeatureCache.missing``).
     """
     if missing is None:
-        missing = source.cache.missing(source.data.utterances, frontend.layers)
-    needed = dict.fromkeys(frontend.layers, 0)
+        missing = source.cache.missing(source.data.utterances, frontend.stored)
+    needed = dict.fromkeys(frontend.stored, 0)
     for utterance, layers in missing.items():
         shape = frontend.shape(source.data.num_samples[utterance])
         size = entry_size(frontend.storage, *shape, utterance)

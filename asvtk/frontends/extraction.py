@@ -18,6 +18,7 @@ from tqdm import tqdm
 from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends.base import FrontEnd
 from asvtk.frontends.cache import FeatureCache, FeatureWriter, cache_name, copy_name
+from asvtk.frontends.extractor import Extractor
 from asvtk.frontends.pace import Pace
 from asvtk.frontends.readers import AudioReaders, Request
 from asvtk.io.ark import Encoded
@@ -68,13 +69,13 @@ def find_sources(
 
 
 def extract_missing(
-    source: Source, frontend: FrontEnd, job: int, num_jobs: int, report: Callable[[str], None] | None = None
+    source: Source, extractor: Extractor, job: int, num_jobs: int, report: Callable[[str], None] | None = None
 ) -> tuple[int, dict[str, str]]:
     """Compute what the cache lacks of this job's share of a data set.
 
     Args:
         source: the audio, and where its features go.
-        frontend: whose layers are wanted.
+        extractor: of the front-end whose layers are wanted.
         job, num_jobs: which share, 1 ... ``num_jobs``.
         report: is told how fast it went, and what held it up.
 
@@ -85,11 +86,12 @@ def extract_missing(
     Raises:
         AsvtkError: features that are not finite, or a full disk. Everything that was computed stays.
     """
+    frontend = extractor.frontend
     share = _batches(frontend, source.data)[job - 1 :: num_jobs]
-    missing = source.cache.missing([utterance for batch in share for utterance in batch], frontend.layers)
+    missing = source.cache.missing([utterance for batch in share for utterance in batch], frontend.stored)
     todo = [batch for batch in share if any(utterance in missing for utterance in batch)]
     faults = {}
-    pace, processes = Pace(), _processes(frontend)
+    pace, processes = Pace(), _processes(extractor)
     readers = AudioReaders(
         lambda utterance: frontend.prepare(source.read(utterance, frontend.crop.samples)),
         processes,
@@ -124,7 +126,7 @@ def extract_missing(
             with pace.spending("feeding"):
                 gaps = {utterance: missing[utterance] for utterance in batch if utterance in missing}
                 layers = tuple(sorted({layer for gap in gaps.values() for layer in gap}))
-                wait = frontend.start_encoded(_silence_faults(found, batch, source.data, frontend), layers)
+                wait = extractor.start(_silence_faults(found, batch, source.data, frontend), layers)
             wanted = {u: gap for u, gap in gaps.items() if u not in faults}
             saving.append(saver.submit(_save, writer, batch, wanted, wait, pace))
             if len(saving) == UNDER_WAY:
@@ -138,9 +140,9 @@ def extract_missing(
     return len(missing) - len(faults), faults
 
 
-def _processes(frontend: FrontEnd) -> int:
+def _processes(extractor: Extractor) -> int:
     """How many decode: a GPU takes what all the CPUs of its job can give, other front-ends need them."""
-    return max(1, len(os.sched_getaffinity(0)) - 1) if frontend.on_gpu else 1
+    return max(1, len(os.sched_getaffinity(0)) - 1) if extractor.on_gpu else 1
 
 
 def _batches(frontend: FrontEnd, data: DataDirectory) -> list[list[str]]:

@@ -1,16 +1,18 @@
-"""Log energies of narrow bands, evenly spaced up to 8 kHz: an image for convolutional systems.
+"""Log spectrogram of narrow bands, evenly spaced up to 8 kHz: an image for convolutional back-ends.
 
 25 ms Hann windows every 10 ms, a 1024-point spectrum, 128 triangular filters 62 Hz apart, natural
 logarithm. An utterance is first brought to an RMS of 1: its level says nothing of who speaks. Unlike
 cepstra, bands keep what a vocoder leaves in one place of the time-frequency plane in one place.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from asvtk.frontends.base import Conditioning, Crop
-from asvtk.frontends.filterbank import FilterbankFrontEnd
+from asvtk.frontends.base import FrontEnd, FrontEndConfig
+from asvtk.nn.filterbank import LinearFilterbank
 
 __all__ = ["Spectrogram", "SpectrogramConfig"]
 
@@ -20,28 +22,31 @@ SILENCE = 1e-5  # an RMS below this is not raised
 
 
 @dataclass(frozen=True)
-class SpectrogramConfig:
+class SpectrogramConfig(FrontEndConfig):
     name = "spectrogram"
     bands: int = 128
     window: int = 400  # samples: 25 ms
     shift: int = 160  # samples: 10 ms
     fft: int = 1024
-    crop: Crop = field(default_factory=Crop)
-    conditioning: Conditioning = field(default_factory=Conditioning)
 
     def __post_init__(self):
+        super().__post_init__()
         if not 1 <= self.shift <= self.window <= self.fft:
             raise ValueError("expected 1 <= shift <= window <= fft")
         if not 1 <= self.bands <= self.fft // 4:
             raise ValueError(f"bands must lie between 1 and fft / 4 ({self.fft // 4}): filters need bins")
 
 
-class Spectrogram(FilterbankFrontEnd):
+class Spectrogram(FrontEnd):
+    """Log energies of linearly spaced bands."""
+
     label = "spectrogram"
 
-    def __init__(self, config: SpectrogramConfig, device: str = "cpu"):
-        # The device is not used: this is a few products of small matrices.
-        super().__init__(config, np.hanning(config.window + 1)[:-1], config.bands, config.bands)
+    def __init__(self, config: SpectrogramConfig):
+        super().__init__(config)
+        window = np.hanning(config.window + 1)[:-1]
+        self.filterbank = LinearFilterbank(window, config.shift, config.fft, config.bands)
+        self.width = config.bands
 
     def describe(self) -> dict:
         config = self.config
@@ -52,13 +57,17 @@ class Spectrogram(FilterbankFrontEnd):
             "crop (samples)": self.crop.samples,
             "shorter utterances are repeated": self.crop.repeat,
             **self.conditioning.describe(),
-            "implementation": 1,
+            "implementation": 2,
         }
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
         audio = super().prepare(audio)
+        audio = np.pad(audio, (0, max(0, self.config.window - len(audio))))
         return audio / np.float32(max(np.sqrt(np.square(audio, dtype=np.float64).mean()), SILENCE))
 
-    def compute(self, audio: np.ndarray) -> np.ndarray:
-        """(samples,) -> (frames, bands)."""
-        return np.log(self.energies(audio) + FLOOR).astype(np.float32)
+    def frames(self, samples):
+        return self.filterbank.frames(samples)
+
+    def lower(self, audio: Tensor, samples: Tensor | None) -> dict[int, Tensor]:
+        with torch.autocast(audio.device.type, enabled=False):
+            return {0: (self.filterbank(audio.float()) + FLOOR).log()}

@@ -1,4 +1,4 @@
-"""Self-supervised models of transformers: WavLM, wav2vec 2.0 / XLS-R, HuBERT.
+"""Self-supervised speech models of transformers: WavLM, wav2vec 2.0 / XLS-R, HuBERT.
 
 Layer 0 is what enters the transformer, layer n the output of its n-th block. Behind the last block of
 Large models comes the final layer norm: the last layer is the ``last_hidden_state`` of transformers,
@@ -6,21 +6,20 @@ whose version 5 gives it in ``hidden_states`` without that norm, and version 4 w
 pre-trained on normalised speech, get zero mean and unit variance per utterance; Base models,
 pre-trained on raw samples, do not.
 
-Stage 2 caches what is frozen. With ``mode: live`` that is nothing, as the whole model runs with the
-system; with ``mode: split`` it is the layers up to where the ``trainable`` blocks begin.
-
-torch and transformers take seconds to import, so only the functions that need them do.
+The cut lies where the ``trainable`` top blocks begin; with none, at the deepest layer.
 """
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
-from asvtk.frontends.base import Conditioning, Crop, Features, FrontEnd, Mode, Storage
+from asvtk.frontends.base import FrontEnd, FrontEndConfig, Storage
+from asvtk.frontends.ssl_blocks import BlockStack, PositionBias, TrainedBlock
+from asvtk.frontends.ssl_encoder import SslEncoder
 from asvtk.frontends.ssl_folder import (
     ARCHITECTURES,
     find_model,
@@ -30,7 +29,6 @@ from asvtk.frontends.ssl_folder import (
     wants_normalised_input,
     weight_files,
 )
-from asvtk.io.ark import Encoded
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import digest, file_digest
 
@@ -38,41 +36,31 @@ __all__ = ["Ssl", "SslConfig"]
 
 
 @dataclass(frozen=True)
-class SslConfig:
+class SslConfig(FrontEndConfig):
     name = "ssl"
     model: str  # a Hugging Face name such as microsoft/wavlm-large, or a local directory
     revision: str | None = None  # of a Hugging Face repository: a tag, branch or commit
     layers: Literal["all"] | tuple[int, ...] = "all"  # hidden states to use, 0 = input of the transformer
-    mode: Mode = "cached"  # stage 2 computes all layers; none (live); or those below the trainable blocks
-    trainable: int = 0  # blocks that training changes, counted from the deepest layer down; live and split
-    random_crop: bool = False  # live: training draws another window of long utterances in every epoch
+    trainable: int = 0  # blocks that training changes, counted from the deepest layer down
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products that are frozen
     storage: Storage = "FM"  # FM: float32; CM2: 16 bits a number; CM: 8 bits
     batch_size: int = 32  # utterances of 4 seconds computed at once; of longer ones fewer
-    crop: Crop = field(default_factory=Crop)
-    conditioning: Conditioning = field(default_factory=Conditioning)
 
     def __post_init__(self):
+        super().__post_init__()
         if not self.layers:
             raise ValueError("layers must name at least one layer, or be all")
         if self.batch_size < 1:
             raise ValueError("batch_size must be positive")
         if self.trainable < 0:
             raise ValueError("trainable must not be negative")
-        if self.mode == "cached" and self.trainable:
-            raise ValueError(
-                f"trainable {self.trainable}: cached features are frozen; set mode to live or split"
-            )
-        if self.mode == "split" and not self.trainable:
-            raise ValueError(
-                "mode split runs the trainable blocks alone, and trainable is 0; set it, or mode to cached"
-            )
-        if self.mode != "live" and self.random_crop:
-            raise ValueError(f"random_crop: features that are cached (mode {self.mode}) are of one crop")
 
 
 class Ssl(FrontEnd):
-    """A transformers model.
+    """A transformers model, of which the top blocks may be trained.
+
+    The frozen part is no part of this module's parameters, state or modes: optimisers and checkpoints see
+    the blocks that are trained, and a fingerprint of the model they stand on.
 
     Raises:
         AsvtkError: the model cannot be found, is no speech model we know, or lacks a layer or block.
@@ -80,10 +68,9 @@ class Ssl(FrontEnd):
 
     uses_gpu = True
 
-    def __init__(self, config: SslConfig, device: str = "cpu"):
-        self.crop, self.conditioning = config.crop, config.conditioning
+    def __init__(self, config: SslConfig):
+        super().__init__(config)
         self.batch_size, self.storage = config.batch_size, config.storage
-        self._precision, self._device, self.on_gpu = config.precision, device, device != "cpu"
         self._folder = find_model(config.model, config.revision)
         architecture = read_architecture(self._folder)
         if (kind := architecture["model_type"]) not in ARCHITECTURES:
@@ -91,33 +78,31 @@ class Ssl(FrontEnd):
                 f"{config.model}: is a {kind!r} model; expected one of {', '.join(ARCHITECTURES)}"
             )
         depth = architecture["num_hidden_layers"]
-        heard = tuple(range(depth + 1)) if config.layers == "all" else tuple(sorted(set(config.layers)))
-        for layer in heard:
+        self.layers = tuple(range(depth + 1)) if config.layers == "all" else tuple(sorted({*config.layers}))
+        for layer in self.layers:
             if not 0 <= layer <= depth:
                 raise AsvtkError(
                     f"frontend.layers: layer {layer} does not exist: {config.model} has {depth} layers "
                     f"(0 = input of the transformer, 1 ... {depth})"
                 )
-        if config.trainable > max(heard):
+        if config.trainable > max(self.layers):
             raise AsvtkError(
                 f"frontend.trainable: {config.trainable} blocks, but the deepest of frontend.layers is "
-                f"{max(heard)}: no more blocks than that are run"
+                f"{max(self.layers)}: no more blocks than that are run"
             )
-        self.mode, self._heard, self._trainable = config.mode, heard, config.trainable
-        deepest_frozen = max(heard) - config.trainable
-        self.layers = {
-            "cached": heard,
-            "live": (),
-            "split": (*(layer for layer in heard if layer < deepest_frozen), deepest_frozen),
-        }[config.mode]
+        self.trainable, self._frozen_depth = config.trainable, max(self.layers) - config.trainable
         # Of the model itself: its folder may have any name, and another one tomorrow.
         self.label = f"{kind}-{depth}x{architecture['hidden_size']}"
+        self.width = architecture["hidden_size"]
         self._normalise = wants_normalised_input(self._folder, architecture["feat_extract_norm"])
         self._strides = list(zip(architecture["conv_kernel"], architecture["conv_stride"], strict=True))
         self._shortest = _receptive_field(self._strides)
-        self._width = architecture["hidden_size"]
-        self._encoder = None  # loaded at the first extraction: describing it needs only its files
-        self._forward = None
+        self._encoder = ()  # in a tuple, modules are not registered
+        self.top = None
+
+    @property
+    def cut(self) -> tuple[int, ...]:
+        return (*(layer for layer in self.layers if layer < self._frozen_depth), self._frozen_depth)
 
     def describe(self) -> dict:
         return {
@@ -127,7 +112,7 @@ class Ssl(FrontEnd):
             "crop (samples)": self.crop.samples,
             "shorter utterances are repeated": self.crop.repeat,
             **self.conditioning.describe(),
-            "precision": self._precision,
+            "precision": self.config.precision,
             "stored as": self.storage,
             "implementation": 2,
         }
@@ -149,130 +134,97 @@ class Ssl(FrontEnd):
         return np.pad(audio, (0, short)) if short > 0 else audio
 
     def shape(self, samples: int) -> tuple[int, int]:
-        frames = max(self.crop.length(samples), self._shortest)
+        return self.frames(max(self.crop.length(samples), self._shortest)), self.width
+
+    def frames(self, samples):
         for kernel, stride in self._strides:
-            frames = (frames - kernel) // stride + 1
-        return frames, self._width
+            samples = (samples - kernel) // stride + 1
+        return samples
 
-    def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
-        states, frames = self._compute(batch)
-        fetch = _fetch([states[layer].float() for layer in layers])
-
-        def wait() -> list[Features]:
-            matrices = fetch()
-            return [
-                {layer: matrix[row, :count] for layer, matrix in zip(layers, matrices, strict=True)}
-                for row, count in enumerate(frames)
-            ]
-
-        return wait
-
-    def start_encoded(
-        self, batch: list[np.ndarray], layers: tuple[int, ...]
-    ) -> Callable[[], list[dict[int, Encoded]]]:
-        from asvtk.io.ark.batches import as_entries, encode_batch
-
-        states, frames = self._compute(batch)
-        places = [(layer, run) for layer in layers for run in _runs(frames)]
-        fetch = _fetch(
-            [
-                part
-                for layer, run in places
-                for part in encode_batch(states[layer][run, : frames[run.start]].float(), self.storage)
-            ]
-        )
-
-        def wait() -> list[dict[int, Encoded]]:
-            entries, fetched = [{} for _ in batch], iter(fetch())
-            for layer, run in places:
-                shape = frames[run.start], self._width
-                stored = as_entries(self.storage, shape, scales=next(fetched), bodies=next(fetched))
-                for utterance, entry in zip(entries[run], stored, strict=True):
-                    utterance[layer] = entry
-            return entries
-
-        return wait
-
-    def _compute(self, batch: list[np.ndarray]) -> tuple[list, list[int]]:
-        """Hidden states, each (utterances, frames, d), and how many frames of each utterance are real."""
-        import torch
-
-        if self._encoder is None:
-            self._load()
-        samples = [len(audio) for audio in batch]
-        ragged = len(set(samples)) > 1
-        audio = torch.empty(len(batch), max(samples), pin_memory=self.on_gpu)
-        # Filled by numpy: torch would share out each row's copy over its own threads, which wait for
-        # each other while the readers keep all processors busy.
-        for row, utterance in zip(audio.numpy(), batch, strict=True):
-            row[: len(utterance)] = utterance
-            row[len(utterance) :] = 0
-        # On GPUs convolutions would otherwise run in TF32, which is no float32.
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            audio = audio.to(self._device, non_blocking=True)
-            if ragged:
-                states = self._encoder(audio, torch.tensor(samples, device=self._device))
-            else:
-                states = self._forward(audio)
-        return states, [self._encoder.stem.frames(count) for count in samples]  # of prepared audio
-
-    def live_part(self):
-        if self.mode == "cached":
-            return None
-        import torch
-
-        from asvtk.frontends.ssl_live import LiveSsl
-
-        # Random weights come before those that are read: they must not move the seed of the system's.
+    def load(self, lower: bool = True) -> "Ssl":
+        if not (self.trainable and self.top is None or lower and not self._encoder):
+            return self
+        # Random weights come before those that are read: they must not move the seed of the back-end's.
         with torch.random.fork_rng(devices=[]):
             model = load_model(self._folder)
-        return LiveSsl(
-            model,
-            self._heard,
-            cached=self.layers,
-            trainable=self._trainable,
-            dtype=getattr(torch, self._precision),
-            whole=self.crop.is_fixed,
-            base=digest(self._base),
+        if self.trainable and self.top is None:
+            self.top = TrainedTop(model, self._frozen_depth, max(self.layers), digest(self._base))
+        if lower:
+            # Shallow front-ends skip the blocks above their deepest layer.
+            precision = getattr(torch, self.config.precision)
+            self._encoder = (SslEncoder(model, self._frozen_depth, precision).eval(),)
+        return self
+
+    def lower(self, audio: Tensor, samples: Tensor | None) -> dict[int, Tensor]:
+        (encoder,) = self._encoder
+        with (
+            torch.no_grad(),
+            torch.autocast(audio.device.type, enabled=False),
+            # On GPUs convolutions would otherwise run in TF32, which is no float32.
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+        ):
+            states = encoder(audio, samples)
+            return {layer: states[layer].float() for layer in self.cut}
+
+    def upper(self, layers: dict[int, Tensor], lengths: Tensor) -> dict[int, Tensor]:
+        if self.top is None:
+            return layers
+        return layers | self.top(layers[self._frozen_depth], None if self.crop.is_fixed else lengths)
+
+    def train_top(self, count: int) -> None:
+        """Let the ``count`` top blocks take gradients, and no others."""
+        if self.top is None:
+            return
+        for number, block in self.top.blocks.items():
+            block.requires_grad_(int(number) > max(self.layers) - count)
+        if self.top.outer_norm is not None:
+            self.top.outer_norm.requires_grad_(count > 0)
+
+    def _apply(self, *arguments, **options):
+        for module in self._encoder:
+            module._apply(*arguments, **options)
+        return super()._apply(*arguments, **options)
+
+
+class TrainedTop(BlockStack):
+    """The blocks behind layer ``first`` that give layers up to ``last``; in float32, or autocast's.
+
+    Args:
+        model: of transformers, in float32; the blocks become part of this module.
+        first, last: layers.
+        base: fingerprint of the model, in hexadecimal digits.
+    """
+
+    def __init__(self, model: nn.Module, first: int, last: int, base: str):
+        pre_norm, blocks = model.config.do_stable_layer_norm, model.encoder.layers
+        ends_model = pre_norm and last == len(blocks)
+        super().__init__(
+            {number: TrainedBlock(blocks[number - 1], pre_norm) for number in range(first + 1, last + 1)},
+            model.encoder.layer_norm if ends_model else None,
+            pre_norm,
         )
+        self.first, self._base = first, base
+        self.position_bias = PositionBias(model, torch.float32)
 
-    def _load(self) -> None:
-        import torch
+    def forward(self, x: Tensor, lengths: Tensor | None) -> dict[int, Tensor]:
+        """Layer ``first`` (batch, frames, d), and real frames unless all are -> that and those above it."""
+        states = super().forward(x, None, self.position_bias(x.shape[1]), lengths)
+        return {number: state.float() for number, state in enumerate(states, self.first)}
 
-        from asvtk.frontends.ssl_encoder import SslEncoder
-        from asvtk.nn.replay import Replay
+    def get_extra_state(self) -> Tensor:
+        """The fingerprint of the model, which checkpoints keep."""
+        return torch.tensor(list(bytes.fromhex(self._base)), dtype=torch.uint8)
 
-        # Shallow front-ends skip the blocks above their deepest layer.
-        model = load_model(self._folder)
-        self._encoder = SslEncoder(model, max(self.layers), getattr(torch, self._precision)).to(self._device)
-        fixed = self.on_gpu and self.crop.is_fixed
-        self._forward = Replay(self._encoder) if fixed else self._encoder
-
-
-def _fetch(tensors: list) -> Callable[[], list[np.ndarray]]:
-    """Start to copy tensors to this machine's memory; returns a function that waits for the copies."""
-    if not tensors[0].is_cuda:
-        return lambda: [tensor.numpy() for tensor in tensors]
-    import torch
-
-    copies = [
-        torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
-        for tensor in tensors
-    ]
-    done = torch.cuda.Event()
-    done.record()
-
-    def wait() -> list[np.ndarray]:
-        done.synchronize()
-        return [copy.numpy() for copy in copies]
-
-    return wait
-
-
-def _runs(numbers: list[int]) -> list[slice]:
-    """Where neighbours are equal: all of a batch, or a few utterances of one of whole utterances."""
-    groups = (list(places) for _, places in groupby(range(len(numbers)), numbers.__getitem__))
-    return [slice(places[0], places[-1] + 1) for places in groups]
+    def set_extra_state(self, state: Tensor) -> None:
+        """
+        Raises:
+            RuntimeError: the fingerprint is another model's.
+        """
+        if not torch.equal(state.cpu(), self.get_extra_state()):
+            raise RuntimeError(
+                f"they stand on another base model (fingerprint {bytes(state.tolist()).hex()[:12]}) than "
+                f"frontend.model is ({self._base[:12]})"
+            )
 
 
 def _receptive_field(strides: list[tuple[int, int]]) -> int:

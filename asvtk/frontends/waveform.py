@@ -1,33 +1,34 @@
-"""The audio itself, for systems that bring their own filters (AASIST, the sinc stream).
+"""The audio itself, for back-ends that bring their own filters (AASIST, the sinc stream).
 
 It has no layers: nothing is cached, and training and scoring decode the audio files.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import numpy as np
+from torch import Tensor
 
-from asvtk.frontends.base import Conditioning, Crop, Features, FrontEnd
+from asvtk.frontends.base import FrontEnd, FrontEndConfig
 
 __all__ = ["Waveform", "WaveformConfig"]
 
 
-@dataclass(frozen=True)
-class WaveformConfig:
+@dataclass(frozen=True, kw_only=True)
+class WaveformConfig(FrontEndConfig):
     name = "waveform"
-    crop: Crop = field(default_factory=Crop)
-    conditioning: Conditioning = field(default_factory=Conditioning)
+    cache: bool = False
     random_crop: bool = True  # in training, another window of long utterances every epoch; else their head
+
+    def __post_init__(self):
+        if self.cache:
+            raise ValueError("cache: the waveform front-end computes no features; leave it out")
 
 
 class Waveform(FrontEnd):
+    """No features: audio."""
+
     label = "waveform"
     layers = ()
-    uses_gpu = False
-
-    def __init__(self, config: WaveformConfig, device: str = "cpu"):
-        self.crop, self.conditioning = config.crop, config.conditioning
+    width = 0
 
     def describe(self) -> dict:
         return {
@@ -37,11 +38,8 @@ class Waveform(FrontEnd):
             **self.conditioning.describe(),
         }
 
-    def prepare(self, audio: np.ndarray) -> np.ndarray:
-        return self.hear(audio)
+    def frames(self, samples):
+        return 0 * samples
 
-    def shape(self, samples: int) -> tuple[int, int]:
-        return 0, 0
-
-    def start(self, batch: list[np.ndarray], layers: tuple[int, ...]) -> Callable[[], list[Features]]:
-        return lambda: [{} for _ in batch]
+    def lower(self, audio: Tensor, samples: Tensor | None) -> dict[int, Tensor]:
+        return {}

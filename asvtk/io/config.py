@@ -4,6 +4,7 @@ A configuration is described by dataclasses; the type of a field is what YAML ma
 section that chooses one of several things (a front-end, a model, a loss) holds its ``name``, and
 the other keys belong to the dataclass registered under that name. A class that is written otherwise
 in YAML brings a ``build(content, where)``, and a ``describe()`` that gives back what it was made of.
+A class may say in ``renamed`` (a ClassVar) what to write instead of a key that it once had.
 """
 
 import dataclasses
@@ -153,7 +154,8 @@ def build(cls, content, where: str):
     hints = typing.get_type_hints(cls)
     for key in content:
         if key not in fields:
-            raise AsvtkError(f"{where}: unknown key {key!r}; {_nearest(key, fields)}")
+            hint = getattr(cls, "renamed", {}).get(key) or _nearest(key, fields)
+            raise AsvtkError(f"{where}: unknown key {key!r}; {hint}")
     values = {}
     for name, field in fields.items():
         if name in content:

@@ -11,11 +11,13 @@ from asvtk.io.decoding import decode, path_text
 from asvtk.io.errors import AsvtkError
 from asvtk.io.sound import Sound
 
-__all__ = ["Recording", "read_recording"]
+__all__ = ["Recording", "read_recording", "to_mono_16k"]
 
 #: Channels cancel out where their mean keeps less than half of the energy that unlike channels keep.
 _CANCELLED = 0.5
 _MAX_DOWN = 48_000
+#: of an array; more are samples in the wrong place
+_MAX_CHANNELS = 64
 
 
 class Recording(NamedTuple):
@@ -37,6 +39,39 @@ def read_recording(path) -> Recording:
     if loudest is None:
         return recording
     return decode(path, lambda sound: _convert(path, sound, loudest))[0][0]
+
+
+def to_mono_16k(audio, sample_rate: int) -> np.ndarray:
+    """An array as ``read_recording`` gives a file: float32 (samples,) at 16 kHz.
+
+    Args:
+        audio: array or tensor, shape (samples,) or (samples, channels): floats with full scale at 1, or
+            integers, whose full scale is that of their width; unsigned ones lie around the middle.
+        sample_rate: Hz.
+
+    Raises:
+        AsvtkError: it has another shape, no samples or such as are not finite, or no such rate exists.
+    """
+    samples = np.asarray(audio)
+    if samples.ndim not in (1, 2) or samples.dtype.kind not in "fiu":
+        raise AsvtkError(
+            f"expected numbers of shape (samples,) or (samples, channels), found {samples.dtype} of shape "
+            f"{samples.shape}"
+        )
+    if samples.ndim == 2 and samples.shape[1] > _MAX_CHANNELS:
+        raise AsvtkError(f"expected (samples, channels), found shape {samples.shape}; transpose it")
+    if not (isinstance(sample_rate, (int, np.integer)) and 1_000 <= sample_rate <= 1_000_000):
+        raise AsvtkError(f"sample rate {sample_rate!r}: expected whole Hz from 1,000 to 1,000,000")
+    if samples.dtype.kind in "iu":
+        half = 2.0 ** (8 * samples.dtype.itemsize - 1)
+        samples = (samples - half if samples.dtype.kind == "u" else samples) / half
+    samples = samples.astype(np.float32, copy=False)
+    samples = samples.reshape(len(samples), -1)
+    sound = Sound(int(sample_rate), samples.shape[1], "array", False, len(samples), iter([samples]))
+    recording, loudest = _convert("the array", sound)
+    if loudest is not None:
+        recording, _ = _convert("the array", sound._replace(blocks=iter([samples])), loudest)
+    return recording.samples
 
 
 def _convert(path, sound: Sound, channel: int | None = None) -> tuple[Recording, int | None]:

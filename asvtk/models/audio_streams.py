@@ -76,12 +76,12 @@ class CepstralStream(nn.Module):
         super().__init__()
         self.stack, self.subtract_mean = config.audio_stack, config.subtract_mean
         self.cepstra = LinearCepstra()
-        self.norm = MaskedBatchNorm(LinearCepstra.DIMENSIONS)
-        self.projection = nn.Linear(self.stack * LinearCepstra.DIMENSIONS, config.d_model)
+        self.norm = MaskedBatchNorm(self.cepstra.width)
+        self.projection = nn.Linear(self.stack * self.cepstra.width, config.d_model)
 
     def forward(self, audio: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, samples) and real samples per row -> (batch, frames, d_model) and real frames per row."""
-        x, lengths = self.cepstra(audio, samples)
+        x, lengths = self.cepstra(audio, samples), self.cepstra.frames(samples)
         if self.subtract_mean:
             x = subtract_mean(x.unsqueeze(1), lengths).squeeze(1)
         x = self.norm(x.mT, frame_mask(lengths, x.shape[1])).mT

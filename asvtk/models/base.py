@@ -1,4 +1,4 @@
-"""What every system is: an utterance in, an embedding out; and the detector that a loss makes of it."""
+"""Back-ends: what a front-end gives of a batch, the audio itself, or both -> embeddings."""
 
 import abc
 from typing import NamedTuple
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from asvtk.nn.pooling import GlobalMvn
 
-__all__ = ["Detector", "Inputs", "Output", "System"]
+__all__ = ["Inputs", "Output", "System"]
 
 
 class Inputs(NamedTuple):
-    """A batch as systems hear it; what a system does not use may be None.
+    """A batch as back-ends hear it; what a back-end does not use may be None.
 
-    As data sets give it, a front-end that runs with the system has yet to make the features of what stands
-    in their place.
+    As data sets give it, features are what stands at the front-end's cut: the layers stored there with their
+    frames, or prepared audio (batch, samples) with its samples. ``Detector`` makes the rest.
     """
 
     features: Tensor | None  # of the front-end, (batch, layers, frames, d), padded with anything finite
@@ -54,35 +54,3 @@ class System(nn.Module, abc.ABC):
     @abc.abstractmethod
     def forward(self, inputs: Inputs) -> Output:
         """Embed a batch. What an utterance gets depends neither on its company nor on padding."""
-
-
-class Detector(nn.Module):
-    """A system and its loss: all that a checkpoint holds, and all that scoring needs.
-
-    Args:
-        model: the system.
-        loss: a loss with ``forward(embedding, bonafide)`` and ``score(embedding)``.
-        frontend: where it runs with the system, what makes features: (given, lengths) -> (features, lengths).
-    """
-
-    def __init__(self, model: System, loss: nn.Module, frontend: nn.Module | None = None):
-        super().__init__()
-        self.model = model
-        self.loss = loss
-        self.frontend = frontend
-
-    def forward(self, inputs: Inputs, bonafide: Tensor) -> Tensor:
-        """The training loss of a batch, a scalar."""
-        output = self.embed(inputs)
-        return self.loss(output.embedding, bonafide) + output.auxiliary
-
-    def embed(self, inputs: Inputs) -> Output:
-        """What the system makes of a batch as data sets give it."""
-        if self.frontend is not None:
-            features, lengths = self.frontend(inputs.features, inputs.lengths)
-            inputs = inputs._replace(features=features, lengths=lengths)
-        return self.model(inputs)
-
-    def score(self, inputs: Inputs) -> Tensor:
-        """Scores, higher = bona fide: (batch,)."""
-        return self.loss.score(self.embed(inputs).embedding)

@@ -1,4 +1,4 @@
-"""Linear-frequency cepstra of audio that is on the device already."""
+"""Linear-frequency cepstral coefficients (LFCC) of a batch of audio."""
 
 import numpy as np
 import torch
@@ -6,8 +6,7 @@ from scipy.fft import dct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from asvtk.io.audio import SAMPLE_RATE
-from asvtk.nn.triangles import linear_triangles
+from asvtk.nn.filterbank import LinearFilterbank
 
 __all__ = ["LinearCepstra"]
 
@@ -15,48 +14,69 @@ _FLOOR = torch.finfo(torch.float32).eps  # under a band's energy
 
 
 class LinearCepstra(nn.Module):
-    """What the front-end ``lfcc`` gives with its defaults (:mod:`asvtk.frontends.lfcc`), for batches.
+    """LFCC with first and second differences.
 
-    20 cepstra of 20 bands and their first and second differences, of 20 ms every 10 ms.
+    Hamming windows, triangular filters on the linear frequency axis, log10 filter energies, a DCT with the
+    0th coefficient. The defaults are those of the ASVspoof baselines: 20 ms windows every 10 ms, 20 filters
+    and coefficients.
 
     Source: Sahidullah, Kinnunen and Hanilçi, "A comparison of features for synthetic speech detection",
     Interspeech 2015.
+
+    Args:
+        coefficients: static ones.
+        filters: of the filterbank.
+        window, shift, fft: in samples.
+        preemphasis: weight of the sample before in the difference that is analysed.
+
+    Attributes:
+        width: numbers a frame, three times ``coefficients``.
     """
 
-    DIMENSIONS = 60
-    WINDOW, SHIFT, FFT = 320, 160, 512  # samples
-    _PREEMPHASIS, _BANDS = 0.97, 20
-
-    def __init__(self):
+    def __init__(
+        self,
+        coefficients: int = 20,
+        filters: int = 20,
+        window: int = 320,
+        shift: int = 160,
+        fft: int = 512,
+        preemphasis: float = 0.97,
+    ):
         super().__init__()
-        cosines = dct(np.eye(self._BANDS), type=2, norm="ortho", axis=-1)
-        filters = linear_triangles(self._BANDS, self.FFT, SAMPLE_RATE)
-        for name, values in ("window", np.hamming(self.WINDOW)), ("filters", filters), ("cosines", cosines):
-            self.register_buffer(name, torch.from_numpy(values).float(), persistent=False)
+        self.width, self.preemphasis = 3 * coefficients, preemphasis
+        self.filterbank = LinearFilterbank(np.hamming(window), shift, fft, filters)
+        cosines = dct(np.eye(filters), type=2, norm="ortho", axis=-1)[:, :coefficients]
+        self.register_buffer("cosines", torch.from_numpy(cosines).float(), persistent=False)
 
-    def forward(self, audio: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+    def frames(self, samples):
+        """Frames of so many samples (a number or a tensor)."""
+        return self.filterbank.frames(samples)
+
+    def forward(self, audio: Tensor, samples: Tensor | None = None) -> Tensor:
         """Cepstra of the frames that lie within an utterance; one that is shorter has one frame.
 
         Args:
             audio: shape (batch, samples), padded with zeros.
-            samples: real samples per row, shape (batch,).
+            samples: real samples per row, shape (batch,); None: all are real.
 
         Returns:
-            float32 (batch, frames, 60), and real frames per row, (batch,).
+            float32 (batch, frames, width); beyond ``frames(samples)`` anything finite.
         """
         with torch.autocast(audio.device.type, enabled=False):
-            audio = F.pad(audio.float(), (0, max(0, self.WINDOW - audio.shape[1])))
-            emphasised = torch.cat([audio[:, :1], audio[:, 1:] - self._PREEMPHASIS * audio[:, :-1]], dim=1)
-            frames = emphasised.unfold(1, self.WINDOW, self.SHIFT) * self.window
-            power = torch.view_as_real(torch.fft.rfft(frames, self.FFT)).square().sum(-1)
-            static = (power @ self.filters + _FLOOR).log10() @ self.cosines
-        lengths = ((samples - self.WINDOW) // self.SHIFT + 1).clamp_min(1)
+            # Padded before the difference: that hears the step down to the padding.
+            audio = F.pad(audio.float(), (0, max(0, self.filterbank.length - audio.shape[1])))
+            emphasised = torch.cat([audio[:, :1], audio[:, 1:] - self.preemphasis * audio[:, :-1]], dim=1)
+            static = (self.filterbank(emphasised) + _FLOOR).log10() @ self.cosines
+        lengths = None if samples is None else self.frames(samples)
         delta = _difference(static, lengths)
-        return torch.cat([static, delta, _difference(delta, lengths)], dim=-1), lengths
+        return torch.cat([static, delta, _difference(delta, lengths)], dim=-1)
 
 
-def _difference(x: Tensor, lengths: Tensor) -> Tensor:
+def _difference(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Next frame - previous frame; the first and the last real one stand in for what lies outside."""
+    if lengths is None:
+        padded = torch.cat([x[:, :1], x, x[:, -1:]], dim=1)
+        return padded[:, 2:] - padded[:, :-2]
     at = torch.arange(x.shape[1], device=x.device)
     last = (lengths - 1).unsqueeze(1)
     after, before = torch.minimum(at + 1, last), torch.minimum((at - 1).clamp_min(0), last)

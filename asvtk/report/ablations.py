@@ -18,7 +18,6 @@ from pathlib import Path
 from statistics import mean, median
 
 import yaml
-from safetensors import safe_open
 
 from asvtk.io.atomic import write_text
 from asvtk.io.config import apply_overrides, load_yaml, to_mapping
@@ -141,15 +140,8 @@ def _result(experiment: Experiment) -> dict:
 
 
 def count_parameters(experiment: Experiment) -> int:
-    """Number of parameters of a trained detector; its checkpoint also holds what is not trained."""
-    config, statistics = experiment.config(), "detector.model.mvn.mean"
-    with safe_open(experiment.checkpoints / "best.safetensors", framework="pt") as checkpoint:
-        shape = (0, 0)
-        if statistics in checkpoint.keys():  # noqa: SIM118
-            layers, _, d_in = checkpoint.get_slice(statistics).get_shape()
-            shape = layers, d_in
-    detector = build_detector(config.model, config.loss, *shape)
-    return sum(parameter.numel() for parameter in detector.parameters())
+    """Number of parameters of back-end and loss head; a checkpoint also holds what is not trained."""
+    return sum(parameter.numel() for parameter in build_detector(experiment.config()).parameters())
 
 
 def _empty_row(cell: Cell, why: str, width: int) -> list[str]:

@@ -49,7 +49,7 @@ def model_card(experiment: Experiment, threshold: dict, licence: str | None = No
 
     Args:
         experiment: its folder.
-        threshold: as ``asvtk.training.package.threshold_on_dev`` gives it.
+        threshold: as ``asvtk.training.packing.threshold_on_dev`` gives it.
         licence: of the weights.
 
     Raises:

@@ -13,26 +13,21 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from asvtk.inference.weights import PREFIX, prefixed, put_detector
 from asvtk.io.atomic import atomic_path
 from asvtk.io.errors import AsvtkError
 from asvtk.io.text import parse_json
-from asvtk.nn.weights import Shapes, read_safetensors, read_shapes, require_finite
+from asvtk.nn.weights import read_safetensors, require_finite
 
 __all__ = [
     "copies",
-    "detector_shapes",
     "detector_tensors",
     "load_detector",
-    "part",
-    "prefixed",
-    "put_detector",
     "read_tensors",
     "read_training",
     "save_detector",
     "write_tensors",
 ]
-
-_DETECTOR = "detector."
 
 
 def save_detector(path, detector: nn.Module, progress: dict) -> None:
@@ -115,32 +110,9 @@ def read_tensors(path) -> tuple[dict[str, Tensor], dict]:
     return tensors, parse_json(metadata["progress"], f"{path}, progress", finite=False)
 
 
-def detector_shapes(path) -> Shapes:
-    """Names and shapes of the detector that a checkpoint holds, before anything is made of that size.
-
-    Raises:
-        AsvtkError: as ``read_tensors``.
-    """
-    _require_checkpoint(path)
-    return part(_DETECTOR, read_shapes(path))
-
-
 def detector_tensors(detector: nn.Module) -> dict[str, Tensor]:
     """A detector as checkpoints hold it."""
-    return prefixed(_DETECTOR, detector.state_dict())
-
-
-def put_detector(path, detector: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Load the detector among ``tensors``, which came from ``path``.
-
-    Raises:
-        AsvtkError: it is of another kind.
-    """
-    try:
-        detector.load_state_dict(part(_DETECTOR, tensors))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise AsvtkError(f"{path}: holds the weights of another system: {reason}") from None
+    return prefixed(PREFIX, detector.state_dict())
 
 
 def _require_checkpoint(path) -> None:
@@ -151,12 +123,3 @@ def _require_checkpoint(path) -> None:
 def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """On the CPU, and of their own: what is trained meanwhile does not change them."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
-
-
-def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {prefix + name: tensor for name, tensor in tensors.items()}
-
-
-def part(prefix: str, tensors: dict) -> dict:
-    """Those whose names begin with ``prefix``, without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,6 +1,6 @@
 """A data set as tensors: cached features, audio, or both."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -11,13 +11,13 @@ from tqdm import tqdm
 from asvtk.augment.config import AugmentationConfig
 from asvtk.augment.copy_synthesis import source_of
 from asvtk.corpora.cues import is_band_limited
-from asvtk.frontends.base import Conditioning, Crop
-from asvtk.frontends.cache import CachedFeatures, FeatureCache, copy_name
+from asvtk.frontends.base import FrontEnd
+from asvtk.frontends.cache import CachedFeatures, FeatureCache, cache_name, copy_name
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.tables import read_table
-from asvtk.models import System
+from asvtk.models import Inputs, System
 
 __all__ = ["UtteranceDataset", "open_dataset"]
 
@@ -26,8 +26,8 @@ class UtteranceDataset(Dataset):
     """The utterances of a data set, each as (features | None, audio | None, bona fide?).
 
     Features are float32 (layers, frames, d), audio float32 (samples,). It gives both where it can,
-    until ``serve`` says what the system uses. For a front-end that runs with the system from the audio on,
-    what it hears stands in the place of features: one layer of one number a frame, (1, samples, 1).
+    until ``serve`` says what the system uses. Where nothing is stored at the front-end's cut, prepared audio
+    stands in the place of features, (samples,).
 
     In training, an epoch (``draw`` with its seed) chooses a version of each utterance, clean or augmented,
     and where its audio is cropped. Without one everything is clean and cropped at the head, as for dev
@@ -35,24 +35,22 @@ class UtteranceDataset(Dataset):
 
     Args:
         data: the data set.
-        versions: its cached features, clean first, then its augmented copies; none if the front-end
-            has none.
-        crop: how much of the audio is heard; for systems that use both, what the front-end heard.
-        random_crop: whether epochs choose where to crop.
+        frontend: that of the detector.
+        versions: what is stored at its cut, clean first, then its augmented copies; none if nothing is.
         augmentation: of the audio; with cached copies, the one they were made with.
-        prepare: of a live front-end, what it does to cropped audio before it hears it.
-        conditioning: of the audio, when it is cropped.
+
+    Attributes:
+        utterances: their ids.
+        bonafide: True for bona fide, (utterances,).
+        frontend: the same.
     """
 
     def __init__(
         self,
         data: DataDirectory,
-        versions: list[CachedFeatures],
-        crop: Crop,
-        random_crop: bool = False,
+        frontend: FrontEnd,
+        versions: list[CachedFeatures] = (),
         augmentation: AugmentationConfig | None = None,
-        prepare: Callable[[np.ndarray], np.ndarray] | None = None,
-        conditioning: Conditioning | None = None,
     ):
         self.utterances = [
             utterance for utterance in data.utterances if all(utterance in v.utterances for v in versions)
@@ -63,11 +61,9 @@ class UtteranceDataset(Dataset):
         #: of spoofs that are resynthesised, the index of what they were made of; -1 for all others, -2 for
         #: those of which that is not in the set
         self.made_of = torch.tensor([index.get(source, -2) for source in sources])
-        self._data, self._versions = data, versions
-        self._crop, self._random_crop, self._augmentation = crop, random_crop, augmentation
-        self._conditioning = conditioning or Conditioning()
-        self._prepare, self._has_features = prepare, bool(versions) or prepare is not None
-        self._gives_features, self._gives_audio = self._has_features, True
+        self._data, self._versions, self._augmentation = data, versions, augmentation
+        self.frontend, self._random_crop = frontend, frontend.config.random_crop
+        self._gives_features, self._gives_audio = bool(frontend.layers), True
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -84,21 +80,13 @@ class UtteranceDataset(Dataset):
             # Audio that is not tied to cached copies is augmented anew: the epoch is the copy's number.
             version = int(generator.integers(len(self._versions))) if self._versions else epoch_seed
         features = audio = heard = None
-        if self._gives_audio or self._prepare is not None:
+        if self._gives_audio or self._gives_features and not self._versions:
             heard = self._audio(utterance, version, generator)
         if self._gives_audio:
-            audio = torch.from_numpy(self._crop(self._conditioning(heard)))
+            audio = torch.from_numpy(self.frontend.hear(heard))
         if self._gives_features:
             features = self._features(utterance, version, heard)
         return features, audio, self.bonafide[index]
-
-    @property
-    def feature_shape(self) -> tuple[int, int]:
-        """Layers, and numbers a frame, of what is cached; (0, 0) where nothing is."""
-        if not self._versions:
-            return 0, 0
-        layers, _, d = self._versions[0][self.utterances[0]].shape
-        return layers, d
 
     @property
     def largest(self) -> int:
@@ -106,11 +94,15 @@ class UtteranceDataset(Dataset):
         longest = max(range(len(self)), key=lambda index: self._data.num_samples[self.utterances[index]])
         return sum(x.numel() for x in self[longest][:2] if x is not None)
 
-    def sample(self, count: int) -> Iterator[Tensor]:
-        """Clean features, if there are any, of up to ``count`` utterances, evenly spread."""
+    def sample(self, count: int) -> Iterator[Inputs]:
+        """Clean features of up to ``count`` utterances, evenly spread; each as a batch of one."""
         chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
         for utterance in (self.utterances[index] for index in chosen):
-            yield self._features(utterance, 0, None if self._versions else self._audio(utterance, 0, None))
+            heard = None if self._versions else self._audio(utterance, 0, None)
+            features = self._features(utterance, 0, heard)
+            yield Inputs(
+                features[None], torch.tensor([features.shape[-2 if self._versions else -1]]), None, None
+            )
 
     def find_band_limited(self) -> Tensor:
         """Which bona fide utterances are band-limited, as ``corpora.cues`` has it, (utterances,).
@@ -137,21 +129,12 @@ class UtteranceDataset(Dataset):
             )
 
     def serve(self, system: System) -> None:
-        """From now on give what ``system`` uses and nothing else.
-
-        Raises:
-            AsvtkError: it uses features, and the front-end has none.
-        """
-        if system.uses_features and not self._has_features:
-            raise AsvtkError(
-                f"model {system.config.name}: needs the features of a front-end, and frontend: waveform has "
-                "none; choose another front-end in the configuration"
-            )
+        """From now on give what ``system`` uses and nothing else."""
         self._gives_features, self._gives_audio = system.uses_features, system.uses_audio
 
     def _features(self, utterance: str, version: int, heard: np.ndarray | None) -> Tensor:
-        if self._prepare is not None:
-            return torch.from_numpy(self._prepare(heard)[None, :, None])
+        if not self._versions:
+            return torch.from_numpy(self.frontend.prepare(heard))
         return torch.from_numpy(self._versions[version][utterance])
 
     def _audio(self, utterance: str, version: int, generator: np.random.Generator | None) -> np.ndarray:
@@ -161,49 +144,38 @@ class UtteranceDataset(Dataset):
         if version and self._augmentation is not None:
             audio = self._augmentation.apply(version, utterance, audio)
         if generator is not None and self._random_crop:
-            return self._crop.window(audio, generator)
-        return audio[: self._crop.samples]
+            return self.frontend.crop.window(audio, generator)
+        return audio[: self.frontend.crop.samples]
 
 
 def open_dataset(
     data: DataDirectory | list[DataDirectory],
     dump,
-    frontend_config,
-    features: str,
-    layers,
+    frontend: FrontEnd,
     augmentation: AugmentationConfig | None = None,
-    augmented: str | None = None,
-    prepare: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> UtteranceDataset:
-    """A data set with the cached features of a front-end, or with what a live one hears.
+    """A data set as the detector of a front-end hears it.
 
     Args:
         data: the data set, or several that make one.
         dump: folder of all caches.
-        frontend_config: configuration of the front-end.
-        features: its folder in ``dump``.
-        layers: which layers; none for a front-end that caches none.
+        frontend: that of the detector.
         augmentation: for training.
-        augmented: folder in ``dump`` of the features of augmented copies.
-        prepare: as in ``UtteranceDataset``.
 
     Raises:
-        AsvtkError: they are not there, and the line says to run stage 2; or they are of other audio.
+        AsvtkError: features are not there, and the line says to run stage 2; or they are of other audio.
     """
     parts = data if isinstance(data, list) else [data]
     data, versions = DataDirectory.union(parts), []
-    if layers:
-        names = [(features, 0)]
-        if augmentation is not None:
-            names += [(augmented, copy) for copy in range(1, augmentation.copies + 1)]
+    if frontend.stored:
+        names = [(cache_name(frontend), 0)]
+        for copy in range(1, 1 + (augmentation.copies if augmentation is not None else 0)):
+            names.append((cache_name(frontend, augmentation), copy))
         versions = [
-            CachedFeatures.union([_open_cache(dump, name, copy, part, layers) for part in parts])
+            CachedFeatures.union([_open_cache(dump, name, copy, part, frontend.stored) for part in parts])
             for name, copy in names
         ]
-    random_crop = getattr(frontend_config, "random_crop", False)
-    dataset = UtteranceDataset(
-        data, versions, frontend_config.crop, random_crop, augmentation, prepare, frontend_config.conditioning
-    )
+    dataset = UtteranceDataset(data, frontend, versions, augmentation)
     if lost := len(data.utterances) - len(dataset):
         print(f"warning: {data.path}: {lost} utterances without features are left out; stage 2 skipped them")
     return dataset

@@ -4,22 +4,18 @@ from dataclasses import dataclass, field
 
 from asvtk.augment.config import AugmentationConfig
 from asvtk.augment.copy_synthesis import ResynthesisConfig
-from asvtk.frontends import FRONTEND_CONFIGS, check_augmentation
-from asvtk.io.config import apply_overrides, build, build_named, load_yaml
-from asvtk.models import MODEL_CONFIGS
-from asvtk.nn.losses import LOSS_CONFIGS
+from asvtk.frontends import check_augmentation
+from asvtk.io.config import apply_overrides, build, load_yaml
+from asvtk.models.config import DetectorConfig, build_sections
 from asvtk.training.settings import TrainingConfig
 
 __all__ = ["ExperimentConfig", "TrainingConfig", "load_config"]
 
 
 @dataclass(frozen=True)
-class ExperimentConfig:
-    """One section for each floor that has a choice to make. ``seed`` rules all randomness."""
+class ExperimentConfig(DetectorConfig):
+    """A detector, and how it is trained. ``seed`` rules all randomness."""
 
-    frontend: object
-    model: object
-    loss: object
     augmentation: AugmentationConfig | None = None
     resynthesis: ResynthesisConfig | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -40,9 +36,6 @@ class ExperimentConfig:
             )
 
 
-_CHOICES = {"frontend": FRONTEND_CONFIGS, "model": MODEL_CONFIGS, "loss": LOSS_CONFIGS}
-
-
 def load_config(path, overrides: list[str] = ()) -> ExperimentConfig:
     """Read and check a configuration.
 
@@ -54,12 +47,4 @@ def load_config(path, overrides: list[str] = ()) -> ExperimentConfig:
         AsvtkError: anything unknown, missing or impossible in it, with the nearest valid key.
     """
     content = apply_overrides(load_yaml(path), overrides)
-    return _build(content, str(path))
-
-
-def _build(content: dict, path: str) -> ExperimentConfig:
-    content = dict(content)
-    for section, registry in _CHOICES.items():
-        if section in content:
-            content[section] = build_named(registry, content[section], f"{path}: {section}")
-    return build(ExperimentConfig, content, path)
+    return build(ExperimentConfig, build_sections(content, str(path)), str(path))

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from asvtk.inference.package import WEIGHTS, is_package, read_package
+from asvtk.inference.weights import PREFIX, part
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.stamps import file_digest
 from asvtk.nn.weights import read_safetensors, require_finite
-from asvtk.training.checkpoint import part
 from asvtk.training.experiment_folder import Experiment
-from asvtk.training.package import opened
 
 __all__ = ["InitialWeights"]
 
@@ -34,18 +34,18 @@ class InitialWeights(NamedTuple):
         """
         path, best = Path(source), Experiment(source).checkpoints / "best.safetensors"
         if best.exists() or path.suffix == ".safetensors":
-            return cls._of(source, best if best.exists() else path)
-        if path.is_dir() and not (path / "package.json").exists():
+            path = best if best.exists() else path
+            return cls._of(source, read_safetensors(path)[0], file_digest(path))
+        if path.is_dir() and not is_package(path):
             raise AsvtkError(f"--init {source}: expected an experiment with checkpoints/best.safetensors")
-        with opened(path) as package:
-            return cls._of(source, package.weights)
+        package = read_package(path)
+        return cls._of(source, package.weights(), package.about["files"][WEIGHTS]["sha256"])
 
     @classmethod
-    def _of(cls, source, path: Path) -> "InitialWeights":
-        tensors, _ = read_safetensors(path)
-        tensors = part("detector.", tensors) or tensors
-        require_finite(path, tensors)
-        return cls(str(source), file_digest(path), tensors)
+    def _of(cls, source, tensors: dict[str, Tensor], sha256: str) -> "InitialWeights":
+        tensors = part(PREFIX, tensors) or tensors
+        require_finite(source, tensors)
+        return cls(str(source), sha256, tensors)
 
     def load(self, detector: nn.Module) -> tuple[set[str], str]:
         """Copy what fits into ``detector``.

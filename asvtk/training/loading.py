@@ -224,17 +224,20 @@ def collate(
     lengths = samples = None
     shapes = [None, None]
     if features[0] is not None:
-        lengths = torch.tensor([matrix.shape[1] for matrix in features])
-        layers, _, d = features[0].shape
-        shapes[0] = (len(items), layers, int(lengths.max()), d)
+        # Stored layers (layers, frames, d), or prepared audio (samples,) as long.
+        time = max(0, features[0].ndim - 2)
+        lengths = torch.tensor([x.shape[time] for x in features])
+        shape = list(features[0].shape)
+        shape[time] = int(lengths.max())
+        shapes[0] = (len(items), *shape)
     if audio[0] is not None:
         samples = torch.tensor([len(waveform) for waveform in audio])
         shapes[1] = (len(items), int(samples.max()))
     inputs = allocate(shapes)
     if inputs[0] is not None:
-        for row, matrix in zip(inputs[0], features, strict=True):
-            row[:, : matrix.shape[1]] = matrix
-            row[:, matrix.shape[1] :] = 0
+        for row, x in zip(inputs[0], features, strict=True):
+            row.narrow(time, 0, x.shape[time]).copy_(x)
+            row.narrow(time, x.shape[time], row.shape[time] - x.shape[time]).zero_()
     if inputs[1] is not None:
         for row, waveform in zip(inputs[1], audio, strict=True):
             row[: len(waveform)] = waveform

@@ -6,14 +6,12 @@ from itertools import chain
 import torch
 from torch import nn
 
-from asvtk.io.audio import read_audio
-from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.training import parallel
 from asvtk.training.data import UtteranceDataset
 from asvtk.training.loading import Loader
 
-__all__ = ["batches_of", "require_finite_scores", "score_dataset", "undecodable"]
+__all__ = ["batches_of", "require_finite_scores", "score_dataset"]
 
 
 def batches_of(utterances: int, batch_size: int, job: int = 1, num_jobs: int = 1) -> list[list[int]]:
@@ -49,7 +47,7 @@ def score_dataset(
     dataset.serve(detector.model)
     batches = batches_of(len(dataset), batch_size, job, num_jobs)
     own = Loader(dataset, device)(parallel.share(batches))
-    scores = [detector.score(inputs).tolist() for inputs, _ in own]
+    scores = [detector.score_inputs(inputs).tolist() for inputs, _ in own]
     return list(chain.from_iterable(parallel.gather(scores, len(batches))))
 
 
@@ -64,14 +62,3 @@ def require_finite_scores(utterances: list[str], scores: list[float], system) ->
             f"{system}: gives {len(bad)} of {len(scores)} utterances scores that are not finite: "
             f"{listing(bad, 3)}; look at their audio or features. Nothing was written"
         )
-
-
-def undecodable(data: DataDirectory) -> dict[str, str]:
-    """Utterance -> what is wrong with its audio: a loader would end at the first such file."""
-    faults = {}
-    for utterance in data.utterances:
-        try:
-            read_audio(data.wav[utterance], data.num_samples[utterance])
-        except AsvtkError as fault:
-            faults[utterance] = str(fault)
-    return faults

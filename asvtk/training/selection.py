@@ -2,9 +2,10 @@
 
 import contextlib
 
+from asvtk.inference.weights import part
 from asvtk.training import parallel
 from asvtk.training.averaging import mean_weights
-from asvtk.training.checkpoint import copies, detector_tensors, part, read_tensors
+from asvtk.training.checkpoint import copies, detector_tensors, read_tensors
 from asvtk.training.data import UtteranceDataset
 from asvtk.training.evaluation import Evaluation, NonFiniteScores, evaluate
 from asvtk.training.health import Diverged

@@ -43,4 +43,9 @@ def splice(inputs: Inputs, bonafide: Tensor, probability: float) -> Inputs:
         shape = [count if axis == 0 else -1 if axis == time else 1 for axis in range(x.dim())]
         return torch.where(own.view(shape), x, x[other])
 
-    return inputs._replace(features=parted(inputs.features, 2), audio=parted(inputs.audio, 1))
+    return inputs._replace(
+        features=parted(
+            inputs.features, 2 if inputs.features is not None and inputs.features.ndim == 4 else 1
+        ),
+        audio=parted(inputs.audio, 1),
+    )

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from asvtk.inference.weights import part, prefixed, put_detector
 from asvtk.io.errors import AsvtkError
 from asvtk.training import parallel
 from asvtk.training.averaging import MovingAverage
-from asvtk.training.checkpoint import copies, detector_tensors, part, prefixed, put_detector
+from asvtk.training.checkpoint import copies, detector_tensors
 
 __all__ = ["Progress", "TrainingState"]
 

@@ -7,14 +7,15 @@ ends with the very weights of one that was not.
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from asvtk.io.stamps import write_stamp
+from asvtk.models import Detector, build_detector
 from asvtk.training import parallel
-from asvtk.training.assembly import new_detector, sample_features
 from asvtk.training.averaging import MovingAverage
 from asvtk.training.checkpoint import read_training
 from asvtk.training.data import UtteranceDataset
@@ -97,7 +98,8 @@ class _Run:
             {"eval": eval_set} if eval_set is not None else {}
         )
         # Model
-        detector = new_detector(config, training_set).to(device)
+        frontend = training_set.frontend.load(lower=not training_set.frontend.stored)
+        detector = build_detector(config, frontend).to(device)
         for dataset in self.sets.values():
             dataset.serve(detector.model)
         found = read_training(experiment.checkpoints)
@@ -106,7 +108,7 @@ class _Run:
             taken, begun_with = initial.load(detector)
         fits = detector.model.uses_features and not any(".mvn." in name for name in taken)
         if found is None and fits and self.settings.normalise_on:
-            detector.model.mvn.fit(sample_features(detector, training_set, self.settings.normalise_on))
+            detector.model.mvn.fit(_sample_features(detector, training_set, self.settings.normalise_on))
             parallel.take_from_writer(detector.buffers())
         self.detector, self.step, self.trained_blocks = detector, None, None
         self.loaders = {name: Loader(dataset, device) for name, dataset in self.sets.items()}
@@ -183,10 +185,10 @@ class _Run:
     def _unfreeze(self, epoch: int) -> None:
         """Let as many of the front-end's top blocks be trained as that epoch trains."""
         frontend, settings = self.detector.frontend, self.settings
-        blocks = settings.unfreeze.blocks(epoch, frontend.trainable) if frontend is not None else 0
+        blocks = settings.unfreeze.blocks(epoch, frontend.trainable)
         if blocks == self.trained_blocks:
             return
-        if frontend is not None and frontend.trainable:
+        if frontend.trainable:
             frontend.train_top(blocks)
             self.journal.say(f"epoch {epoch}: {blocks} of {frontend.trainable} trainable blocks are trained")
         self.trained_blocks = blocks
@@ -274,3 +276,10 @@ class _Run:
             for path in self.experiment.checkpoints.glob("epoch_*.safetensors"):
                 path.unlink()
         return self.progress.as_dict()
+
+
+@torch.no_grad()
+def _sample_features(detector: Detector, dataset: UtteranceDataset, count: int) -> Iterator[Tensor]:
+    """Clean features of up to ``count`` utterances, as the back-end hears them: each (layers, frames, d)."""
+    for inputs in dataset.sample(count):
+        yield detector.features(inputs.to(detector.device)).x[0]

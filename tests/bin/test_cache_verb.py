@@ -12,6 +12,7 @@ from asvtk.frontends import load_frontend_config
 from asvtk.frontends.cache import FeatureCache, cache_name
 from asvtk.frontends.cache_tools import Contents
 from asvtk.frontends.extraction import Source, extract_missing
+from asvtk.frontends.extractor import Extractor
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
 from asvtk.io.locks import locked
 
@@ -158,7 +159,7 @@ def test_size_counts_augmented_copies_of_the_training_set(data, tmp_path, capsys
     assert predicted("--config", "augmented.yaml", "--training", "other") == clean
     config, augmentation = load_frontend_config("augmented.yaml")
     name = cache_name(Lfcc(config), augmentation)
-    extract_missing(Source(data, FeatureCache("dump", name, "train_copy1")), Lfcc(config), 1, 1)
+    extract_missing(Source(data, FeatureCache("dump", name, "train_copy1")), Extractor(Lfcc(config)), 1, 1)
     assert predicted("--config", "augmented.yaml") == 2 * clean
 
 

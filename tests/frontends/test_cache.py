@@ -10,9 +10,10 @@ import pytest
 from tiny_corpus import write_tiny_corpus
 
 from asvtk.corpora.asvspoof2019_la import prepare_split
-from asvtk.frontends.base import Crop, FrontEnd
+from asvtk.frontends.base import Crop, FrontEnd, FrontEndConfig
 from asvtk.frontends.cache import FeatureCache, cache_name, description
 from asvtk.frontends.extraction import Source, extract_missing
+from asvtk.frontends.extractor import Extractor
 from asvtk.io.ark import ArkWriter
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
@@ -21,30 +22,39 @@ from asvtk.io.errors import AsvtkError
 class Spy(FrontEnd):
     """Layer n of an utterance is its first samples times n; counts what it is asked for."""
 
-    label, batch_size, crop, uses_gpu = "spy", 4, Crop(1000), False
+    label, width, batch_size = "spy", 4, 4
 
     def __init__(self, *layers):
-        self.layers = layers
-        self.asked = []
-        self.fail_after = self.kill_after = None
+        super().__init__(FrontEndConfig(crop=Crop(1000)))
+        self.layers, self.asked = layers, []
+        self.fail_after = self.kill_after = self.spoil = None
 
     def describe(self):
         return {"front-end": "spy"}
 
-    def prepare(self, audio):
-        return self.crop(audio)
+    def frames(self, samples):
+        return 5
 
-    def shape(self, samples):
-        return 5, 4
+    def lower(self, audio, samples):
+        states = {layer: audio[:, :20].reshape(-1, 5, 4) * layer for layer in self.layers}
+        if self.spoil is not None and len(self.asked) == 2:
+            states[3][1, 2, 3] = self.spoil
+        return states
 
+
+class Watched(Extractor):
     def start(self, batch, layers):
-        if self.fail_after is not None and len(self.asked) >= self.fail_after:
+        spy = self.frontend
+        if spy.fail_after is not None and len(spy.asked) >= spy.fail_after:
             raise KeyboardInterrupt
-        if self.kill_after is not None and len(self.asked) >= self.kill_after:
+        if spy.kill_after is not None and len(spy.asked) >= spy.kill_after:
             os.kill(os.getpid(), signal.SIGKILL)
-        self.asked.append((len(batch), layers))
-        features = [{layer: audio[:20].reshape(5, 4) * layer for layer in layers} for audio in batch]
-        return lambda: features
+        spy.asked.append((len(batch), layers))
+        return super().start(batch, layers)
+
+
+def compute(source, spy, job=1, jobs=1):
+    return extract_missing(source, Watched(spy), job, jobs)
 
 
 @pytest.fixture
@@ -65,7 +75,7 @@ def extract(dump, data, spy, jobs=1):
     cache = open_cache(dump, spy, data)
     cache.claim(data, description(spy))
     for job in range(1, jobs + 1):
-        _, faults = extract_missing(Source(data, cache), spy, job, jobs)
+        _, faults = compute(Source(data, cache), spy, job, jobs)
         assert faults == {}
     cache.join(data, spy.layers)
     return cache
@@ -98,7 +108,7 @@ def test_interrupted_job_goes_on_and_gives_the_same(dump, data, tmp_path):
     spy.fail_after = 2
     cache = open_cache(dump, spy, data)
     with pytest.raises(KeyboardInterrupt):
-        extract_missing(Source(data, cache), spy, 1, 1)
+        compute(Source(data, cache), spy)
     assert len(cache.completed(1)) == 8
     with pytest.raises(AsvtkError, match="4 of 12 utterances have no features: .*; run stage 2 again"):
         cache.join(data, (1,))
@@ -139,16 +149,10 @@ def test_no_features_says_to_run_stage_2(dump, data):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_features_that_are_not_finite_are_never_written(dump, data, value):
-    class Spoilt(Spy):
-        def start(self, batch, layers):
-            wait = super().start(batch, layers)
-            if len(self.asked) == 2:
-                wait()[1][3][2, 3] = value
-            return wait
-
-    cache, spy = open_cache(dump, Spy(1), data), Spoilt(2, 3)
+    cache, spy = open_cache(dump, Spy(1), data), Spy(2, 3)
+    spy.spoil = value
     with pytest.raises(AsvtkError, match="^LA_T_[0-9]+, layer 3: the features are not finite .*; look at"):
-        extract_missing(Source(data, cache), spy, 1, 1)
+        compute(Source(data, cache), spy)
     first = cache.missing(data.utterances, (3,)).keys() - cache.missing(data.utterances, (2,)).keys()
     assert len(first) == 1 and len(cache.completed(3)) >= 5
 
@@ -159,7 +163,7 @@ def test_all_truncated_audio_is_named_and_the_rest_kept(dump, data, tmp_path):
         path = tmp_path / "LA" / "ASVspoof2019_LA_train" / "flac" / f"{utterance}.flac"
         path.write_bytes(path.read_bytes()[:3000])
     cache, spy = open_cache(dump, Spy(1), data), Spy(1)
-    computed, faults = extract_missing(Source(data, cache), spy, 1, 1)
+    computed, faults = compute(Source(data, cache), spy)
     assert computed == len(data.utterances) - 2
     assert all(f"{utterance}.flac: " in faults.pop(utterance) for utterance in harmed) and not faults
     assert set(data.utterances) - set(cache.completed(1)) == set(harmed)
@@ -171,7 +175,7 @@ def test_skipped_audio_is_left_out_until_it_is_repaired(dump, data, tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[:3000])
     cache = open_cache(dump, Spy(1), data)
-    cache.skip(extract_missing(Source(data, cache), Spy(1), 1, 1)[1])
+    cache.skip(compute(Source(data, cache), Spy(1))[1])
     assert f"{harmed}.flac" in cache.skipped()[harmed]
     cache.join(data, (1,))
     assert cache.open(data, (1,)).utterances == set(data.utterances) - {harmed}
@@ -185,7 +189,7 @@ def test_audio_that_broke_after_it_was_cached_is_no_fault(dump, data, tmp_path):
     scp.write_text("".join(scp.read_text().splitlines(keepends=True)[:-1]))  # the last one is lost
     path = tmp_path / "LA" / "ASVspoof2019_LA_train" / "flac" / f"{data.utterances[-2]}.flac"
     path.write_bytes(path.read_bytes()[:3000])  # in the same batch
-    assert extract_missing(Source(data, cache), Spy(1), 1, 1) == (1, {})
+    assert compute(Source(data, cache), Spy(1)) == (1, {})
 
 
 def test_augmented_copies_are_of_changed_audio(dump, data):
@@ -193,7 +197,7 @@ def test_augmented_copies_are_of_changed_audio(dump, data):
         return (2 + data.utterances.index(utterance)) * samples
 
     cache = FeatureCache(dump, "augmented", "train_copy1")
-    extract_missing(Source(data, cache, louder), Spy(1), 1, 1)
+    compute(Source(data, cache, louder), Spy(1))
     cache.join(data, (1,))
     clean, copy = extract_and_open(dump, data, Spy(1)), cache.open(data, (1,))
     for number, utterance in enumerate(data.utterances, 2):
@@ -217,7 +221,7 @@ def test_killed_process_loses_at_most_what_is_under_way(dump, data, monkeypatch)
     if (child := os.fork()) == 0:
         spy = Spy(1)
         spy.batch_size, spy.kill_after = 2, 5
-        extract_missing(Source(data, cache), spy, 1, 1)
+        compute(Source(data, cache), spy)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 9
     done = len(cache.completed(1))

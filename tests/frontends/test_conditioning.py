@@ -62,7 +62,7 @@ def test_level_is_that_of_what_is_heard():
 def test_data_sets_give_conditioned_audio(tmp_path):
     data = prepare_split(write_tiny_corpus(tmp_path), "train", tmp_path / "data")
     plain, conditioned = (
-        open_dataset(data, None, WaveformConfig(crop=Crop(2000), **more), "", ())
+        open_dataset(data, None, build_frontend(WaveformConfig(crop=Crop(2000), **more)))
         for more in ({}, {"conditioning": BOTH})
     )
     for index in range(3):

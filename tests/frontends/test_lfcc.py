@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from asvtk.frontends.base import Crop
+from asvtk.frontends.extractor import Extractor
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
 
 
@@ -40,7 +41,7 @@ def definition(audio):
 def test_features_follow_the_definition():
     audio = np.random.default_rng(0).normal(size=1500).astype(np.float32) * 0.1
     lfcc = Lfcc(LfccConfig(crop=Crop(samples=None)))
-    found = lfcc.extract([lfcc.prepare(audio)], (0,))[0][0]
+    found = Extractor(lfcc)([lfcc.prepare(audio)], (0,))[0][0]
     assert found.shape == (8, 60) and found.dtype == np.float32
     np.testing.assert_allclose(found, definition(audio), atol=2e-4)
 
@@ -48,18 +49,18 @@ def test_features_follow_the_definition():
 @pytest.mark.parametrize("samples", [1, 319, 320, 500])
 def test_shortest_audio_gives_frames(samples):
     lfcc = Lfcc(LfccConfig(crop=Crop(samples=None)))
-    features = lfcc.extract([lfcc.prepare(np.ones(samples, np.float32))], (0,))[0][0]
+    features = Extractor(lfcc)([lfcc.prepare(np.ones(samples, np.float32))], (0,))[0][0]
     assert features.shape == lfcc.shape(samples) and features.shape[0] >= 1 and np.isfinite(features).all()
 
 
 def test_silence_is_finite():
     lfcc = Lfcc(LfccConfig())
-    assert np.isfinite(lfcc.extract([np.zeros(64600, np.float32)], (0,))[0][0]).all()
+    assert np.isfinite(Extractor(lfcc)([np.zeros(64600, np.float32)], (0,))[0][0]).all()
 
 
 def test_what_an_utterance_gets_does_not_depend_on_its_company():
     lfcc, audio = Lfcc(LfccConfig()), np.random.default_rng(0).normal(size=(3, 64600)).astype(np.float32)
-    together, alone = lfcc.extract(list(audio), (0,))[1][0], lfcc.extract([audio[1]], (0,))[0][0]
+    together, alone = Extractor(lfcc)(list(audio), (0,))[1][0], Extractor(lfcc)([audio[1]], (0,))[0][0]
     np.testing.assert_array_equal(together, alone)
 
 

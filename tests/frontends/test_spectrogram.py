@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from asvtk.frontends.base import Crop
+from asvtk.frontends.extractor import Extractor
 from asvtk.frontends.spectrogram import FLOOR, Spectrogram, SpectrogramConfig
 
 
 def features(audio, **config):
     frontend = Spectrogram(SpectrogramConfig(**config))
-    found = frontend.extract([frontend.prepare(audio)], (0,))[0][0]
+    found = Extractor(frontend)([frontend.prepare(audio)], (0,))[0][0]
     assert found.shape == frontend.shape(len(audio)) and found.dtype == np.float32
     return found
 

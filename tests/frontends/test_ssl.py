@@ -10,6 +10,7 @@ from tiny_models import LARGE, save_model
 
 from asvtk.frontends.base import Crop
 from asvtk.frontends.cache import cache_name
+from asvtk.frontends.extractor import Extractor
 from asvtk.frontends.ssl import Ssl, SslConfig
 from asvtk.io.errors import AsvtkError
 
@@ -22,7 +23,7 @@ def test_layers_are_the_hidden_states_of_transformers(tmp_path, architecture, la
     name = save_model(tmp_path / "m", architecture, **(LARGE if large else {}))
     ssl = Ssl(SslConfig(name, crop=Crop(None)))
     assert ssl.layers == (0, 1, 2, 3)
-    (found,) = ssl.extract([ssl.prepare(AUDIO)], ssl.layers)
+    (found,) = Extractor(ssl)([ssl.prepare(AUDIO)], ssl.layers)
     audio = (AUDIO - AUDIO.mean()) / np.sqrt(AUDIO.var() + 1e-7) if large else AUDIO
     model = transformers.AutoModel.from_pretrained(name).eval()
     with torch.no_grad():
@@ -75,7 +76,7 @@ def test_fault_17_absurd_sizes_in_config_json_are_refused(tmp_path, change, mess
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     (tmp_path / "m" / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(AsvtkError, match=message):
-        Ssl(SslConfig(name)).extract([AUDIO], (1,))
+        Extractor(Ssl(SslConfig(name)))([AUDIO], (1,))
 
 
 def test_fault_24_the_fingerprint_covers_weights_and_not_the_folder(tmp_path):
@@ -101,7 +102,7 @@ def test_normalisation_looks_at_real_samples_only(tmp_path):
 def test_what_an_utterance_gets_does_not_depend_on_its_company(tmp_path):
     ssl = Ssl(SslConfig(save_model(tmp_path / "m", **LARGE)))
     batch = list(np.random.default_rng(0).normal(size=(3, 9000)).astype(np.float32))
-    together, alone = ssl.extract(batch, (3,))[1][3], ssl.extract(batch[1:2], (3,))[0][3]
+    together, alone = Extractor(ssl)(batch, (3,))[1][3], Extractor(ssl)(batch[1:2], (3,))[0][3]
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
 
 
@@ -112,9 +113,9 @@ def test_nor_on_the_length_of_its_company(tmp_path, architecture, large):
     ssl = Ssl(SslConfig(name, crop=Crop(None)))
     rng = np.random.default_rng(0)
     batch = [rng.normal(size=size).astype(np.float32) for size in (400, 5000, 9000)]
-    together = ssl.extract(batch, ssl.layers)
+    together = Extractor(ssl)(batch, ssl.layers)
     for audio, found in zip(batch, together, strict=True):
-        (alone,) = ssl.extract([audio], ssl.layers)
+        (alone,) = Extractor(ssl)([audio], ssl.layers)
         for layer in ssl.layers:
             assert found[layer].shape == alone[layer].shape == ssl.shape(len(audio))
             np.testing.assert_allclose(found[layer], alone[layer], rtol=1e-4, atol=1e-5)
@@ -122,22 +123,22 @@ def test_nor_on_the_length_of_its_company(tmp_path, architecture, large):
 
 def test_shortest_audio_gives_a_frame(tmp_path):
     ssl = Ssl(SslConfig(save_model(tmp_path / "m"), crop=Crop(None)))
-    assert ssl.extract([ssl.prepare(AUDIO[:10])], (3,))[0][3].shape == (1, 32) == ssl.shape(10)
+    assert Extractor(ssl)([ssl.prepare(AUDIO[:10])], (3,))[0][3].shape == (1, 32) == ssl.shape(10)
 
 
 def test_frozen_means_frozen(tmp_path):
     name = save_model(tmp_path / "m", **LARGE, layerdrop=0.9, mask_time_prob=0.9, hidden_dropout=0.9)
     ssl = Ssl(SslConfig(name))
-    first = ssl.extract([AUDIO], (3,))[0][3]
-    ssl._encoder.train()
-    np.testing.assert_array_equal(first, ssl.extract([AUDIO], (3,))[0][3])
-    assert not any(parameter.requires_grad for parameter in ssl._encoder.parameters())
+    first = Extractor(ssl)([AUDIO], (3,))[0][3]
+    ssl._encoder[0].train()
+    np.testing.assert_array_equal(first, Extractor(ssl)([AUDIO], (3,))[0][3])
+    assert not any(parameter.requires_grad for parameter in ssl._encoder[0].parameters())
 
 
 def test_half_precision_is_near(tmp_path):
     name = save_model(tmp_path / "m", **LARGE)
     exact, rounded = (
-        Ssl(SslConfig(name, precision=precision)).extract([AUDIO], (0, 3))[0]
+        Extractor(Ssl(SslConfig(name, precision=precision)))([AUDIO], (0, 3))[0]
         for precision in ("float32", "bfloat16")
     )
     for layer in (0, 3):
@@ -148,8 +149,10 @@ def test_half_precision_is_near(tmp_path):
 def test_layers_above_the_deepest_are_not_computed(tmp_path):
     name = save_model(tmp_path / "m", **LARGE)
     shallow, deep = Ssl(SslConfig(name, layers=(1,))), Ssl(SslConfig(name))
-    np.testing.assert_array_equal(shallow.extract([AUDIO], (1,))[0][1], deep.extract([AUDIO], (1,))[0][1])
-    assert len(shallow._encoder.stack.blocks) == 1
+    np.testing.assert_array_equal(
+        Extractor(shallow)([AUDIO], (1,))[0][1], Extractor(deep)([AUDIO], (1,))[0][1]
+    )
+    assert len(shallow._encoder[0].stack.blocks) == 1
 
 
 def test_fingerprint_follows_weights_and_preprocessing_but_not_layers(tmp_path):
@@ -189,7 +192,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     (tmp_path / "m" / "config.json").write_text(json.dumps(config))
     ssl = Ssl(SslConfig(str(tmp_path / "m")))
     with pytest.raises(AsvtkError, match="not those of the architecture"):
-        ssl.extract([AUDIO], (3,))
+        Extractor(ssl)([AUDIO], (3,))
 
 
 @pytest.mark.parametrize("name", ["./none", "/none/at/all"])
@@ -230,7 +233,7 @@ def test_true_wavlm_large_shape(tmp_path):
     model.save_pretrained(tmp_path / "wavlm-large")
     ssl = Ssl(SslConfig(str(tmp_path / "wavlm-large"), layers=(0, 12, 24)))
     prepared = ssl.prepare(AUDIO)
-    (features,) = ssl.extract([prepared], ssl.layers)
+    (features,) = Extractor(ssl)([prepared], ssl.layers)
     with torch.no_grad():
         output = model.eval()(torch.from_numpy(prepared)[None], output_hidden_states=True)
     for layer, expected in zip(

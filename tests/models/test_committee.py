@@ -86,7 +86,7 @@ def test_no_member_learns_from_another():
 
 def test_features_are_normalised_once():
     system = detector(CONV, CONV).eval()
-    before = system.score(INPUTS)
+    before = system.score_inputs(INPUTS)
     system.model.mvn.fit(list(INPUTS.features))
-    assert not torch.allclose(system.score(INPUTS), before)
+    assert not torch.allclose(system.score_inputs(INPUTS), before)
     assert all(torch.equal(member.mvn.scale, torch.ones(2, 1, 10)) for member in system.model.members)

@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from asvtk.frontends.base import Crop
+from asvtk.frontends.extractor import Extractor
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
 from asvtk.io.audio import read_audio
 from asvtk.io.protocols import read_protocol
 from asvtk.metrics.eer import compute_eer
-from asvtk.models import Inputs, build_detector
+from asvtk.models import Inputs
 from asvtk.models.cascade_mamba import CascadeMambaConfig
 from asvtk.models.dual_stream import DualStreamConfig
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.models.plain_mamba import PlainMambaConfig
-from asvtk.nn.losses import OcSoftmaxConfig
+from asvtk.testing import detector_for
 
 SMALL = dict(d_model=24, blocks=1, d_state=4, d_embedding=16, heads=2)
 MOE = dict(**SMALL, d_expert=32)
@@ -42,7 +43,7 @@ def clips(shared_data) -> tuple[Inputs, torch.Tensor]:
     lfcc = Lfcc(LfccConfig(crop=Crop(16_000)))
     folder = corpus / "ASVspoof2019_LA_train" / "flac"
     audio = [lfcc.prepare(read_audio(folder / f"{trials.utterances[index]}.flac")) for index in chosen]
-    features = torch.from_numpy(np.stack([found[0] for found in lfcc.extract(audio, (0,))]))
+    features = torch.from_numpy(np.stack([found[0] for found in Extractor(lfcc)(audio, (0,))]))
     features = features.unflatten(-1, (3, 20)).transpose(1, 2)
     lengths, samples = (torch.full((8,), length) for length in (features.shape[2], 16_000))
     return Inputs(features, lengths, torch.from_numpy(np.stack(audio)), samples), torch.tensor(
@@ -54,7 +55,7 @@ def clips(shared_data) -> tuple[Inputs, torch.Tensor]:
 def test_eight_clips_are_learned_to_zero_error(clips, config):
     inputs, bonafide = clips
     torch.manual_seed(0)
-    detector = build_detector(config, OcSoftmaxConfig(), 3, 20)
+    detector = detector_for(config, layers=3, width=20)
     if detector.model.uses_features:
         detector.model.mvn.fit(inputs.features)
     optimiser = torch.optim.Adam(detector.parameters())
@@ -64,6 +65,6 @@ def test_eight_clips_are_learned_to_zero_error(clips, config):
         detector(inputs, bonafide).backward()
         optimiser.step()
     with torch.inference_mode():
-        scores = detector.eval().score(inputs).double().numpy()
+        scores = detector.eval().score_inputs(inputs).double().numpy()
     assert compute_eer(scores[bonafide.numpy()], scores[~bonafide.numpy()])[0] == 0
     assert scores[bonafide.numpy()].min() - scores[~bonafide.numpy()].max() > 0.2

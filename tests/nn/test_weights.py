@@ -7,11 +7,10 @@ import torch
 from safetensors.torch import save_file
 
 from asvtk.io.errors import AsvtkError
-from asvtk.models import build_detector
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.construction import require_shapes
-from asvtk.nn.losses import OcSoftmaxConfig
 from asvtk.nn.weights import read_safetensors, read_state_dict, require_finite
+from asvtk.testing import detector_for
 
 STATE = {"a.weight": torch.ones(2, 3), "b": torch.zeros(4)}
 OTHERS = {
@@ -95,12 +94,12 @@ def test_fault_5_weights_that_are_not_finite_are_refused():
 )
 def test_fault_17_a_system_larger_than_its_weights_is_not_built(change):
     small = dict(d_model=16, blocks=1, d_state=4, d_expert=8, d_embedding=8)
-    detector = build_detector(MoeMambaConfig(**small), OcSoftmaxConfig(), 1, 60)
+    detector = detector_for(MoeMambaConfig(**small), layers=1, width=60)
     shapes = {name: tuple(tensor.shape) for name, tensor in detector.state_dict().items()}
 
     def build(**change):
         config = MoeMambaConfig(**{**small, **change})
-        require_shapes("w", lambda: build_detector(config, OcSoftmaxConfig(), 1, 60), shapes)
+        require_shapes("w", lambda: detector_for(config, layers=1, width=60), shapes)
 
     build()
     with pytest.raises(AsvtkError, match="w: (the configuration describes|holds the weights of another)"):

@@ -14,8 +14,8 @@ from tiny_corpus import write_tiny_corpus
 
 from asvtk.bin.main import main
 from asvtk.io.errors import AsvtkError
-from asvtk.models import build_detector
 from asvtk.report.ablations import ablation_table, read_list, write_config
+from asvtk.testing import detector_for
 from asvtk.training.checkpoint import save_detector
 from asvtk.training.experiment import load_config
 
@@ -117,7 +117,7 @@ def experiment(folder, cell, seed, dev, eval_, seconds):
     (place / "checkpoints").mkdir(parents=True)
     (place / "config.yaml").write_text(f"{BASE}seed: {seed}\n")
     config = load_config(place / "config.yaml")
-    detector = build_detector(config.model, config.loss, 1, 60)
+    detector = detector_for(config.model, config.loss, 1, 60)
     save_detector(place / "checkpoints" / "best.safetensors", detector, {})
     kinds = {"TTS": {"eer_percent": eval_ - 1}, "TTS_VC": {"eer_percent": eval_ + 1}}
     results = {"dev": {"eer_percent": dev}, "eval": {"eer_percent": eval_, "per_kind": kinds}}

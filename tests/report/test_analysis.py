@@ -11,7 +11,7 @@ from sklearn.metrics import mutual_info_score
 from asvtk.frontends.base import Crop
 from asvtk.io.audio import inspect_audio
 from asvtk.io.datadir import DataDirectory
-from asvtk.models import Inputs, build_detector
+from asvtk.models import Inputs
 from asvtk.models.aasist import AasistConfig
 from asvtk.models.cascade_mamba import CascadeMambaConfig
 from asvtk.models.dual_stream import DualStreamConfig
@@ -22,6 +22,7 @@ from asvtk.report.analysis import group_utterances, look_into, principal_axes, s
 from asvtk.report.analysis_page import write_analysis
 from asvtk.report.analysis_probe import layer_weights, observe
 from asvtk.report.analysis_routing import kind_dependence, routing_by_group, unused_experts
+from asvtk.testing import GivenFeatures, detector_for
 from asvtk.training.data import UtteranceDataset
 from asvtk.training.scoring import score_dataset
 
@@ -178,7 +179,9 @@ def dataset_of(data, layers=0):
     rng = np.random.default_rng(7)
     frames = {name: (count - 400) // 320 + 1 for name, count in data.num_samples.items()}
     cached = Features({u: rng.normal(size=(layers, n, 6)).astype("f") for u, n in frames.items()})
-    return UtteranceDataset(data, [cached] if layers else [], Crop(samples=None))
+    frontend = GivenFeatures(layers, 6)
+    frontend.crop = Crop(samples=None)
+    return UtteranceDataset(data, frontend, [cached] if layers else [])
 
 
 def groups_of(data):
@@ -188,7 +191,7 @@ def groups_of(data):
 
 def build(config, layers):
     torch.manual_seed(0)
-    return build_detector(config, LOSS, layers, 6 if layers else 0)
+    return detector_for(config, LOSS, layers, 6 if layers else 0)
 
 
 def test_looking_on_changes_no_score_and_leaves_no_hook(data):

@@ -11,7 +11,8 @@ import torch
 from asvtk.frontends import build_frontend
 from asvtk.io.config import to_mapping
 from asvtk.io.errors import AsvtkError
-from asvtk.models import Inputs, build_detector
+from asvtk.models import Inputs
+from asvtk.testing import detector_for
 from asvtk.training.device import choose_device
 from asvtk.training.experiment import load_config
 from asvtk.training.experiment_folder import Experiment
@@ -31,7 +32,7 @@ def test_shipped_config_builds_a_detector_that_scores(path):
     if config.frontend.name == "lfcc":
         assert build_frontend(config.frontend).layers == (0,)
     layers = {"waveform": 0, "lfcc": 1}.get(config.frontend.name, 3)
-    detector = build_detector(config.model, config.loss, layers, d_in=60).eval()
+    detector = detector_for(config.model, config.loss, layers, 60).eval()
     frames = 50 if config.frontend.name == "lfcc" else 25  # every 10 ms, or 20
     inputs = Inputs(
         features=torch.randn(2, layers, frames, 60),
@@ -39,7 +40,7 @@ def test_shipped_config_builds_a_detector_that_scores(path):
         audio=torch.randn(2, 25 * 320 + 80),
         samples=torch.tensor([25 * 320 + 80] * 2),
     )
-    assert detector.score(inputs).isfinite().all()
+    assert detector.score_inputs(inputs).isfinite().all()
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from tiny_models import LARGE, save_model
 
 from asvtk.frontends.base import Crop
 from asvtk.frontends.ssl import Ssl, SslConfig
-from asvtk.models import Inputs, build_detector
+from asvtk.models import Inputs, assemble
 from asvtk.models.aasist import AasistConfig
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmaxConfig
+from asvtk.testing import detector_for
 from asvtk.training.checkpoint import read_training
 from asvtk.training.experiment import load_config
 from asvtk.training.loading import Loader
@@ -32,7 +33,7 @@ def trained(record: bool, steps: int, recorded_again_after: int | None = None):
     """Losses of some steps with dropout, and the weights they lead to."""
     torch.manual_seed(0)
     model = MoeMambaConfig(d_model=32, blocks=2, d_state=4, d_expert=16, dropout=0.2)
-    detector = build_detector(model, OcSoftmaxConfig(), 1, 6).cuda().train()
+    detector = detector_for(model, layers=1, width=6).cuda().train()
     state = TrainingState(detector, build_optimiser(detector, TrainingConfig()))
     step = GradientStep(detector, 1.0, record=record)
     set_rates(state.optimiser, 1e-3)
@@ -71,23 +72,22 @@ def speech_model(tmp_path_factory):
 
 def trained_live(speech_model, device: str, record: bool, precision="float32", steps=8):
     """Losses of some steps, one block unfrozen halfway, and the weights they lead to."""
-    config = SslConfig(speech_model, crop=Crop(6000), mode="live", trainable=2, precision=precision)
-    frontend = Ssl(config)
-    live = frontend.live_part()
+    config = SslConfig(speech_model, crop=Crop(6000), cache=False, trainable=2, precision=precision)
+    frontend = Ssl(config).load()
     torch.manual_seed(0)
     model = MoeMambaConfig(d_model=32, blocks=1, d_state=4, d_expert=16, dropout=0)
-    detector = build_detector(model, OcSoftmaxConfig(), 4, live.width, live).to(device).train()
+    detector = assemble(frontend, model, OcSoftmaxConfig()).to(device).train()
     settings = TrainingConfig(rates=Rates((("frontend", 1e-4),)))
     state = TrainingState(detector, build_optimiser(detector, settings))
     set_rates(state.optimiser, 1e-3)
     generator, losses = np.random.default_rng(1), []
     for number in range(steps):
         if number in (0, steps // 2):
-            live.train_top(1 if number == 0 else 2)
+            frontend.train_top(1 if number == 0 else 2)
             step = GradientStep(detector, 1.0, bfloat16=precision == "bfloat16", record=record)
         size = 3 if number % 4 == 3 else 8  # such as the rest of an epoch
         audio = [generator.normal(size=6000).astype(np.float32) * generator.uniform() for _ in range(size)]
-        given = torch.from_numpy(np.stack([frontend.prepare(x) for x in audio]))[:, None, :, None].to(device)
+        given = torch.from_numpy(np.stack([frontend.prepare(x) for x in audio])).to(device)
         lengths = torch.full((size,), 6000, device=device)
         bonafide = torch.from_numpy(generator.random(size) < 0.5).to(device)
         loss, _, _ = step([(Inputs(given, lengths, None, None), bonafide)], size)
@@ -115,7 +115,7 @@ def test_live_steps_in_bfloat16_are_near(speech_model, record):
 
 def test_aasist_can_be_recorded():
     """It looks at the lengths of rows, which a GPU cannot tell while a step is recorded."""
-    detector = build_detector(AasistConfig(), OcSoftmaxConfig(), 0, 0).cuda().train()
+    detector = detector_for(AasistConfig(), layers=0).cuda().train()
     step = GradientStep(detector, 0.0, record=True)
     audio, samples = 0.1 * torch.randn(4, 16_000, device="cuda"), torch.full((4,), 16_000, device="cuda")
     bonafide = torch.tensor([True, False, True, False], device="cuda")
@@ -140,7 +140,7 @@ def live(tmp_path_factory, speech_model):
 
 
 LIVE = (
-    "frontend.mode=live", "frontend.trainable=2", "frontend.random_crop=true", "augmentation.seed=3",
+    "frontend.cache=false", "frontend.trainable=2", "frontend.random_crop=true", "augmentation.seed=3",
     "training.unfreeze={5: 1, 12: 2}", "training.rates={frontend: 1.0e-4}", "training.precision=bfloat16",
 )  # fmt: skip
 

@@ -26,7 +26,7 @@ SETTINGS = ("training.save_every=1", "training.average_best=2", "training.ema=0.
 def scores(corpus, exp):
     config = load_config(corpus / "c.yaml", list(SETTINGS))
     dev = tiny_training.open_sets(corpus, config)[1]
-    detector = build_detector(config.model, config.loss, *dev.feature_shape)
+    detector = build_detector(config, dev.frontend)
     load_detector(exp / "checkpoints" / "best.safetensors", detector)
     return score_dataset(detector, dev, 4, "cpu")
 

@@ -9,13 +9,14 @@ from tiny_models import LARGE, save_model
 from tiny_training import kill_at, open_sets
 
 from asvtk.bin.main import main
+from asvtk.frontends import build_frontend
 from asvtk.io.errors import AsvtkError
-from asvtk.training.assembly import new_detector, sample_features
+from asvtk.models import build_detector
 from asvtk.training.checkpoint import read_tensors
 from asvtk.training.experiment import load_config
 
-LIVE = ("frontend.mode=live", "frontend.trainable=2")
-SPLIT = ("frontend.mode=split", "frontend.trainable=2")
+LIVE = ("frontend.cache=false", "frontend.trainable=2")
+SPLIT = ("frontend.trainable=2",)
 STAGES = ("training.unfreeze.2=1", "training.unfreeze.3=2", "training.rates={frontend: 1.0e-4}")
 TWO_EPOCHS = ("training.epochs=2", "training.save_every=1")
 
@@ -43,11 +44,16 @@ def load(exp, name="best"):
     return read_tensors(exp / "checkpoints" / f"{name}.safetensors")[0]
 
 
-@pytest.mark.parametrize("mode", [("frontend.mode=live",), LIVE, SPLIT], ids=["frozen", "live", "split"])
+@pytest.mark.parametrize("mode", [("frontend.cache=false",), LIVE, SPLIT], ids=["frozen", "live", "split"])
 def test_frozen_it_trains_what_the_cache_trains(run, tmp_path, mode):
     settings = (*TWO_EPOCHS, "training.clip=0")  # what is not moved has gradients all the same
     run(tmp_path / "cached", *settings)
-    run(tmp_path / "other", *settings, *mode, *(("training.rates={frontend: 0}",) if len(mode) > 1 else ()))
+    run(
+        tmp_path / "other",
+        *settings,
+        *mode,
+        *(("training.rates={frontend: 0}",) if "frontend.trainable=2" in mode else ()),
+    )
     expected, found = load(tmp_path / "cached"), load(tmp_path / "other")
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-3)
@@ -73,7 +79,7 @@ def test_killed_run_ends_with_the_same_bits(killed_run, killed_in, mode):
 
 def test_blocks_are_trained_from_their_epoch_on_and_alone_stored(run, corpus, tmp_path, capsys, monkeypatch):
     config = load_config(corpus / "c.yaml", list(LIVE))
-    detector = new_detector(config, open_sets(corpus, config)[0])
+    detector = build_detector(config, build_frontend(config.frontend).load())
     before = {f"detector.{name}": x.clone() for name, x in detector.state_dict().items()}
     for update, expected in ((4, set()), (7, {"3"}), (None, {"2", "3"})):  # an epoch has 3 updates
         if update is None:
@@ -96,21 +102,21 @@ def test_blocks_are_trained_from_their_epoch_on_and_alone_stored(run, corpus, tm
 
 
 def test_features_of_a_live_system_are_those_of_the_cache(corpus):
-    config = load_config(corpus / "c.yaml", ["frontend.mode=live"])
+    config = load_config(corpus / "c.yaml", ["frontend.cache=false"])
     train = open_sets(corpus, config)[0]
-    detector = new_detector(config, train)
+    detector = build_detector(config, train.frontend.load())
     train.serve(detector.model)
     cached = open_sets(corpus, load_config(corpus / "c.yaml"))[0]
-    for found, expected in zip(sample_features(detector, train, 5), cached.sample(5), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    for live, stored in zip(train.sample(5), cached.sample(5), strict=True):
+        torch.testing.assert_close(detector.features(live).x, stored.features, rtol=1e-4, atol=1e-4)
 
 
 def test_every_epoch_augments_anew_and_crops_elsewhere(corpus):
-    settings = ["frontend.mode=live", "augmentation.seed=1"]
+    settings = ["frontend.cache=false", "augmentation.seed=1"]
     for more in ([], ["frontend.random_crop=true"]):
         train, dev = open_sets(corpus, load_config(corpus / "c.yaml", settings + more))
         one, again, two = (train.draw(5, seed)[0] for seed in (1, 1, 2))
-        assert one.shape == (1, 6000, 1) and torch.equal(one, again) and not torch.equal(one, two)
+        assert one.shape == (6000,) and torch.equal(one, again) and not torch.equal(one, two)
         assert torch.equal(dev.draw(5, None)[0], dev[5][0])
         _, audio, _ = train.draw(5, 1)  # systems that hear both hear the same window
         deviation = audio.std(correction=0)
@@ -127,7 +133,7 @@ def test_bfloat16_trains_the_top_too(run, tmp_path, records):
 @pytest.mark.parametrize(
     "overrides, message",
     [
-        (["frontend.mode=live", "augmentation.copies=2"], "augmentation.copies 2: frontend.mode is live"),
+        (["frontend.cache=false", "augmentation.copies=2"], "augmentation.copies 2: frontend.cache is false"),
         (["training.unfreeze={1: 2}"], "ends with 2 blocks, and frontend.trainable is 0"),
         ([*LIVE, "training.unfreeze={1: 2, 3: 1}"], "later epochs must train more blocks"),
         ([*LIVE, "training.unfreeze={9: 2}"], "unfreeze: epoch 9 is beyond the last one"),
@@ -141,9 +147,9 @@ def test_what_cannot_be_is_refused(corpus, overrides, message):
 
 
 def test_system_that_hears_audio_alone_is_refused(corpus):
-    config = load_config(corpus / "c.yaml", ["frontend.mode=live", "model={name: aasist}"])
+    config = load_config(corpus / "c.yaml", ["frontend.cache=false", "model={name: aasist}"])
     with pytest.raises(AsvtkError, match="model aasist: hears audio alone"):
-        new_detector(config, open_sets(corpus, config)[0])
+        build_detector(config)
 
 
 @pytest.mark.parametrize("mode", [LIVE, SPLIT], ids=["live", "split"])
@@ -173,7 +179,7 @@ def test_verbs_from_features_to_analysis(corpus, tmp_path, mode, capsys):
     shutil.move(model, tmp_path / "gone")
     assert main(again) == 1
     said = capsys.readouterr().err
-    assert f"was trained with frontend.mode {mode[0][14:]} and needs its speech model: " in said
+    assert "its front-end is not to be had: " in said
     assert said.count("\n") == 1 and "no such directory" in said
     save_model(tmp_path / "ssl", **LARGE, intermediate_size=48, initializer_range=0.1)
     assert main(again) == 1

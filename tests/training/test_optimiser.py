@@ -4,16 +4,15 @@ import pytest
 
 from asvtk.io.config import build, to_mapping
 from asvtk.io.errors import AsvtkError
-from asvtk.models import build_detector
 from asvtk.models.moe_mamba import MoeMambaConfig
-from asvtk.nn.losses import OcSoftmaxConfig
+from asvtk.testing import detector_for
 from asvtk.training.optimiser import build_optimiser, learning_rate, set_rates
 from asvtk.training.settings import TrainingConfig
 
 
 @pytest.fixture
 def detector():
-    return build_detector(MoeMambaConfig(d_model=16, blocks=2), OcSoftmaxConfig(), 1, 4)
+    return detector_for(MoeMambaConfig(d_model=16, blocks=2), layers=1, width=4)
 
 
 def with_rates(**rates):

@@ -31,7 +31,7 @@ def train_and_score(environment, corpus, exp):
 def score(corpus, exp):
     config = load_config(corpus / "c.yaml", list(SETTINGS))
     dev = tiny_training.open_sets(corpus, config)[1]
-    detector = build_detector(config.model, config.loss, *dev.feature_shape)
+    detector = build_detector(config, dev.frontend)
     load_detector(exp / "checkpoints" / "best.safetensors", detector)
     return score_dataset(detector, dev, 3, "cpu")
 

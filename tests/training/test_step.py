@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from asvtk.models import Inputs, build_detector
+from asvtk.models import Inputs
 from asvtk.models.moe_mamba import MoeMambaConfig
-from asvtk.nn.losses import LOSSES, OcSoftmaxConfig
+from asvtk.nn.losses import LOSSES
+from asvtk.testing import detector_for
 from asvtk.training.step import GradientStep
 
 LENGTHS = torch.tensor([9, 7, 9, 5])
@@ -18,7 +19,7 @@ def detector():
     model = MoeMambaConfig(
         d_model=16, blocks=1, d_state=4, d_expert=8, balance_weight=0, z_weight=0, dropout=0
     )
-    return build_detector(model, OcSoftmaxConfig(), 1, 6)
+    return detector_for(model, layers=1, width=6)
 
 
 @pytest.fixture

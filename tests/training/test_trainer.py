@@ -213,7 +213,7 @@ def test_deterministic_run_gives_the_same_scores(run, tmp_path, corpus):
     dev = open_sets(corpus, config)[1]
     scores = []
     for name in ("deterministic", "plain"):
-        detector = build_detector(config.model, config.loss, *dev.feature_shape)
+        detector = build_detector(config, dev.frontend)
         load_detector(tmp_path / name / "checkpoints" / "best.safetensors", detector)
         scores.append(score_dataset(detector, dev, 4, "cpu"))
     assert scores[0] == scores[1]

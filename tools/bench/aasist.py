@@ -17,15 +17,16 @@ import statistics
 import time
 
 import torch
+from asvtk.models.aasist_weights import AASIST, AASIST_L
 from torch import nn
 from torch.nn import functional as F
 
 from asvtk.io.audio import SAMPLE_RATE
-from asvtk.models import Inputs, build_detector
+from asvtk.models import Inputs
 from asvtk.models.aasist import ResidualBlock
-from asvtk.models.aasist_weights import AASIST, AASIST_L
 from asvtk.nn.losses import WeightedCrossEntropyConfig
 from asvtk.nn.sinc import mel_band_edges, sinc_bank
+from asvtk.testing import detector_for
 
 AUTHORS_MS = 132  # the authors' code, AASIST, batch 24, one H200
 SAMPLES = 64_600
@@ -90,7 +91,7 @@ def make_work(
 ):
     """A function that does one step, or scores one batch; it waits for nothing."""
     torch.manual_seed(0)
-    detector = build_detector(config, WeightedCrossEntropyConfig(), 0, 0)
+    detector = detector_for(config, WeightedCrossEntropyConfig(), layers=0)
     if plain:
         make_plain(detector.model)
     detector.to(device).train(not scoring)

@@ -19,11 +19,11 @@ import torch
 from torch import nn
 
 import asvtk.nn.mamba
-from asvtk.models import build_detector
 from asvtk.models.base import Detector, Inputs, Output
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmax, OcSoftmaxConfig
 from asvtk.nn.selective_scan import select_backend
+from asvtk.testing import detector_for
 
 D_IN = 1024  # of WavLM-Large and XLS-R-300M
 D_MODEL = 144
@@ -97,7 +97,7 @@ def example(args):
 def our_head(args, backend, dropout=0.1):
     select_backend(backend)
     torch.manual_seed(0)
-    detector = build_detector(MoeMambaConfig(dropout=dropout), OcSoftmaxConfig(), args.layers, D_IN)
+    detector = detector_for(MoeMambaConfig(dropout=dropout), layers=args.layers, width=D_IN)
     return detector.to(args.device)
 
 
@@ -186,7 +186,10 @@ def check_backends(args):
     for backend in ("torch", "mamba_ssm"):
         detector = our_head(args, backend, dropout=0.0)
         detector(inputs, bonafide).backward()
-        found[backend] = [parameter.grad for parameter in detector.parameters()], detector.score(inputs)
+        found[backend] = (
+            [parameter.grad for parameter in detector.parameters()],
+            detector.score_inputs(inputs),
+        )
     gradients, scores = zip(found["torch"], found["mamba_ssm"], strict=True)
     print(f"  both backends: scores differ by {relative(*([x] for x in scores)):.1e}", end=", ")
     print(f"gradients by {relative(*gradients):.1e} (relative)", flush=True)

@@ -27,11 +27,11 @@ import numpy as np
 import soundfile
 import torch
 import transformers
+from asvtk.frontends.ssl_live import LiveSsl
 from torch import nn
 
 from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends.base import Crop
-from asvtk.frontends.ssl_live import LiveSsl
 from asvtk.io.datadir import BONAFIDE
 from asvtk.models import Inputs, build_detector
 from asvtk.models.moe_mamba import MoeMambaConfig

@@ -35,10 +35,10 @@ from asvtk.frontends.base import Crop
 from asvtk.frontends.cache import CachedFeatures
 from asvtk.io.ark import ArkWriter, read_scp
 from asvtk.io.datadir import BONAFIDE
-from asvtk.models import Inputs, build_detector
+from asvtk.models import Inputs
 from asvtk.models.moe_mamba import MoeMambaConfig
-from asvtk.nn.losses import OcSoftmaxConfig
 from asvtk.nn.selective_scan import active_backend
+from asvtk.testing import detector_for
 from asvtk.training.data import UtteranceDataset
 from asvtk.training.loading import Loader
 from asvtk.training.optimiser import build_optimiser
@@ -85,7 +85,7 @@ def write_cache(folder: Path, args) -> list[dict]:
 
 def new_head(args):
     torch.manual_seed(0)
-    return build_detector(MoeMambaConfig(), OcSoftmaxConfig(), args.layers, D_IN).to(args.device).train()
+    return detector_for(MoeMambaConfig(), layers=args.layers, width=D_IN).to(args.device).train()
 
 
 class Busy:

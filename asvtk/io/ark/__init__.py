@@ -9,7 +9,7 @@ every matrix, and returns short vectors without a word. Here only matrices are r
 shared position: any number of threads and forked workers), and only whole ones.
 """
 
-from asvtk.io.ark.matrices import Encoded, encode_matrix, entry_size
+from asvtk.io.ark.matrices import Encoded, as_stored, encode_matrix, entry_size
 from asvtk.io.ark.reader import MatrixReader
 from asvtk.io.ark.scp import parse_scp_line, read_scp
 from asvtk.io.ark.writer import ArkWriter
@@ -18,6 +18,7 @@ __all__ = [
     "ArkWriter",
     "Encoded",
     "MatrixReader",
+    "as_stored",
     "encode_matrix",
     "entry_size",
     "parse_scp_line",

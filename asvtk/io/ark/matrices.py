@@ -49,6 +49,22 @@ def encode_matrix(matrix: np.ndarray, kind: str = "FM") -> bytes:
     return b"".join(codec.encode(np.ascontiguousarray(matrix, dtype="<f4")))
 
 
+def as_stored(matrix: np.ndarray, kind: str) -> np.ndarray:
+    """What reading gives back of a float32 matrix that was stored: the same, but rounded."""
+    codec, data = _codec(kind), encode_matrix(matrix, kind)
+    rows, columns, scale = codec.parse(data)
+    begin = codec.header.size
+
+    def fill(array: np.ndarray) -> None:
+        nonlocal begin
+        array[...] = np.frombuffer(data, array.dtype, array.size, begin).reshape(array.shape)
+        begin += array.nbytes
+
+    out = np.empty((rows, columns), np.float32)
+    codec.decode(fill, scale, out)
+    return out
+
+
 def entry_size(kind: str, rows: int, columns: int, key: str) -> int:
     """Bytes that a matrix takes in an ark, its key and all else included.
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from asvtk.corpora.speech import has_speech
+from asvtk.inference.speech import has_speech
 from asvtk.io.audio import read_audio
 
 RNG, TIME = np.random.default_rng(0), np.arange(64000) / 16000

@@ -4,11 +4,11 @@ The names of their tensors are translated; nothing else is changed, and nothing 
 """
 
 import re
-import sys
 
+from asvtk.frontends.waveform import Waveform, WaveformConfig
 from asvtk.io.errors import AsvtkError
 from asvtk.models.aasist import Aasist, AasistConfig
-from asvtk.models.base import Detector
+from asvtk.models.detector import Detector
 from asvtk.nn.losses import WeightedCrossEntropy, WeightedCrossEntropyConfig
 from asvtk.nn.weights import read_state_dict, require_finite, shape_difference
 
@@ -41,11 +41,12 @@ _NAMES = {
 _EXPECTED = "AASIST.pth or AASIST-L.pth as the authors of AASIST publish them"
 
 
-def load_published(path) -> Detector:
+def load_published(path) -> tuple[Detector, str]:
     """Read published weights, of AASIST or of AASIST-L: their shapes tell which.
 
     Returns:
-        the detector; its score is the bona fide logit, as the authors' code has it.
+        the detector, whose score is the bona fide logit, as the authors' code has it; and what was taken off
+        around the weights, in words, or nothing.
 
     Raises:
         AsvtkError: the file is missing, is no file of weights, or holds the weights of something else.
@@ -57,16 +58,15 @@ def load_published(path) -> Detector:
     for config in (AASIST, AASIST_L):
         model = Aasist(config)
         loss = WeightedCrossEntropy(WeightedCrossEntropyConfig(score="bonafide_logit"), model.d_embedding)
-        detector = Detector(model, loss)
+        detector = Detector(Waveform(WaveformConfig()), model, loss)
         expected = {name: tuple(tensor.shape) for name, tensor in detector.state_dict().items()}
         if fault := shape_difference(expected, shapes):
             faults.append(fault)
             continue
         require_finite(path, tensors)
         detector.load_state_dict(tensors)
-        if taken_off:
-            print(f"asvtk: {path}: the weights lie under {taken_off}, taken off", file=sys.stderr)
-        return detector
+        detector.name = "AASIST" if config is AASIST else "AASIST-L"
+        return detector.eval(), f"{path}: the weights lie under {taken_off}, taken off" if taken_off else ""
     raise AsvtkError(f"{path}: is not AASIST: {faults[0].replace('model.', '')}; expected {_EXPECTED}")
 
 

@@ -5,13 +5,25 @@ import os
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from asvtk.bin import score_packed
-from asvtk.corpora.folder import find_audio, import_audio
-from asvtk.io.audio import read_audio
+from asvtk.bin.score import _decision, _write_decisions
+from asvtk.frontends.lfcc import Lfcc, LfccConfig
+from asvtk.inference.folder import find_audio
+from asvtk.inference.recordings import Scored, score_recordings
 from asvtk.io.errors import AsvtkError
+from asvtk.models import assemble
+from asvtk.models.moe_mamba import MoeMambaConfig
+from asvtk.nn.losses import OcSoftmaxConfig
 
 NOISE = 0.1 * np.random.default_rng(0).normal(size=9000)
+
+
+def detector():
+    """A small one, of random weights."""
+    torch.manual_seed(0)
+    model = MoeMambaConfig(d_model=16, blocks=1, d_state=4, d_expert=16, stack=4)
+    return assemble(Lfcc(LfccConfig()), model, OcSoftmaxConfig())
 
 
 @pytest.fixture
@@ -38,8 +50,8 @@ def test_links_in_circles_missing_paths_and_closed_folders(folder, monkeypatch):
     files, faults = find_audio([folder, folder / "missing.wav"])
     assert [file.name for file in files] == ["plain.flac", "gone.wav"]
     assert faults == [f"{folder}/missing.wav: no such file or folder"]
-    _, data, faults = import_audio(files, folder)
-    assert list(data.wav) == ["0000000"] and list(faults.values()) == [f"{folder}/sub/gone.wav: no such file"]
+    good, gone = score_recordings(detector(), files)
+    assert good.score is not None and gone == Scored(None, f"{folder}/sub/gone.wav: no such file")
     scandir = os.scandir
 
     def closed(place):
@@ -63,26 +75,29 @@ def test_fault_15_one_bad_file_never_ends_a_batch(folder, capsys):
     (folder / "folder.wav").mkdir()
     (folder / "empty.wav").touch()
     files, _ = find_audio([folder])
-    named, data, faults = import_audio(files, folder)
-    assert len(data.wav) == 2 and all(len(read_audio(wav)) for wav in data.wav.values())
-    lines = "\n".join(faults.values())
+    outcomes = list(score_recordings(detector(), files))
+    faults, notes = (
+        [of for of in each if of] for each in zip(*((o.fault, o.note) for o in outcomes), strict=True)
+    )
+    lines = "\n".join(faults)
     lines.encode()  # no half characters in messages
+    assert len([o for o in outcomes if o.score is not None]) == 2
     assert len(faults) == 3 and r"/\xff\xe9.wav: is not a sound file" in lines
     assert "pipe.wav: is a pipe" in lines and "empty.wav: the file is empty" in lines
-    assert r"/\xfe.wav: 2 channels averaged and resampled from 44100 Hz" in capsys.readouterr().err
+    assert notes == ["2 channels averaged and resampled from 44100 Hz"]
 
 
-def test_files_that_must_be_converted_are_and_others_are_used_in_place(folder):
-    soundfile.write(folder / "loud.wav", np.sign(NOISE), 8000)
-    files, _ = find_audio([folder])
-    _, data, faults = import_audio(files, folder / "work")
-    assert not faults and data.wav["0000001"] == str(folder / "plain.flac")
-    loud = read_audio(data.wav["0000000"])
-    assert len(loud) == 18000 and 0.999 < np.abs(loud).max() <= 1
+def test_files_beyond_full_scale_and_of_other_rates_are_heard(folder):
+    soundfile.write(folder / "loud.wav", 3 * np.sign(NOISE), 8000, subtype="FLOAT")
+    loud, plain = score_recordings(detector(), find_audio([folder])[0])
+    assert np.isfinite(loud.score) and loud.note == "resampled from 8000 Hz"
+    assert plain == Scored(plain.score, has_speech=False)  # noise
 
 
 def test_decisions_name_files_and_what_has_no_speech(tmp_path):
-    rows = [("a", 1.0, False), ("b", -1.0, False), (r"c\xff", 2.0, True)]
-    score_packed._write_decisions(tmp_path / "s.tsv", rows, 0.0)
-    lines = (tmp_path / "s.tsv").read_text().splitlines()
-    assert lines[1:] == ["a\t1.0\tbonafide", "b\t-1.0\tspoof", "c\\xff\t2.0\tno_speech"]
+    rows = [("a", Scored(1.0)), ("b", Scored(-1.0)), (r"c\xff", Scored(2.0, has_speech=False))]
+    for threshold, words in ((0.0, ["bonafide", "spoof", "no_speech"]), (None, ["-", "-", "no_speech"])):
+        table = [(name, scored.score, _decision(scored, threshold)) for name, scored in rows]
+        _write_decisions(tmp_path / "s.tsv", table)
+        lines = [line.split("\t") for line in (tmp_path / "s.tsv").read_text().splitlines()[1:]]
+        assert lines == [["a", "1.0", words[0]], ["b", "-1.0", words[1]], ["c\\xff", "2.0", words[2]]]

@@ -1,0 +1,81 @@
+"""What front-ends hear of an utterance: its crop, and what is taken from it first."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from asvtk.io.audio import SAMPLE_RATE
+
+__all__ = ["Conditioning", "Crop"]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """How much of an utterance is heard.
+
+    The field's convention, which all published ASVspoof numbers share, is the first 64,600 samples
+    (4.04 s), and shorter utterances repeated until they are that long, *before* the front-end.
+    """
+
+    samples: int | None = 64_600  # null: the whole utterance
+    repeat: bool = True  # repeat utterances that are shorter
+
+    def __post_init__(self):
+        if self.samples is not None and self.samples < 1:
+            raise ValueError("samples must be positive, or null for whole utterances")
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all utterances come out equally long, so that nothing is padded."""
+        return self.samples is not None and self.repeat
+
+    def length(self, samples: int) -> int:
+        """How many samples are left of an utterance of ``samples``."""
+        if self.samples is None:
+            return samples
+        return self.samples if self.repeat else min(samples, self.samples)
+
+    def __call__(self, audio: np.ndarray) -> np.ndarray:
+        """The head of ``audio``, repeated if it is short."""
+        if self.samples is not None and self.repeat and len(audio) < self.samples:
+            return np.resize(audio, self.samples)  # np.resize fills up with repetitions
+        return audio[: self.samples]
+
+    def window(self, audio: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """What is heard of long ``audio``, from where the generator says; short audio as it is."""
+        spare = 0 if self.samples is None else len(audio) - self.samples
+        begin = generator.integers(spare + 1) if spare > 0 else 0
+        return audio[begin:][: self.samples]
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What is taken from every clip before anything hears it, in training and in judging alike.
+
+    How loud a recording is, and where its band ends, come from equipment and resampling, and say nothing of
+    who speaks. In a small corpus they may well go with the label.
+    """
+
+    level: float | None = None  # RMS of what is heard, dB below full scale, such as -26; null: as recorded
+    highest: float | None = None  # Hz, nothing above is heard; null: all
+
+    def __post_init__(self):
+        if self.level is not None and not -100 <= self.level <= 0:
+            raise ValueError("level must lie in -100 to 0 dB, or be null")
+        if self.highest is not None and not 200 <= self.highest < SAMPLE_RATE / 2 - 200:
+            raise ValueError(f"highest must lie in 200 to {SAMPLE_RATE // 2 - 200} Hz, or be null")
+
+    def describe(self) -> dict:
+        """What a front-end's description says of it: nothing where it does nothing."""
+        said = {"level (dB below full scale)": self.level, "nothing above (Hz)": self.highest}
+        return {what: value for what, value in said.items() if value is not None}
+
+    def __call__(self, audio: np.ndarray) -> np.ndarray:
+        """float32 (samples,) -> the same shape, in time with it."""
+        from asvtk.augment.perturbation import level, lowpass  # SciPy's filters take a second to import
+
+        if self.highest is not None:
+            audio = lowpass(audio, self.highest)
+        if self.level is not None:
+            audio = level(audio, self.level)
+        return audio.astype(np.float32, copy=False)

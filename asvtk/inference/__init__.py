@@ -1,0 +1,1 @@
+"""Trained detectors on any audio: packages, published weights, and `asvtk.load`."""

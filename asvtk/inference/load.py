@@ -1,0 +1,101 @@
+"""``asvtk.load``: a trained detector from a package, an experiment or published weights."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from asvtk.frontends import build_frontend
+from asvtk.inference.package import WEIGHTS, Package, is_package, read_package
+from asvtk.inference.published import load_published
+from asvtk.inference.weights import build_trained
+from asvtk.io.config import differences, load_yaml, parse_yaml
+from asvtk.io.errors import AsvtkError
+from asvtk.io.scores import read_scores
+from asvtk.metrics.eer import det_curve
+from asvtk.metrics.operating_point import operating_point
+from asvtk.models import Detector
+from asvtk.models.config import DetectorConfig
+from asvtk.nn.weights import read_safetensors
+
+__all__ = ["load"]
+
+_EXPECTED = (
+    "expected a packed model (NAME.asvtk.tar, or the folder it was unpacked to), the folder of a trained "
+    "experiment, or published weights (AASIST.pth, AASIST-L.pth)"
+)
+
+
+def load(path, device: str = "cpu", *, ssl_model=None) -> Detector:
+    """A trained detector, ready to score.
+
+    Args:
+        path: a packed model (stage 7), the folder of an experiment, or weights as their authors publish them.
+        device: ``cpu`` or ``cuda``.
+        ssl_model: directory of the front-end's speech model, where it is not where it was in training.
+
+    Raises:
+        AsvtkError: it is none of these; it is damaged; or the front-end is not the one of the training.
+    """
+    path = Path(path).expanduser()
+    if is_package(path):
+        detector = _from_package(read_package(path), ssl_model)
+    elif path.is_dir() and (path / "config.yaml").exists():
+        detector = _from_experiment(path, ssl_model)
+    elif path.is_dir():
+        raise AsvtkError(f"{path}: a folder without {WEIGHTS} or config.yaml; {_EXPECTED}")
+    elif ssl_model is not None:
+        raise AsvtkError(f"{path}: no packed model, and nothing else has an ssl_model; {_EXPECTED}")
+    else:
+        try:
+            detector, note = load_published(path)
+        except AsvtkError as error:
+            raise AsvtkError(f"{str(error).partition('; expected ')[0]}; {_EXPECTED}") from None
+        if note:
+            print(f"asvtk: {note}", file=sys.stderr)
+    detector.frontend.load()
+    return detector.to(device).eval()
+
+
+def _from_package(package: Package, ssl_model) -> Detector:
+    where = f"{package.source}: config.yaml"
+    config = DetectorConfig.of(parse_yaml(package.text("config.yaml"), where) or {}, where)
+    frontend = _front_end(config, package.source, ssl_model)
+    # Older packages also say what the model's directory was called.
+    theirs = {**package.about["front-end"]}
+    theirs.pop("model", None)
+    if changes := differences(theirs, frontend.describe()):
+        raise AsvtkError(
+            f"{where}: the front-end here is not the one of the training:\n  " + "\n  ".join(changes)
+        )
+    detector = build_trained(f"{package.source}: {WEIGHTS}", config, package.weights(), frontend)
+    detector.name, detector.threshold = package.about["name"], package.threshold
+    return detector
+
+
+def _from_experiment(folder: Path, ssl_model) -> Detector:
+    path, best = folder / "config.yaml", folder / "checkpoints" / "best.safetensors"
+    if not best.exists():
+        raise AsvtkError(f"{folder}: has no checkpoints/best.safetensors: nothing was trained there yet")
+    config = DetectorConfig.of(load_yaml(path), str(path))
+    tensors, _ = read_safetensors(best)
+    detector = build_trained(best, config, tensors, _front_end(config, str(folder), ssl_model))
+    detector.name = folder.resolve().name
+    if (dev := folder / "scores" / "dev.txt").exists():
+        scores = read_scores(dev)
+        curve = det_curve(scores.scores[scores.bonafide], scores.scores[~scores.bonafide])
+        detector.threshold = operating_point(curve, "eer")["threshold"]
+    return detector
+
+
+def _front_end(config: DetectorConfig, source: str, ssl_model):
+    frontend = config.frontend
+    if ssl_model is not None:
+        if not hasattr(frontend, "model"):
+            raise AsvtkError(f"{source}: ssl_model: the front-end {frontend.name} has no model")
+        frontend = dataclasses.replace(frontend, model=str(ssl_model))
+    try:
+        return build_frontend(frontend)
+    except AsvtkError as error:
+        if ssl_model is None and hasattr(frontend, "model"):
+            raise AsvtkError(f"{error}; --ssl-model DIR says where the front-end's model is here") from None
+        raise

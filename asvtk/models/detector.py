@@ -1,0 +1,117 @@
+"""The detector: front-end, back-end and loss head, from waveform to score."""
+
+import itertools
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from asvtk.frontends.base import Features, FrontEnd
+from asvtk.io.recording import to_mono_16k
+from asvtk.models.base import Inputs, Output, System
+
+__all__ = ["Detector"]
+
+#: utterances that ``score_batch`` computes at once
+BATCH = 16
+
+
+class Detector(nn.Module):
+    """All that a checkpoint and a package hold, and all that scoring needs.
+
+    >>> import asvtk, soundfile                                                   # doctest: +SKIP
+    >>> detector = asvtk.load("exp/lfcc_moe_mamba/lfcc_moe_mamba.asvtk.tar")      # doctest: +SKIP
+    >>> detector.score(*soundfile.read("clip.flac"))  # higher = bona fide        # doctest: +SKIP
+    1.2345
+
+    Args:
+        frontend: audio -> features. Its frozen part is in no checkpoint: `FrontEnd.load` reads it.
+        model: the back-end: features, audio or both -> embedding.
+        loss: the loss head, with ``forward(embedding, bonafide)`` and ``score(embedding)``.
+
+    Attributes:
+        name: what it was packed or trained as; empty where nobody said.
+        threshold: scores above it were called bona fide on dev; None where none was chosen.
+    """
+
+    def __init__(self, frontend: FrontEnd, model: System, loss: nn.Module):
+        super().__init__()
+        self.frontend, self.model, self.loss = frontend, model, loss
+        self.name, self.threshold = "", None
+
+    def forward(self, inputs: Inputs, bonafide: Tensor) -> Tensor:
+        """The training loss of a batch as data sets give it, a scalar; ``bonafide`` is bool (batch,)."""
+        output = self.embed(inputs)
+        return self.loss(output.embedding, bonafide) + output.auxiliary
+
+    def embed(self, inputs: Inputs) -> Output:
+        """Embeddings of a batch as data sets give it."""
+        if self.model.uses_features:
+            features = self.features(inputs)
+            inputs = inputs._replace(features=features.x, lengths=features.lengths)
+        return self.model(inputs)
+
+    def features(self, inputs: Inputs) -> Features:
+        """What the front-end makes of what stands at its cut: stored layers, or prepared audio."""
+        stored = inputs.features.ndim == 4
+        return (self.frontend.from_cut if stored else self.frontend)(inputs.features, inputs.lengths)
+
+    def score_inputs(self, inputs: Inputs) -> Tensor:
+        """Scores of a batch as data sets give it, higher = bona fide: (batch,)."""
+        return self.loss.score(self.embed(inputs).embedding)
+
+    def score(self, audio, sample_rate: int = 16_000) -> float:
+        """Score of a recording, higher = bona fide.
+
+        Args:
+            audio: samples of an array or tensor, shape (samples,) or (samples, channels): floats in [-1, 1],
+                or integers of any width. As much of it is heard as the front-end's crop says.
+            sample_rate: Hz.
+
+        Raises:
+            AsvtkError: there are no samples, or they are not finite.
+        """
+        return self.score_batch([audio], sample_rate)[0].item()
+
+    @torch.inference_mode()
+    def score_batch(self, audios: Iterable, sample_rate: int = 16_000) -> Tensor:
+        """Scores of recordings, higher = bona fide: float32 (recordings,) on the CPU.
+
+        A recording gets what it gets alone, but for rounding; the iterable is read as it is needed. Nothing
+        is written to the disk.
+
+        Args:
+            audios: as ``score`` takes them.
+            sample_rate: Hz, of all.
+
+        Raises:
+            AsvtkError: a recording has no samples, or such as are not finite.
+        """
+        training = self.training
+        self.eval()
+        try:
+            audios, scores = iter(audios), []
+            while batch := [to_mono_16k(x, sample_rate) for x in itertools.islice(audios, BATCH)]:
+                scores.append(self.score_inputs(self.inputs(batch)).float().cpu())
+        finally:
+            self.train(training)
+        return torch.cat(scores) if scores else torch.zeros(0)
+
+    def inputs(self, audios: list[np.ndarray]) -> Inputs:
+        """A batch of 16 kHz mono audio, float32 (samples,) each, on the detector's device."""
+        features = lengths = audio = samples = None
+        if self.model.uses_features:
+            features, lengths = _padded([self.frontend.prepare(x) for x in audios])
+        if self.model.uses_audio:
+            audio, samples = _padded([self.frontend.hear(x) for x in audios])
+        return Inputs(features, lengths, audio, samples).to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+
+def _padded(rows: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+    padded = nn.utils.rnn.pad_sequence([torch.from_numpy(row) for row in rows], batch_first=True)
+    return padded, torch.tensor([len(row) for row in rows])
