@@ -66,7 +66,7 @@ def to_mono_16k(audio, sample_rate: int) -> np.ndarray:
         half = 2.0 ** (8 * samples.dtype.itemsize - 1)
         samples = (samples - half if samples.dtype.kind == "u" else samples) / half
     samples = samples.astype(np.float32, copy=False)
-    samples = samples.reshape(len(samples), -1)
+    samples = samples.reshape(len(samples), 1 if samples.ndim == 1 else samples.shape[1])
     sound = Sound(int(sample_rate), samples.shape[1], "array", False, len(samples), iter([samples]))
     recording, loudest = _convert("the array", sound)
     if loudest is not None:

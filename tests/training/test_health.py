@@ -8,7 +8,7 @@ import torch
 from tiny_training import open_sets
 
 from asvtk.io.errors import AsvtkError
-from asvtk.models.base import Detector
+from asvtk.models.detector import Detector
 from asvtk.nn.losses import OcSoftmax
 from asvtk.training import saving
 from asvtk.training.checkpoint import read_tensors

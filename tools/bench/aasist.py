@@ -17,10 +17,10 @@ import statistics
 import time
 
 import torch
-from asvtk.models.aasist_weights import AASIST, AASIST_L
 from torch import nn
 from torch.nn import functional as F
 
+from asvtk.inference.published import AASIST, AASIST_L
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.models import Inputs
 from asvtk.models.aasist import ResidualBlock

@@ -73,13 +73,13 @@ def write_model(folder: Path) -> None:
 def extract_for_free(arguments: list[str]) -> int:
     """`asvtk extract` with an SSL front-end whose features are there at once."""
     from asvtk.bin.main import main
-    from asvtk.frontends.ssl import Ssl
+    from asvtk.frontends.extractor import Extractor
     from asvtk.io.ark import encode_matrix
 
     def ready(self, batch, layers):
         # What comes from the device, in memory that is written anew for every batch.
-        frames, width = self.shape(64_600)
-        entry = encode_matrix(np.random.default_rng(0).normal(size=(frames, width)), self.storage)
+        shape, storage = self.frontend.shape(64_600), self.frontend.storage
+        entry = encode_matrix(np.random.default_rng(0).normal(size=shape), storage)
         fetched = np.empty((len(batch), len(entry)), np.uint8)
         rows = np.empty((len(batch), max(map(len, batch))), np.float32)
         for row, audio in zip(rows, batch, strict=True):  # what goes to it is copied once, too
@@ -87,8 +87,8 @@ def extract_for_free(arguments: list[str]) -> int:
         fetched[:] = np.frombuffer(entry, np.uint8)
         return lambda: [dict.fromkeys(layers, (row,)) for row in fetched]
 
-    Ssl.start_encoded = ready
-    Ssl.on_gpu = property(lambda self: True, lambda self, value: None)
+    Extractor.start = ready
+    Extractor.on_gpu = property(lambda self: True, lambda self, value: None)
     return main(["extract", *arguments])
 
 

@@ -19,11 +19,12 @@ import torch
 from torch import nn
 
 import asvtk.nn.mamba
-from asvtk.models.base import Detector, Inputs, Output
+from asvtk.models.base import Inputs, Output
+from asvtk.models.detector import Detector
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmax, OcSoftmaxConfig
 from asvtk.nn.selective_scan import select_backend
-from asvtk.testing import detector_for
+from asvtk.testing import GivenFeatures, detector_for
 
 D_IN = 1024  # of WavLM-Large and XLS-R-300M
 D_MODEL = 144
@@ -108,7 +109,7 @@ def compiled_head(args, backend):
 def peer_head(args):
     torch.manual_seed(0)
     head = PeerHead()
-    return Detector(head, OcSoftmax(OcSoftmaxConfig(), head.d_embedding)).to(args.device)
+    return Detector(GivenFeatures(args.layers, D_IN), head, OcSoftmax(OcSoftmaxConfig(), head.d_embedding)).to(args.device)
 
 
 def milliseconds(call, runs, device):

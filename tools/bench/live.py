@@ -27,16 +27,18 @@ import numpy as np
 import soundfile
 import torch
 import transformers
-from asvtk.frontends.ssl_live import LiveSsl
 from torch import nn
 
 from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends.base import Crop
+from asvtk.frontends.lfcc import Lfcc, LfccConfig
+from asvtk.frontends.ssl import Ssl, SslConfig
 from asvtk.io.datadir import BONAFIDE
-from asvtk.models import Inputs, build_detector
+from asvtk.models import Inputs, assemble
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmaxConfig
 from asvtk.nn.selective_scan import active_backend
+from asvtk.testing import detector_for
 from asvtk.training.data import UtteranceDataset
 from asvtk.training.loading import Loader
 from asvtk.training.optimiser import build_optimiser, set_rates
@@ -78,7 +80,7 @@ class Plain(nn.Module):
 
     def forward(self, inputs: Inputs, bonafide: torch.Tensor) -> torch.Tensor:
         with torch.set_grad_enabled(self.trainable > 0):
-            output = self.model(inputs.features[:, 0, :, 0], output_hidden_states=True)
+            output = self.model(inputs.features, output_hidden_states=True)
             states = torch.stack([*output.hidden_states[:-1], output.last_hidden_state], dim=1).float()
         lengths = torch.full((len(states),), states.shape[2], device=states.device)
         return self.head(inputs._replace(features=states, lengths=lengths), bonafide)
@@ -91,19 +93,11 @@ def new_model(args) -> nn.Module:
 
 
 def our_step(args, trainable: int, split: bool):
-    model = new_model(args)
-    depth = model.config.num_hidden_layers
-    live = LiveSsl(
-        model,
-        tuple(range(depth + 1)),
-        cached=tuple(range(depth - trainable + 1)) if split else (),
-        trainable=trainable,
-        dtype=torch.bfloat16,
-        whole=True,
-        base="00",
-    )
-    head = build_detector(MoeMambaConfig(), OcSoftmaxConfig(), depth + 1, live.width, live)
-    head.to(args.device).train()
+    with tempfile.TemporaryDirectory() as folder:
+        new_model(args).save_pretrained(folder)
+        config = SslConfig(folder, cache=split, trainable=trainable, precision="bfloat16")
+        frontend = Ssl(config).load(lower=not split)
+    head = assemble(frontend, MoeMambaConfig(), OcSoftmaxConfig()).to(args.device).train()
     rates = Rates((("frontend", 1e-6),)) if trainable else Rates()
     optimiser = build_optimiser(head, TrainingConfig(lr=5e-5, rates=rates))
     set_rates(optimiser, 5e-5)
@@ -119,7 +113,7 @@ def our_step(args, trainable: int, split: bool):
 def plain_step(args, trainable: int):
     model = new_model(args)
     depth, width = model.config.num_hidden_layers, model.config.hidden_size
-    detector = Plain(model, trainable, build_detector(MoeMambaConfig(), OcSoftmaxConfig(), depth + 1, width))
+    detector = Plain(model, trainable, detector_for(MoeMambaConfig(), layers=depth + 1, width=width))
     detector.to(args.device)
     detector.head.train()
     groups = [{"params": detector.head.parameters(), "lr": 5e-5}]
@@ -142,7 +136,7 @@ def plain_step(args, trainable: int):
 def example(args, split_layers: int = 0):
     """A batch of audio, or of layers, on the device."""
     generator = torch.Generator().manual_seed(0)
-    shape, length = (1, SAMPLES, 1), SAMPLES
+    shape, length = (SAMPLES,), SAMPLES
     if split_layers:
         shape, length = (split_layers, 201, SMALL["hidden_size"] if args.small else FULL["hidden_size"]), 201
     given = torch.randn(args.batch, *shape, generator=generator)
@@ -175,9 +169,9 @@ def loading_rate(args) -> float:
     """Utterances a second through the loader, augmented anew."""
     with tempfile.TemporaryDirectory() as folder:
         data = Data(Path(folder), args.utterances)
-        options = {"augmentation": AugmentationConfig(), "prepare": lambda audio: audio}
-        dataset = UtteranceDataset(data, [], Crop(SAMPLES), **options)
-        dataset._gives_audio = False  # a system that uses features alone
+        frontend = Lfcc(LfccConfig(crop=Crop(SAMPLES), cache=False))  # which does nothing to audio
+        dataset = UtteranceDataset(data, frontend, augmentation=AugmentationConfig())
+        dataset.serve(detector_for(MoeMambaConfig()).model)  # a back-end that uses features alone
         order = draw_order(dataset.bonafide, 1, balance=False)
         batches = [order[i : i + args.batch] for i in range(0, len(order), args.batch)]
         loaded = Loader(dataset, args.device, args.workers)(batches, 1)

@@ -18,20 +18,18 @@ from asvtk.frontends.cache import CachedFeatures
 from asvtk.io.ark import ArkWriter, read_scp
 from asvtk.io.datadir import DataDirectory
 from asvtk.metrics.eer import compute_eer
-from asvtk.models import build_detector
-from asvtk.training.checkpoint import load_detector
-from asvtk.training.data import UtteranceDataset, open_dataset
+from asvtk.training.assembly import TrainedSystem
+from asvtk.training.data import UtteranceDataset
 from asvtk.training.experiment_folder import Experiment
 from asvtk.training.scoring import score_dataset
 
 
 def store(dataset: UtteranceDataset, kind: str, folder: Path) -> tuple[CachedFeatures, int]:
     """The features of ``dataset`` in arks of their own, a layer each, and the bytes of these."""
-    layers, _ = dataset.feature_shape
-    paths = [folder / f"{kind}.{layer}" for layer in range(layers)]
+    paths = [folder / f"{kind}.{layer}" for layer in dataset.frontend.stored]
     writers = [ArkWriter(path.with_suffix(f"{path.suffix}.ark"), path) for path in paths]
     for index, utterance in enumerate(dataset.utterances):
-        for writer, matrix in zip(writers, dataset.features(index), strict=True):
+        for writer, matrix in zip(writers, dataset[index][0].numpy(), strict=True):
             writer.write(utterance, matrix, kind)
     for writer in writers:
         writer.close()
@@ -46,19 +44,17 @@ def main():
     parser.add_argument("--dump", required=True)
     parser.add_argument("--data", required=True, nargs="+")
     args = parser.parse_args()
-    experiment = Experiment(args.exp)
-    config, inputs = experiment.config(), experiment.inputs()
+    system = TrainedSystem(Experiment(args.exp), args.dump)
     for path in args.data:
         data = DataDirectory.read(path)
-        exact = open_dataset(data, args.dump, config.frontend, inputs["features"], inputs["layers"])
-        detector = build_detector(config.model, config.loss, *exact.feature_shape)
-        load_detector(experiment.checkpoints / "best.safetensors", detector)
+        exact, detector = system.open(data), system.detector()
         reference = None
         for kind in ("FM", "CM2", "CM"):
             with tempfile.TemporaryDirectory() as scratch:
                 features, size = store(exact, kind, Path(scratch))
-                dataset = UtteranceDataset(data, [features], config.frontend.crop)
-                scores = np.array(score_dataset(detector, dataset, config.training.batch_size, "cpu"))
+                dataset = UtteranceDataset(data, system.frontend, [features])
+                size_of_batch = system.config.training.batch_size
+                scores = np.array(score_dataset(detector, dataset, size_of_batch, "cpu"))
             reference = scores if reference is None else reference
             bonafide = dataset.bonafide.numpy()
             eer = compute_eer(scores[bonafide], scores[~bonafide])[0]

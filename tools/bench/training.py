@@ -31,14 +31,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from asvtk.frontends.base import Crop
 from asvtk.frontends.cache import CachedFeatures
 from asvtk.io.ark import ArkWriter, read_scp
 from asvtk.io.datadir import BONAFIDE
 from asvtk.models import Inputs
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.selective_scan import active_backend
-from asvtk.testing import detector_for
+from asvtk.testing import GivenFeatures, detector_for
 from asvtk.training.data import UtteranceDataset
 from asvtk.training.loading import Loader
 from asvtk.training.optimiser import build_optimiser
@@ -234,7 +233,7 @@ def main():
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"{torch.get_num_threads()} threads"
     print(f"torch {torch.__version__}, {where}, scan by {active_backend(args.device)}")
     scps, data = write_cache(args.dir, args), FakeData(args.utterances)
-    dataset = UtteranceDataset(data, [CachedFeatures(scps)], Crop())
+    dataset = UtteranceDataset(data, GivenFeatures(args.layers, D_IN), [CachedFeatures(scps)])
     head = new_head(args)
     dataset.serve(head.model)
     order = draw_order(dataset.bonafide, 1, balance=False)[: args.measured * args.batch]
