@@ -32,7 +32,7 @@ TYPED = {
     "robustness": "scores of such copies -> a table",
     "pack": "finished experiment -> one file: weights, model card, threshold (stage 7)",
     "unpack": "check such a file and open it",
-    "cache": "list, verify, prune and predict the feature caches",
+    "cache": "list, verify, prune, predict and import cached features",
     "doctor": "print the whole environment and which fast paths are on",
 }
 #: the same for what run.sh calls with the options of a recipe
