@@ -182,8 +182,8 @@ def _new_part(cache: FeatureCache, layer: int, data: DataDirectory, manifest: di
             yield writer
         finally:
             writer.close()
-        cache.claim(data, manifest)
-        with locked(cache.folder / ".import.lock", "adds imported features"):
+        with locked(cache.folder / ".import.lock", "adds imported features"):  # prune keeps off
+            cache.claim(data, manifest)
             _publish(ark, scp, cache.layer_folder(layer))
     finally:
         ark.unlink(missing_ok=True)
