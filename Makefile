@@ -10,7 +10,7 @@ env: $(ENV)
 
 # Rebuilt when what is to be installed changes. pyworld is built from source against numpy and setuptools < 81.
 # editable_mode=compat is a plain path entry: the other modes' import hook costs every `asvtk` 30 ms.
-$(ENV): setup.py constraints.txt
+$(ENV): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "asvtk needs Python 3.10 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	@echo 'Installing; torch and its libraries take some minutes to come.'

@@ -5,9 +5,10 @@ asvtk cache verify [NAME[/SET]]       read everything; name what is damaged, and
 asvtk cache prune                     remove what nobody can use: lost parts, temporary files
 asvtk cache prune NAME[/SET[/layer_NN]] ...    remove whole caches or layers
 asvtk cache size --config C --data DIR ...     the bytes that stage 2 would write, and the room there is
+asvtk cache import --config C --data DIR FILE ...    features from elsewhere: Kaldi arks and scp files
 
 prune only prints what would go, until it is given --yes. verify exits with 1 when anything is wrong,
-size when it does not fit.
+size when it does not fit. import takes all that it is given, or nothing.
 """
 
 import contextlib
@@ -16,8 +17,11 @@ import time
 
 import yaml
 
+from asvtk.bin.arguments import UsageError, whole_number
 from asvtk.frontends import build_frontend, load_frontend_config
+from asvtk.frontends.cache import description
 from asvtk.frontends.cache_check import verify
+from asvtk.frontends.cache_import import import_features
 from asvtk.frontends.cache_prune import CacheInUse, find_named, hold, remove, unused_files
 from asvtk.frontends.cache_tools import (
     bytes_by_layer,
@@ -29,13 +33,16 @@ from asvtk.frontends.cache_tools import (
     size_on_disk,
 )
 from asvtk.frontends.extraction import find_sources
+from asvtk.frontends.extractor import Extractor
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError, readable
 from asvtk.report.markdown import table
 
 
 def add_arguments(parser):
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ls | verify | prune | size")
+    actions = parser.add_subparsers(
+        dest="action", required=True, metavar="ls | verify | prune | size | import"
+    )
 
     def action(name, run, help):
         sub = actions.add_parser(name, help=help, description=help, allow_abbrev=False)
@@ -56,17 +63,37 @@ def add_arguments(parser):
     sub.add_argument("name", nargs="*", metavar="NAME[/SET[/layer_NN]]", help="whole caches or layers")
     sub.add_argument("--yes", action="store_true", help="do it; without, only print what would go")
 
-    sub = action("size", _size, "how many bytes stage 2 would write; exit 1 when they do not fit")
-    sub.add_argument("--config", required=True, help="experiment configuration (YAML)")
-    sub.add_argument(
-        "--override", nargs="*", default=[], metavar="KEY=VALUE", help="change the configuration"
-    )
+    def configured(name, run, help):
+        sub = action(name, run, help)
+        sub.add_argument("--config", required=True, help="experiment configuration (YAML)")
+        sub.add_argument(
+            "--override", nargs="*", default=[], metavar="KEY=VALUE", help="change the configuration"
+        )
+        return sub
+
+    sub = configured("size", _size, "how many bytes stage 2 would write; exit 1 when they do not fit")
     sub.add_argument("--data", nargs="+", required=True, metavar="DIR", help="such as data/train data/dev")
     sub.add_argument(
         "--training",
         default="train",
         metavar="SET",
         help="the data set that the configuration augments, if it does (default train)",
+    )
+
+    sub = configured("import", _import, "take features that other programs made, as Kaldi arks and scp files")
+    sub.add_argument("--data", required=True, metavar="DIR", help="whose features they are: data/train ...")
+    sub.add_argument(
+        "--layer", type=whole_number(), help="which layer (default: the configuration's only one)"
+    )
+    sub.add_argument(
+        "--checks",
+        type=whole_number(),
+        default=3,
+        metavar="N",
+        help="compute the features of N utterances too, and compare (default 3)",
+    )
+    sub.add_argument(
+        "files", nargs="+", metavar="FILE", help="NAME.ark or NAME.scp; or ark:NAME, scp:NAME; no commands"
     )
 
 
@@ -200,3 +227,44 @@ def _size(args) -> None:
     print(table(("data set", "layers", "utterances", "each layer", "together", "bytes"), rows))
     print(f"\nstage 2 would write {human_bytes(total)} ({total} bytes) to {args.dump}")
     require_space(args.dump, total)
+
+
+def _import(args) -> None:
+    config, _ = load_frontend_config(args.config, args.override)
+    frontend = build_frontend(config)
+    layers = " ".join(map(str, frontend.stored))
+    if not frontend.stored:
+        raise AsvtkError(
+            f"{args.config}: front-end {frontend.label} caches no features; set frontend.cache to true"
+        )
+    if args.layer is None and len(frontend.stored) > 1:
+        raise UsageError(f"--layer: expected one of the configuration's layers, {layers}")
+    layer = frontend.stored[0] if args.layer is None else args.layer
+    if layer not in frontend.stored:
+        raise UsageError(f"--layer {layer}: expected one of the configuration's layers, {layers}")
+    data = DataDirectory.read(args.data)
+    (source,) = find_sources(data, args.dump, frontend)
+    extractor = Extractor(frontend)
+
+    def compute(utterance):
+        audio = frontend.prepare(source.read(utterance, frontend.crop.samples))
+        return extractor([audio], (layer,))[0][layer]
+
+    result = import_features(
+        args.files,
+        source.cache,
+        layer,
+        data,
+        description(frontend),
+        frontend.storage,
+        lambda utterance: frontend.shape(data.num_samples[utterance]),
+        compute,
+        args.checks,
+    )
+    print(f"{source.cache.layer_folder(layer)}: features of {result.added} utterances imported")
+    if result.cached:
+        print(f"{result.cached} were there already and stay (asvtk cache prune removes a layer)")
+    if result.unknown:
+        print(f"{result.unknown} are of no utterance of {data.path} and were left out")
+    if result.missing:
+        print(f"{result.missing} utterances of {data.path} still have none: import them too, or run stage 2")

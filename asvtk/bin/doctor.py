@@ -248,7 +248,9 @@ CHECKS = {
     "triton": _triton,
     "libsndfile": _libsndfile,
     "pyav": _optional("av", "av", "reads the sound files that libsndfile refuses", "av"),
-    "kaldiio": _optional("kaldiio", "kaldiio", "reads the caches in other programs", "kaldiio"),
+    "kaldiio": _optional(
+        "kaldiio", "kaldiio", "float64, 8-bit and NumPy arks for asvtk cache import", "kaldiio"
+    ),
     "matplotlib": _optional("matplotlib", "matplotlib", "pictures of stage 6", "'asvtk[report]'"),
     "scikit-learn": _optional("scikit-learn", "sklearn", "t-SNE of embeddings", "'asvtk[report]'"),
     "cpu": _cpu,

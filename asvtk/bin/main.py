@@ -16,35 +16,40 @@ from asvtk.bin.interruption import Interruption
 from asvtk.io.errors import AsvtkError, readable
 from asvtk.version import __version__
 
-#: verb -> (stage of run.sh, one line of help)
-VERBS = {
-    "prepare": ("1", "corpus -> Kaldi data directories"),
-    "resynth": ("1", "bona fide training speech -> further spoofs by vocoders"),
-    "validate": ("", "say exactly what is wrong with a data directory"),
-    "config": ("", "check a configuration and print it resolved"),
-    "extract": ("2", "data directory -> cached front-end features (Kaldi arks)"),
-    "train": ("3", "cached features -> a trained experiment"),
-    "score": ("4", "experiment, or published weights + data directory -> score file"),
-    "evaluate": ("5", "score files -> EER, min t-DCF, per-attack tables"),
-    "analyse": ("6", "trained experiment -> experts by attack, layer weights, gates, embeddings"),
-    "ablations": ("", "list of cells -> configurations; their experiments -> a table"),
-    "pack": ("7", "finished experiment -> one file: weights, model card, threshold"),
-    "unpack": ("", "check such a file and open it"),
-    "cues": ("", "data directories -> how far level, length, silence, bandwidth alone tell the classes"),
-    "perturb": ("", "data directory -> a copy without level, silence or bandwidth as cues"),
-    "robustness": ("", "scores of such copies -> a table"),
-    "doctor": ("", "print the whole environment and which fast paths are on"),
-    "cache": ("", "list, verify, prune and predict the feature caches"),
-    "exp": ("", "list, show and compare experiments"),
-    "calibrate": ("", "dev scores -> calibrated or fused log-likelihood ratios"),
+#: verb -> one line of help: what people type
+TYPED = {
+    "prepare": "corpus -> Kaldi data directories (stage 1)",
+    "validate": "check a data directory, and say exactly what is wrong with it",
+    "config": "check a configuration and print it resolved",
+    "score": "experiment, package or published weights + audio -> scores (stage 4)",
+    "evaluate": "score files -> EER, min t-DCF, per-attack tables (stage 5)",
+    "calibrate": "dev scores -> calibrated or fused log-likelihood ratios",
+    "exp": "list, show and compare experiments",
+    "analyse": "experiment -> experts by attack, layer weights, gates, embeddings (stage 6)",
+    "ablations": "list of cells -> configurations; their experiments -> a table",
+    "cues": "data directories -> how well level, length, silence or bandwidth alone tell the classes",
+    "perturb": "data directory -> a copy without level, silence or bandwidth as cues",
+    "robustness": "scores of such copies -> a table",
+    "pack": "finished experiment -> one file: weights, model card, threshold (stage 7)",
+    "unpack": "check such a file and open it",
+    "cache": "list, verify, prune, predict and import cached features",
+    "doctor": "print the whole environment and which fast paths are on",
 }
+#: the same for what run.sh calls with the options of a recipe
+CALLED = {
+    "resynth": "bona fide training speech -> further spoofs by vocoders (stage 1)",
+    "extract": "data directory -> cached front-end features (stage 2)",
+    "train": "cached features or audio -> a trained experiment (stage 3)",
+}
+VERBS = TYPED | CALLED
 
 
 def usage() -> str:
-    lines = ["usage: asvtk VERB [options]      (asvtk VERB --help lists them)", "", "verbs:"]
-    for verb, (stage, help_line) in VERBS.items():
-        where = f"stage {stage}" if stage else ""
-        lines.append(f"  {verb:<10} {where:<8} {help_line}")
+    def group(verbs):
+        return [f"  {verb:<10} {help_line}" for verb, help_line in verbs.items()]
+
+    lines = ["usage: asvtk VERB [options]      (asvtk VERB --help lists them)"]
+    lines += ["", "verbs:", *group(TYPED), "", "called by run.sh, seldom by hand:", *group(CALLED)]
     lines += ["", "asvtk --version prints the version. The stages are those of egs/*/run.sh."]
     return "\n".join(lines)
 

@@ -81,21 +81,29 @@ class FeatureCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / ".lock", "claims it"):
             write_text(self.root / "manifest.json", json.dumps(manifest, indent=1) + "\n")
-            path = self.folder / "utt2md5"
-            known = read_table(path) if path.exists() else {}
-            if known and known.keys().isdisjoint(data.md5):
+            write_table(self.folder / "utt2md5", self.check_audio(data))
+
+    def check_audio(self, data: DataDirectory) -> dict[str, str]:
+        """What ``utt2md5`` will hold once the data set has claimed the cache; nothing is written.
+
+        Raises:
+            AsvtkError: as ``claim``.
+        """
+        path = self.folder / "utt2md5"
+        known = read_table(path) if path.exists() else {}
+        if known and known.keys().isdisjoint(data.md5):
+            raise AsvtkError(
+                f"{self.folder}: holds features of another data set called {data.name}, which has no "
+                f"utterance of {data.path}; name another --dumpdir for this corpus, or give its data "
+                "directory another name"
+            )
+        for utterance, md5 in data.md5.items():
+            if known.setdefault(utterance, md5) != md5:
                 raise AsvtkError(
-                    f"{self.folder}: holds features of another data set called {data.name}, which has no "
-                    f"utterance of {data.path}; name another --dumpdir for this corpus, or give its data "
-                    "directory another name"
+                    f"{self.folder}: holds features of other audio: {utterance} is not the one of "
+                    f"{data.path}; name another --dumpdir, or delete this folder"
                 )
-            for utterance, md5 in data.md5.items():
-                if known.setdefault(utterance, md5) != md5:
-                    raise AsvtkError(
-                        f"{self.folder}: holds features of other audio: {utterance} is not the one of "
-                        f"{data.path}; name another --dumpdir, or delete this folder"
-                    )
-            write_table(path, known)
+        return known
 
     def completed(self, layer: int) -> dict[str, tuple[str, int]]:
         """What the parts of a layer hold: utterance -> (ark, offset). Lost or cut arks do not count."""

@@ -1,9 +1,7 @@
 """What a dual stream's second stream hears: audio -> one sequence of the model's width."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,9 +14,6 @@ from asvtk.nn.masked_norm import MaskedBatchNorm
 from asvtk.nn.pooling import subtract_mean
 from asvtk.nn.residual import ResidualEncoder
 
-if TYPE_CHECKING:
-    from asvtk.models.dual_stream import DualStreamConfig
-
 __all__ = ["CepstralStream", "SincStream"]
 
 
@@ -30,20 +25,38 @@ class SincStream(nn.Module):
     halvings in the encoder make 10 * 2^5 = 320; the first output is taken at sample 45, so that frame t
     collects those at 320 t + 45, ..., 320 t + 355, whose middle is the same to half a sample. So nothing
     has to be interpolated, and utterances have as many frames here as there, or one more at the end.
+
+    Args:
+        d_model: width of the model.
+        filters, taps, hop, min_width: of the ``LearnableSincBank``.
+        channels: of the six residual blocks.
+        stack: neighbouring frames joined into one.
+        subtract_mean: whether to take a steady channel away, the mean over time of each filter.
     """
 
     FRAME = 320  # samples
     BAND = 3  # neighbouring filters pooled into one band
 
-    def __init__(self, config: DualStreamConfig):
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        filters: int,
+        taps: int,
+        hop: int,
+        min_width: float,
+        channels: Sequence[int],
+        stack: int,
+        subtract_mean: bool,
+    ):
         super().__init__()
-        self.hop, self.stack, self.subtract_mean = config.hop, config.audio_stack, config.subtract_mean
+        self.hop, self.stack, self.subtract_mean = hop, stack, subtract_mean
         self.start = (400 - self.FRAME + self.hop) // 2  # sample of the first output
-        self.bank = LearnableSincBank(config.filters, config.taps, self.hop, SAMPLE_RATE, config.min_width)
-        self.norm = MaskedBatchNorm(config.filters)  # brings strong low and weak high filters to one scale
-        self.encoder = ResidualEncoder(config.channels, halvings=int(math.log2(self.FRAME // self.hop)))
-        bands = -(-config.filters // self.BAND)
-        self.projection = nn.Linear(self.stack * config.channels[-1] * bands, config.d_model)
+        self.bank = LearnableSincBank(filters, taps, hop, SAMPLE_RATE, min_width)
+        self.norm = MaskedBatchNorm(filters)  # brings strong low and weak high filters to one scale
+        self.encoder = ResidualEncoder(channels, halvings=int(math.log2(self.FRAME // hop)))
+        bands = -(-filters // self.BAND)
+        self.projection = nn.Linear(stack * channels[-1] * bands, d_model)
 
     def forward(self, audio: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, samples) and real samples per row -> (batch, frames, d_model) and real frames per row."""
@@ -69,15 +82,17 @@ class SincStream(nn.Module):
 class CepstralStream(nn.Module):
     """Audio -> LFCC, made on the device: so a system hears them beside a front-end of another kind.
 
-    Frames are 10 ms apart, times ``audio_stack``. With 2 their middles lie 2.5 ms behind those of SSL models.
+    Frames are 10 ms apart, times ``stack``. With 2 their middles lie 2.5 ms behind those of SSL models.
+
+    Args: as ``SincStream``.
     """
 
-    def __init__(self, config: DualStreamConfig):
+    def __init__(self, d_model: int, *, stack: int, subtract_mean: bool):
         super().__init__()
-        self.stack, self.subtract_mean = config.audio_stack, config.subtract_mean
+        self.stack, self.subtract_mean = stack, subtract_mean
         self.cepstra = LinearCepstra()
         self.norm = MaskedBatchNorm(self.cepstra.width)
-        self.projection = nn.Linear(self.stack * self.cepstra.width, config.d_model)
+        self.projection = nn.Linear(stack * self.cepstra.width, d_model)
 
     def forward(self, audio: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, samples) and real samples per row -> (batch, frames, d_model) and real frames per row."""

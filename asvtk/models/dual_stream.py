@@ -70,7 +70,7 @@ class DualStream(System):
             self.mvn = GlobalMvn(layers, d_in)
             self.features = FeatureProjection(layers, d_in, config.stack, config.d_model)
         if self.uses_audio:
-            self.audio = {"sinc": SincStream, "cepstra": CepstralStream}[config.audio](config)
+            self.audio = _build_audio(config)
         if config.streams == "both":
             self.fusion = _build_fusion(config)
             self._frames_agree = False  # looked at once: looking makes a GPU wait
@@ -121,6 +121,14 @@ class DualStream(System):
         y = F.pad(y, (0, 0, 0, x.shape[1] - y.shape[1]))  # negative padding cuts
         lengths = torch.minimum(x_lengths, y_lengths)
         return self.fusion(x, y, lengths), lengths
+
+
+def _build_audio(config: DualStreamConfig) -> nn.Module:
+    common = {"stack": config.audio_stack, "subtract_mean": config.subtract_mean}
+    if config.audio == "cepstra":
+        return CepstralStream(config.d_model, **common)
+    bank = {name: getattr(config, name) for name in ("filters", "taps", "hop", "min_width")}
+    return SincStream(config.d_model, channels=config.channels, **bank, **common)
 
 
 def _build_fusion(config: DualStreamConfig) -> nn.Module:

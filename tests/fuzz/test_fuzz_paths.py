@@ -25,6 +25,8 @@ INPUTS = [
     ("prepare", "IN data"), ("exp", "ls IN"), ("exp", "show IN"), ("exp", "diff IN IN"),
     ("cache", "ls --dump IN"), ("cache", "verify --dump IN"), ("cache", "prune --dump IN"),
     ("cache", "size --config IN --data data/dev"), ("unpack", "IN out"),
+    ("cache", "import --config c.yaml --data data/dev scp:IN"),
+    ("cache", "import --config c.yaml --data data/dev ark:IN"),
     ("score", "--model IN --audio a.wav"), ("score", "--model PACKAGE --audio IN"),
     ("score", "--model PACKAGE --data IN --out o.txt"),
     ("score", "--system aasist --weights IN --data data/dev --out o.txt"),
@@ -90,13 +92,15 @@ ODD_NAMES = [
 def _set_up(case, lab):
     case.write("s.txt", SCORES)
     case.write("d.txt", DEV_SCORES)
+    case.write("c.yaml", "frontend: {name: lfcc}\n")
     (case.folder / "data").symlink_to(lab.data)
     (case.folder / "dump").symlink_to(lab.dump)
     shutil.copy(next(lab.corpus.rglob("*.flac")), case.folder / "a.wav")
 
 
 def _words(lab, line: str, path: str) -> list[str]:
-    return [{"IN": path, "PACKAGE": str(lab.package)}.get(word, word) for word in line.split()]
+    values = {"IN": path, "PACKAGE": str(lab.package), "scp:IN": f"scp:{path}", "ark:IN": f"ark:{path}"}
+    return [values.get(word, word) for word in line.split()]
 
 
 @fuzz(80, of=st.sampled_from(INPUTS), odd=st.sampled_from(sorted(ODD_PATHS)))

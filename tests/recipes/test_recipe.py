@@ -310,6 +310,12 @@ def test_help_lists_every_option():
         assert f"--{option}" in answer.stderr
 
 
+def test_run_sh_reads_as_the_experiment():
+    lines = (RECIPE / "run.sh").read_text().splitlines()
+    begins = [number for number, line in enumerate(lines, 1) if line.startswith("if stage ")]
+    assert len(begins) == 8 and begins[0] <= 80
+
+
 def test_run_elsewhere_says_where(tmp_path):
     answer = subprocess.run([RECIPE / "run.sh"], cwd=tmp_path, capture_output=True, text=True)
     assert answer.returncode == 2 and "cd egs/asvspoof2019_la" in answer.stderr

@@ -109,7 +109,9 @@ def compiled_head(args, backend):
 def peer_head(args):
     torch.manual_seed(0)
     head = PeerHead()
-    return Detector(GivenFeatures(args.layers, D_IN), head, OcSoftmax(OcSoftmaxConfig(), head.d_embedding)).to(args.device)
+    return Detector(
+        GivenFeatures(args.layers, D_IN), head, OcSoftmax(OcSoftmaxConfig(), head.d_embedding)
+    ).to(args.device)
 
 
 def milliseconds(call, runs, device):

@@ -6,7 +6,8 @@ Kaldi and kaldiio read these files.
 
 Why our own: kaldiio unpickles what an ark tells it to, runs pipes found in scp files, opens a file for
 every matrix, and returns short vectors without a word. Here only matrices are read, with ``pread`` (no
-shared position: any number of threads and forked workers), and only whole ones.
+shared position: any number of threads and forked workers), and only whole ones. Arks that other programs
+wrote, of kinds that are not ours, are for ``foreign`` and ``asvtk cache import``; there kaldiio decodes.
 """
 
 from asvtk.io.ark.matrices import Encoded, as_stored, encode_matrix, entry_size
