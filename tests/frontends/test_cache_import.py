@@ -14,6 +14,7 @@ from asvtk.frontends.cache import description
 from asvtk.frontends.cache_check import verify
 from asvtk.frontends.cache_import import Imported, import_features
 from asvtk.frontends.extraction import extract_missing
+from asvtk.frontends.extractor import Extractor
 from asvtk.io.errors import AsvtkError
 
 FRONTEND = Ramp(0, 3)
@@ -32,7 +33,7 @@ def here(tmp_path, monkeypatch):
 
 def compute(data, utterance, layer=3):
     source = source_of("dump", data, FRONTEND)
-    return FRONTEND.extract([FRONTEND.prepare(source.read(utterance, None))], (layer,))[0][layer]
+    return Extractor(FRONTEND)([FRONTEND.prepare(source.read(utterance, None))], (layer,))[0][layer]
 
 
 @pytest.fixture(scope="module")

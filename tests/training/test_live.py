@@ -184,5 +184,5 @@ def test_verbs_from_features_to_analysis(corpus, tmp_path, mode, capsys):
     save_model(tmp_path / "ssl", **LARGE, intermediate_size=48, initializer_range=0.1)
     assert main(again) == 1
     said = capsys.readouterr().err
-    assert "best.safetensors: holds the weights of another system: they stand on another base model" in said
+    assert "was trained on the features wavlm-3x32-" in said and "another model lies there" in said
     assert said.count("\n") == 1

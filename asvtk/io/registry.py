@@ -1,0 +1,83 @@
+"""Registries: what a configuration's ``name`` stands for, in this package or in another."""
+
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+
+from asvtk.io.config import build_named
+from asvtk.io.errors import AsvtkError
+
+__all__ = ["Registry"]
+
+_OUTSIDE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+class Registry:
+    """Classes by name, imported when they are asked for.
+
+    Each has its configuration's dataclass as ``Config``, and takes such a configuration first. A name like
+    ``my_pkg.my_mod:MyModel`` stands for a class outside this package.
+
+    Args:
+        kind: what they are, for messages.
+        known: name -> ``module:Class``.
+    """
+
+    def __init__(self, kind: str, known: dict[str, str]):
+        self.kind, self._known = kind, known
+        self._classes: dict[type, type] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def config(self, content, where: str, imports: bool = True):
+        """The configuration that a section describes.
+
+        Args:
+            content: the section, with its ``name``.
+            where: file and section, for messages.
+            imports: whether modules outside this package may be imported for it; if not, they count only
+                where that was done already: a file from anybody must not choose what runs.
+
+        Raises:
+            AsvtkError: the name is missing or unknown, cannot be imported, or does not fit; or the section
+                holds what is unknown or impossible.
+        """
+        name = content.get("name") if isinstance(content, dict) else None
+        if isinstance(name, str) and (name in self._known or _OUTSIDE.fullmatch(name)):
+            cls = self._import(name, where, imports)
+            return build_named({name: cls.Config}, content, where)
+        return build_named(dict.fromkeys(self._known, type(None)), content, where)
+
+    def build(self, config, *arguments):
+        """What a configuration describes, made with it and further arguments."""
+        return self.class_of(config)(config, *arguments)
+
+    def class_of(self, config) -> type:
+        if type(config) not in self._classes:  # made in Python, not from YAML
+            self._import(config.name, self.kind, True)
+        return self._classes[type(config)]
+
+    def _import(self, name: str, where: str, imports: bool) -> type:
+        module, _, attribute = self._known.get(name, name).partition(":")
+        if name not in self._known and not imports and module not in sys.modules:
+            raise AsvtkError(
+                f"{where}.name: {name} is code outside asvtk, which is not run because a file names it; import "
+                f"{module} first if you trust it"
+            )
+        try:
+            cls = getattr(importlib.import_module(module), attribute)
+        except ImportError as error:
+            raise AsvtkError(
+                f"{where}.name: {module} cannot be imported ({error}); expected a module on Python's path"
+            ) from None
+        except AttributeError:
+            raise AsvtkError(f"{where}.name: {module} has no {attribute}") from None
+        config = getattr(cls, "Config", None)
+        if not isinstance(config, type):
+            raise AsvtkError(f"{where}.name: {name} has no Config, the dataclass of its configuration")
+        if not isinstance(getattr(config, "name", None), str) or name not in self._known:
+            config.name = name
+        self._classes[config] = cls
+        return cls
