@@ -1,14 +1,28 @@
-"""Models by name: the single systems of ``asvtk.models.systems``, and the committee of several."""
+"""Registry of models by name, and the detector built of one.
+
+To add a model: a module with a configuration dataclass and a ``System``, and a line in ``MODELS``.
+"""
 
 from asvtk.io.errors import AsvtkError
+from asvtk.models.aasist import Aasist, AasistConfig
 from asvtk.models.base import Detector, Inputs, Output, System
-from asvtk.models.committee import Committee, CommitteeConfig
-from asvtk.models.systems import SYSTEMS
-from asvtk.nn.losses import LOSSES, CommitteeLoss
+from asvtk.models.cascade_mamba import CascadeMamba, CascadeMambaConfig
+from asvtk.models.conv_moe_mamba import ConvMoeMamba, ConvMoeMambaConfig
+from asvtk.models.dual_stream import DualStream, DualStreamConfig
+from asvtk.models.moe_mamba import MoeMamba, MoeMambaConfig
+from asvtk.models.plain_mamba import PlainMamba, PlainMambaConfig
+from asvtk.nn.losses import LOSSES
 
 __all__ = ["MODELS", "MODEL_CONFIGS", "Detector", "Inputs", "Output", "System", "build_detector"]
 
-MODELS = {**SYSTEMS, CommitteeConfig: Committee}
+MODELS = {
+    CascadeMambaConfig: CascadeMamba,  # S1
+    PlainMambaConfig: PlainMamba,  # S2
+    MoeMambaConfig: MoeMamba,  # S3
+    ConvMoeMambaConfig: ConvMoeMamba,  # S3's back-end on images
+    DualStreamConfig: DualStream,  # S4
+    AasistConfig: Aasist,  # S5
+}
 MODEL_CONFIGS = {config.name: config for config in MODELS}
 
 
@@ -24,10 +38,4 @@ def build_detector(model_config, loss_config, layers: int, d_in: int, frontend=N
             f"model {model_config.name}: hears audio alone, and the front-end would run for nothing; choose "
             "frontend: waveform"
         )
-    return Detector(model, _build_loss(loss_config, model), frontend)
-
-
-def _build_loss(config, model: System):
-    if isinstance(model, Committee):
-        return CommitteeLoss(config, [member.d_embedding for member in model.members])
-    return LOSSES[type(config)](config, model.d_embedding)
+    return Detector(model, LOSSES[type(loss_config)](loss_config, model.d_embedding), frontend)

@@ -16,7 +16,6 @@ __all__ = [
     "LOSS_CONFIGS",
     "AmSoftmax",
     "AmSoftmaxConfig",
-    "CommitteeLoss",
     "OcSoftmax",
     "OcSoftmaxConfig",
     "WeightedCrossEntropy",
@@ -160,43 +159,3 @@ LOSSES = {
     AmSoftmaxConfig: AmSoftmax,
 }
 LOSS_CONFIGS = {config.name: config for config in LOSSES}
-
-
-class CommitteeLoss(nn.Module):
-    """A loss of its own for each member of a committee; the score is the mean of theirs.
-
-    Logits of one member may be twice as large as those of another because it learned faster, not because it
-    knows better. Each member's scores are therefore divided by their root mean square in training, a moving
-    average over some hundred batches (or their parts), which begins at 1.
-
-    Args:
-        config: of the members' loss, a key of ``LOSSES``.
-        widths: of the members' embeddings, which lie one behind the other.
-    """
-
-    _MEMORY = 0.99  # weight of earlier batches in the mean square
-
-    def __init__(self, config, widths: list[int]):
-        super().__init__()
-        self.widths = widths
-        self.members = nn.ModuleList(LOSSES[type(config)](config, width) for width in widths)
-        self.register_buffer("mean_square", torch.ones(len(widths)))
-
-    def score(self, embedding: Tensor) -> Tensor:
-        """(batch, sum of widths) -> (batch,), float32."""
-        return (self._scores(embedding) * self.mean_square.rsqrt()).mean(-1)
-
-    def forward(self, embedding: Tensor, bonafide: Tensor) -> Tensor:
-        """Sum of the members' losses; shapes as in ``OcSoftmax``, of the joined embeddings."""
-        if self.training:
-            with torch.no_grad():
-                now = self._scores(embedding).square().mean(0)
-                now = torch.where(now.isfinite(), now, self.mean_square)  # training skips such a batch
-                self.mean_square.lerp_(now, 1 - self._MEMORY)
-        parts = zip(self.members, embedding.split(self.widths, dim=-1), strict=True)
-        return sum(member(part, bonafide) for member, part in parts)
-
-    def _scores(self, embedding: Tensor) -> Tensor:
-        """Of each member: (batch, members)."""
-        parts = zip(self.members, embedding.split(self.widths, dim=-1), strict=True)
-        return torch.stack([member.score(part) for member, part in parts], dim=-1)

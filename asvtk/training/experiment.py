@@ -8,6 +8,7 @@ from asvtk.frontends import FRONTEND_CONFIGS, check_augmentation
 from asvtk.io.config import apply_overrides, build, build_named, load_yaml
 from asvtk.models import MODEL_CONFIGS
 from asvtk.nn.losses import LOSS_CONFIGS
+from asvtk.training.former import refuse_former
 from asvtk.training.settings import TrainingConfig
 
 __all__ = ["ExperimentConfig", "TrainingConfig", "load_config"]
@@ -51,9 +52,11 @@ def load_config(path, overrides: list[str] = ()) -> ExperimentConfig:
         overrides: ``section.key=value`` words that win over the file.
 
     Raises:
-        AsvtkError: anything unknown, missing or impossible in it, with the nearest valid key.
+        AsvtkError: anything unknown, missing or impossible in it, with the nearest valid key, or with what
+            became of a key that was valid once.
     """
     content = apply_overrides(load_yaml(path), overrides)
+    refuse_former(content, str(path))
     return _build(content, str(path))
 
 

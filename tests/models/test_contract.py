@@ -10,7 +10,6 @@ import torch
 
 from asvtk.models import MODEL_CONFIGS, Inputs, build_detector
 from asvtk.models.cascade_mamba import CascadeMambaConfig
-from asvtk.models.committee import CommitteeConfig, Members
 from asvtk.models.conv_moe_mamba import ConvMoeMambaConfig
 from asvtk.models.dual_stream import DualStreamConfig
 from asvtk.models.moe_mamba import MoeMambaConfig
@@ -69,14 +68,6 @@ CASES = {
     "S4, cepstra alone": Case(
         DualStreamConfig(**DUAL, streams="audio", audio="cepstra", subtract_mean=True), layers=0, d_in=0
     ),
-    "committee": Case(
-        CommitteeConfig(
-            Members((ConvMoeMambaConfig(**CONV, channels=(4, 6)), DualStreamConfig(**DUAL, streams="audio")))
-        )
-    ),
-    "committee, audio alone": Case(
-        CommitteeConfig(Members(2 * (DualStreamConfig(**DUAL, streams="audio"),))), layers=0, d_in=0
-    ),
 }
 #: systems whose own tests say what they keep: AASIST's graph is fixed by its published weights
 APART = {"aasist"}
@@ -92,8 +83,6 @@ def one_thread():
 
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-SINGLE = {name: case for name, case in CASES.items() if not isinstance(case.config, CommitteeConfig)}
-every_single_system = pytest.mark.parametrize("case", SINGLE.values(), ids=SINGLE.keys())
 
 
 def detector(case: Case, seed=0):
@@ -206,7 +195,7 @@ def test_bfloat16_gives_finite_scores_and_gradients(case):
         assert system.eval().score(used(system, inputs)).isfinite().all()
 
 
-@every_single_system  # a committee's scores are their means, at another scale
+@every_case
 def test_scores_are_cosines(case):
     system = settled(case)
     scores = system.score(used(system, batch(case)[0]))

@@ -9,7 +9,6 @@ from asvtk.nn.losses import (
     LOSSES,
     AmSoftmax,
     AmSoftmaxConfig,
-    CommitteeLoss,
     OcSoftmax,
     OcSoftmaxConfig,
     WeightedCrossEntropy,
@@ -91,33 +90,3 @@ def test_higher_is_bona_fide_under_every_loss(config):
 def test_impossible_settings_are_refused(config, setting):
     with pytest.raises(ValueError, match=setting):
         config(**{setting: 0.0})
-
-
-def test_committee_adds_losses_and_averages_scores_of_one_scale():
-    torch.manual_seed(0)
-    loss, embedding = CommitteeLoss(OcSoftmaxConfig(), [3, 5]), torch.randn(6, 8)
-    bonafide = torch.arange(6) % 2 == 0
-    parts = embedding[:, :3], embedding[:, 3:]
-    alone = [member(part, bonafide) for member, part in zip(loss.members, parts, strict=True)]
-    torch.testing.assert_close(loss(embedding, bonafide), sum(alone))
-    for _ in range(2000):
-        loss(embedding, bonafide)
-    scores = [member.score(part) for member, part in zip(loss.members, parts, strict=True)]
-    expected = sum(score / score.square().mean().sqrt() for score in scores) / 2
-    torch.testing.assert_close(loss.score(embedding), expected)
-
-
-def test_committee_takes_its_scale_in_training_alone():
-    loss = CommitteeLoss(OcSoftmaxConfig(), [3, 5]).eval()
-    before = loss.mean_square.clone()
-    loss(torch.randn(4, 8), torch.tensor([True, False, True, False]))
-    assert torch.equal(loss.mean_square, before)
-    assert "mean_square" in loss.state_dict()
-
-
-def test_committee_keeps_its_scale_through_a_broken_batch():
-    loss = CommitteeLoss(OcSoftmaxConfig(), [3, 5])
-    broken = torch.randn(4, 8)
-    broken[0, 0] = torch.nan
-    loss(broken, torch.tensor([True, False, True, False]))
-    assert loss.mean_square[0] == 1 and loss.mean_square.isfinite().all()
