@@ -25,9 +25,7 @@ AUGMENTATIONS = {
     distortions.ColouredNoiseConfig: distortions.coloured_noise,
     distortions.ReverberationConfig: distortions.reverberation,
     distortions.CodecConfig: distortions.codec,
-    distortions.EqualiserConfig: distortions.equaliser,
     distortions.GainConfig: distortions.gain,
-    distortions.TimeMaskConfig: distortions.time_mask,
 }
 #: name in a configuration file -> class of the configuration
 AUGMENTATION_CONFIGS = {config.name: config for config in AUGMENTATIONS}

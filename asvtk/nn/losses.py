@@ -14,8 +14,6 @@ from torch.nn import functional as F
 __all__ = [
     "LOSSES",
     "LOSS_CONFIGS",
-    "AmSoftmax",
-    "AmSoftmaxConfig",
     "OcSoftmax",
     "OcSoftmaxConfig",
     "WeightedCrossEntropy",
@@ -113,49 +111,8 @@ class WeightedCrossEntropy(nn.Module):
         return F.cross_entropy(logits, bonafide.long(), self.weights.float())
 
 
-@dataclass(frozen=True)
-class AmSoftmaxConfig:
-    name = "am_softmax"
-    margin: float = 0.35  # by which the right class's cosine must win
-    scale: float = 30.0
-
-    def __post_init__(self):
-        if self.margin < 0 or not self.scale > 0:
-            raise ValueError("expected margin >= 0 and scale > 0")
-
-
-class AmSoftmax(nn.Module):
-    """Additive-margin softmax over two learned class directions.
-
-    Source: Wang, Cheng, Liu and Liu, "Additive margin softmax for face verification", IEEE SPL 25,
-    2018, equation 6.
-    """
-
-    def __init__(self, config: AmSoftmaxConfig, d_embedding: int):
-        super().__init__()
-        self.config = config
-        self.centres = nn.Parameter(torch.empty(2, d_embedding))  # spoof, bona fide
-        nn.init.xavier_uniform_(self.centres)
-
-    def _cosines(self, embedding: Tensor) -> Tensor:
-        with _float32(embedding):
-            return F.normalize(embedding.float(), dim=-1) @ F.normalize(self.centres.float(), dim=-1).T
-
-    def score(self, embedding: Tensor) -> Tensor:
-        """Difference of the two cosines: (batch, d_embedding) -> (batch,), float32."""
-        spoof, bonafide = self._cosines(embedding).unbind(-1)
-        return bonafide - spoof
-
-    def forward(self, embedding: Tensor, bonafide: Tensor) -> Tensor:
-        """Mean loss; shapes as in ``OcSoftmax``."""
-        classes = bonafide.long()
-        margin = self.config.margin * F.one_hot(classes, 2)
-        return F.cross_entropy(self.config.scale * (self._cosines(embedding) - margin), classes)
-
-
 LOSSES = {
     OcSoftmaxConfig: OcSoftmax,
     WeightedCrossEntropyConfig: WeightedCrossEntropy,
-    AmSoftmaxConfig: AmSoftmax,
 }
 LOSS_CONFIGS = {config.name: config for config in LOSSES}

@@ -8,6 +8,9 @@ __all__ = ["FORMER", "refuse_former"]
 FORMER = {
     "model.name=committee": "was removed; train the systems by themselves, and fuse their scores by "
     "'asvtk calibrate'",
+    "model.audio": "was removed; delete it: the audio stream of dual_stream has learnable filters",
+    "model.subtract_mean": "was removed; delete it: conv_moe_mamba subtracts the mean, dual_stream does not",
+    "loss.name=am_softmax": "was removed; oc_softmax and wce are what the recipes use",
 }
 _ABSENT = object()
 

@@ -53,7 +53,6 @@ CASES = {
     "S3, transformer": Case(MoeMambaConfig(**MOE, mixer="transformer")),
     "convolutional S3": Case(ConvMoeMambaConfig(**CONV, channels=(4, 6))),
     "convolutional S3, one layer": Case(ConvMoeMambaConfig(**CONV, channels=(4,)), layers=1),
-    "convolutional S3, means kept": Case(ConvMoeMambaConfig(**CONV, channels=(4, 6), subtract_mean=False)),
     "S4": Case(DualStreamConfig(**DUAL)),
     "S4, concatenation": Case(DualStreamConfig(**DUAL, fusion="concat")),
     "S4, attention": Case(DualStreamConfig(**DUAL, fusion="attention")),
@@ -61,13 +60,6 @@ CASES = {
     "S4, long hops": Case(DualStreamConfig(**DUAL, hop=20)),
     "S4, features alone": Case(DualStreamConfig(**DUAL, streams="features")),
     "S4, audio alone": Case(DualStreamConfig(**DUAL, streams="audio"), layers=0, d_in=0),
-    "S4, audio without means": Case(
-        DualStreamConfig(**DUAL, streams="audio", subtract_mean=True), layers=0, d_in=0
-    ),
-    "S4, cepstra of the audio": Case(DualStreamConfig(**DUAL, audio="cepstra", audio_stack=2)),
-    "S4, cepstra alone": Case(
-        DualStreamConfig(**DUAL, streams="audio", audio="cepstra", subtract_mean=True), layers=0, d_in=0
-    ),
 }
 #: systems whose own tests say what they keep: AASIST's graph is fixed by its published weights
 APART = {"aasist"}

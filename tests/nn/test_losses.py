@@ -7,8 +7,6 @@ import torch
 
 from asvtk.nn.losses import (
     LOSSES,
-    AmSoftmax,
-    AmSoftmaxConfig,
     OcSoftmax,
     OcSoftmaxConfig,
     WeightedCrossEntropy,
@@ -57,17 +55,6 @@ def test_weighted_cross_entropy_follows_the_definition():
     torch.testing.assert_close(habit.score(embedding), torch.tensor([1.5, -0.5]))
 
 
-def test_additive_margin_softmax_follows_the_equation():
-    loss = AmSoftmax(AmSoftmaxConfig(margin=0.3, scale=10), 2)
-    loss.centres.data = torch.tensor([[0.0, 2.0], [5.0, 0.0]])
-    embedding = torch.tensor([[3.0, 4.0], [3.0, 4.0]])  # cosines: 0.8 to spoof, 0.6 to bona fide
-    as_bonafide = math.log1p(math.exp(10 * (0.8 - (0.6 - 0.3))))
-    as_spoof = math.log1p(math.exp(10 * (0.6 - (0.8 - 0.3))))
-    found = loss(embedding, torch.tensor([True, False])).item()
-    assert found == pytest.approx((as_bonafide + as_spoof) / 2, rel=1e-5)
-    torch.testing.assert_close(loss.score(embedding), torch.full((2,), -0.2))
-
-
 @pytest.mark.parametrize("config", LOSSES)
 def test_higher_is_bona_fide_under_every_loss(config):
     torch.manual_seed(0)
@@ -85,7 +72,7 @@ def test_higher_is_bona_fide_under_every_loss(config):
 
 @pytest.mark.parametrize(
     "config, setting",
-    [(WeightedCrossEntropyConfig, "spoof_weight"), (AmSoftmaxConfig, "scale"), (OcSoftmaxConfig, "alpha")],
+    [(WeightedCrossEntropyConfig, "spoof_weight"), (OcSoftmaxConfig, "alpha")],
 )
 def test_impossible_settings_are_refused(config, setting):
     with pytest.raises(ValueError, match=setting):

@@ -62,6 +62,8 @@ def test_resolved_config_means_the_same(config_file, tmp_path):
     "word, message",
     [
         ("model={name: committee, members: []}", "model.name=committee was removed; .*'asvtk calibrate'"),
+        ("loss={name: am_softmax}", "loss.name=am_softmax was removed; oc_softmax and wce"),
+        ("model.subtract_mean=false", "model.subtract_mean was removed; delete it"),
     ],
 )
 def test_a_configuration_of_an_earlier_asvtk_is_refused_with_what_became_of_the_key(
