@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from asvtk.augment.config import AugmentationConfig
 from asvtk.augment.copy_synthesis import source_of
-from asvtk.corpora.cues import is_band_limited
 from asvtk.frontends.base import Conditioning, Crop
 from asvtk.frontends.cache import CachedFeatures, FeatureCache, copy_name
 from asvtk.io.audio import read_audio
@@ -111,18 +109,6 @@ class UtteranceDataset(Dataset):
         chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
         for utterance in (self.utterances[index] for index in chosen):
             yield self._features(utterance, 0, None if self._versions else self._audio(utterance, 0, None))
-
-    def find_band_limited(self) -> Tensor:
-        """Which bona fide utterances are band-limited, as ``corpora.cues`` has it, (utterances,).
-
-        Raises:
-            AsvtkError: audio cannot be read.
-        """
-        limited = torch.zeros_like(self.bonafide)
-        numbers = self.bonafide.nonzero().squeeze(1).tolist()
-        for number in tqdm(numbers, desc="bandwidths", unit="utt", leave=False, disable=None):
-            limited[number] = is_band_limited(self._audio(self.utterances[number], 0, None))
-        return limited
 
     def require_both_classes(self) -> None:
         """

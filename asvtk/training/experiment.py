@@ -28,11 +28,6 @@ class ExperimentConfig:
 
     def __post_init__(self):
         check_augmentation(self.frontend, self.augmentation)
-        if self.training.splice and not self.frontend.crop.is_fixed:
-            raise ValueError(
-                "training.splice joins utterances that are equally long; give frontend.crop samples, and "
-                "let it repeat"
-            )
         trainable, stages = getattr(self.frontend, "trainable", 0), self.training.unfreeze.stages
         if stages and stages[-1][1] != trainable:
             raise ValueError(

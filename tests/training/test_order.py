@@ -55,21 +55,3 @@ def test_a_resynthesis_without_its_source_is_not_drawn():
     assert (made_of[order] >= 0).sum() == 5 and not (made_of[order] == -2).any()
     with pytest.raises(AsvtkError, match="resynthesis.share: no resynthesised spoof has its source"):
         draw_order(BONAFIDE, 1, True, torch.where(MADE_OF >= 0, -2, MADE_OF), 0.5)
-
-
-LIMITED = torch.tensor([True] + [False] * 22)
-
-
-@pytest.mark.parametrize("share", [None, 0.5])
-def test_band_limited_bona_fide_speech_and_its_resyntheses_get_their_share(share):
-    order = torch.tensor(draw_order(BONAFIDE, 1, True, MADE_OF, share, LIMITED, 0.6))
-    bonafide = order[BONAFIDE[order]]
-    assert LIMITED[bonafide].sum() == round(0.6 * len(bonafide)) and set(bonafide.tolist()) == {0, 1, 2}
-    if share is not None:
-        sources = MADE_OF[order][MADE_OF[order] >= 0]
-        assert len(sources) == 5 and (sources == 0).sum() == 3
-
-
-def test_a_share_of_what_is_not_there_is_refused():
-    with pytest.raises(AsvtkError, match="of 3 bona fide utterances 0 end below 8 kHz.*null"):
-        draw_order(BONAFIDE, 1, False, band_limited=torch.zeros(23, dtype=torch.bool), limited_share=0.4)
