@@ -3,24 +3,22 @@
 Every bona fide utterance of a training set gets a partner that says the same words, is as long and as
 loud, and differs by what a vocoder does to it; so neither words, speaker, length nor level tells the
 two apart. After Wang & Yamagishi, "Spoofed training data for speech spoofing countermeasure can be
-efficiently created using neural vocoders", ICASSP 2023, with the vocoders of
-:mod:`asvtk.augment.resynthesis`: classic ones, and neural ones that are trained on the set itself first.
+efficiently created using neural vocoders", ICASSP 2023, with the classic vocoders of
+:mod:`asvtk.augment.resynthesis`, which need no training.
 """
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from asvtk.augment.neural.config import VocoderConfig
-from asvtk.augment.resynthesis import NEURAL, RESYNTHESES, NeuralResynthesis, age_of, find_method
+from asvtk.augment.resynthesis import RESYNTHESES
 from asvtk.augment.waveform import utterance_generator
 from asvtk.corpora.derived import Clip, derive, evaluation_split
 from asvtk.io.audio import SAMPLE_RATE
-from asvtk.io.config import to_mapping
 from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.stamps import digest
@@ -40,44 +38,26 @@ _TOUCHES = 4
 class ResynthesisConfig:
     """Which spoofs are made of the bona fide training utterances, and how often training draws them."""
 
-    methods: Literal["all"] | tuple[str, ...] = "all"  # all: the classic ones, which need no training
+    methods: Literal["all"] | tuple[str, ...] = "all"
     copies: int = 1  # of each utterance by each method; they differ where a method is random
     share: float | None = None  # of the spoofs of an epoch; null: each is drawn as often as any other
     seed: int = 1
-    vocoders: VocoderConfig = field(default_factory=VocoderConfig)  # training of neural ones
 
     def __post_init__(self):
         if self.copies < 1:
             raise ValueError("copies must be at least 1; leave the section out for no resynthesis")
         if self.share is not None and not 0 < self.share < 1:
             raise ValueError("share must lie between 0 and 1, or be null")
-        unknown = [name for name in self.names if find_method(name) is None]
+        unknown = [name for name in self.names if name not in RESYNTHESES]
         if unknown or not self.names:
-            known = listing([*RESYNTHESES, *NEURAL], limit=99)
-            raise ValueError(
-                f"methods: {listing(unknown) or 'none'}; there are {known}, "
-                "and neural ones also as NAME@STEPS"
-            )
+            known = listing(RESYNTHESES, limit=99)
+            raise ValueError(f"methods: {listing(unknown) or 'none'}; there are {known}")
         if len(set(self.names)) < len(self.names):
             raise ValueError("methods: one stands there twice")
-        if late := [name for name in self.names if (age_of(name) or 0) >= self.vocoders.steps]:
-            raise ValueError(
-                f"methods: {listing(late)}: a vocoder is trained for {self.vocoders.steps} steps "
-                "(vocoders.steps); name fewer, or none for its end"
-            )
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(RESYNTHESES) if self.methods == "all" else self.methods
-
-    @property
-    def generators(self) -> dict[str, tuple[int | None, ...]]:
-        """The neural vocoders that the methods need, by name, and the ages that are kept (None: the end)."""
-        ages = {}
-        for name in self.names:
-            if isinstance(method := find_method(name), NeuralResynthesis):
-                ages.setdefault(method.generator, set()).add(age_of(name))
-        return {name: tuple(sorted(ages[name], key=lambda age: (age is None, age))) for name in sorted(ages)}
 
     def describe(self) -> dict:
         """All that the clips depend on besides their source."""
@@ -86,19 +66,7 @@ class ResynthesisConfig:
             "copies": self.copies,
             "seed": self.seed,
             "generation": GENERATION,
-        } | ({"vocoders": to_mapping(self.vocoders)} if self.generators else {})
-
-    def weights(self, source: DataDirectory, generator: str, age: int | None = None) -> Path:
-        """Where the weights of a neural vocoder trained on ``source`` are, or will be, at some age.
-
-        Those that are kept at other ages lie elsewhere: no training replaces what spoofs were made with.
-        """
-        what = to_mapping(self.vocoders) | {"source": source.digest(), "generation": GENERATION}
-        if young := [kept for kept in self.generators[generator] if kept is not None]:
-            what["ages"] = young
-        basis = digest(what)
-        file = f"{generator}{'' if age is None else f'@{age}'}.safetensors"
-        return source.path.with_name(f"{source.name}_vocoders-{basis[:12]}") / file
+        }
 
     def set_name(self, training_set: str) -> str:
         """What the data directory of the spoofs is called."""
@@ -131,11 +99,11 @@ def resynthesise_set(
         force: make it even if it is there.
 
     Raises:
-        AsvtkError: the set is no training set or has no bona fide speech, a package or the
-            weights of a neural vocoder are missing, or see ``derive``.
+        AsvtkError: the set is no training set or has no bona fide speech, a package is missing, or see
+            ``derive``.
     """
     originals = bona_fide(source)
-    functions = {method: _function(method, source, config) for method in config.names}
+    functions = {method: RESYNTHESES[method].function for method in config.names}
     rng = np.random.default_rng(0)
     for function in functions.values():  # what is missing shows now, and once
         function(0.1 * rng.standard_normal(1600), SAMPLE_RATE, rng)
@@ -150,7 +118,7 @@ def resynthesise_set(
         for method in config.names
         for copy in range(1, config.copies + 1)
     ]
-    kinds = {_ATTACK + method: find_method(method).kind for method in config.names}
+    kinds = {_ATTACK + method: RESYNTHESES[method].kind for method in config.names}
     return derive(source, Path(out), clips, config.describe(), kinds, jobs, force)
 
 
@@ -169,13 +137,6 @@ def bona_fide(source: DataDirectory) -> list[str]:
     if not originals:
         raise AsvtkError(f"{source.path}: holds no bona fide speech to resynthesise")
     return originals
-
-
-def _function(method: str, source: DataDirectory, config: ResynthesisConfig) -> Callable:
-    found = find_method(method)
-    if isinstance(found, NeuralResynthesis):
-        return found.function(str(config.weights(source, found.generator, age_of(method))))
-    return found.function
 
 
 def _make_spoof(

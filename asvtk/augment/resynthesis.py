@@ -17,23 +17,13 @@ peak, whichever is higher; silence stays silence. It raises :class:`AsvtkError` 
 that is not one channel of finite floats, and, for the WORLD methods, when pyworld is missing.
 """
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 from asvtk.augment.vocoders import source_filter, spectral, world
-from asvtk.augment.vocoders.neural import neural
 from asvtk.io.errors import AsvtkError, listing
 
-__all__ = [
-    "NEURAL",
-    "RESYNTHESES",
-    "NeuralResynthesis",
-    "Resynthesis",
-    "age_of",
-    "find_method",
-    "resynthesise",
-]
+__all__ = ["RESYNTHESES", "Resynthesis", "resynthesise"]
 
 
 class Resynthesis(NamedTuple):
@@ -65,59 +55,6 @@ RESYNTHESES: dict[str, Resynthesis] = {
         "VC", "linear prediction residual, warped formants", source_filter.lpc_conversion
     ),
 }
-
-
-class NeuralResynthesis(NamedTuple):
-    """A method that needs the weights of the vocoder ``generator``, whose ``copy`` has the ``settings``."""
-
-    kind: str
-    description: str
-    generator: str
-    settings: dict[str, float]
-
-    def function(self, weights: str) -> Callable:
-        """The method, with the weights in a file."""
-        return functools.partial(neural, generator=self.generator, weights=weights, settings=self.settings)
-
-
-#: name -> method; all by vocoders that were trained on the corpus itself (``asvtk.augment.neural``)
-NEURAL: dict[str, NeuralResynthesis] = {
-    "neural_spectral": NeuralResynthesis("vocoder", "neural, magnitudes and phases", "spectral", {}),
-    "neural_spectral_smooth": NeuralResynthesis(
-        "vocoder", "neural, magnitudes and phases, of smooth mel spectra", "spectral", {"smooth": 3}
-    ),
-    "neural_upsampling": NeuralResynthesis("vocoder", "neural, transposed convolutions", "upsampling", {}),
-    "neural_upsampling_smooth": NeuralResynthesis(
-        "vocoder", "neural, transposed convolutions, of smooth mel spectra", "upsampling", {"smooth": 3}
-    ),
-    "neural_harmonic": NeuralResynthesis(
-        "vocoder", "neural, filters on harmonics of F0 and on noise", "harmonic", {}
-    ),
-    "neural_harmonic_smooth": NeuralResynthesis(
-        "vocoder", "neural, filters of smooth mel spectra on harmonics and noise", "harmonic", {"smooth": 3}
-    ),
-    "neural_flow": NeuralResynthesis("vocoder", "neural, flow from noise", "flow", {"steps": 10}),
-    "neural_flow_part3": NeuralResynthesis(
-        "vocoder", "neural, flow from 0.3 speech in noise", "flow", {"steps": 8, "begin": 0.3}
-    ),
-    "neural_flow_part6": NeuralResynthesis(
-        "vocoder", "neural, flow from 0.6 speech in noise", "flow", {"steps": 4, "begin": 0.6}
-    ),
-}
-
-
-def find_method(name: str) -> Resynthesis | NeuralResynthesis | None:
-    """The method of a name, if there is one; ``NAME@STEPS`` is a neural one with a vocoder that young."""
-    if name in RESYNTHESES:
-        return RESYNTHESES[name]
-    base, at, steps = name.partition("@")
-    return NEURAL.get(base) if not at or (steps.isascii() and steps.isdigit() and steps[0] != "0") else None
-
-
-def age_of(name: str) -> int | None:
-    """The steps after which a known neural method's vocoder was kept; None: at the end of its training."""
-    steps = name.partition("@")[2]
-    return int(steps) if steps else None
 
 
 def resynthesise(name: str, audio, sample_rate: int, rng, **setting):

@@ -188,13 +188,7 @@ if stage 1 "data directories -> $datadir"; then
         [ ! -d "$set" ] || asvtk validate --no-wav "$set"
     done
     if [ -n "$resynthesised" ]; then
-        resynth=(--config "$config" --override $override --data "$datadir/train" "${again[@]}")
-        vocoders=$(ask '[0-9]+' asvtk resynth jobs "${resynth[@]}")
-        if [ "$vocoders" -gt 0 ]; then
-            $cuda_cmd --gpu "$job_gpu" JOB=1:"$vocoders" "$datadir/log/vocoder.JOB.log" \
-                asvtk resynth train "${resynth[@]}" --job JOB --ngpu "$job_gpu"
-        fi
-        asvtk resynth make "${resynth[@]}" --nj "$nj"
+        asvtk resynth make --config "$config" --override $override --data "$datadir/train" --nj "$nj" "${again[@]}"
     fi
 fi
 
