@@ -4,7 +4,19 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "asvtk"
-FLOORS = ["bin", "report", "training", "models", "frontends", "nn", "augment", "corpora", "metrics", "io"]
+FLOORS = [
+    "bin",
+    "report",
+    "training",
+    "models",
+    "frontends",
+    "nn",
+    "augment",
+    "vocoding",
+    "corpora",
+    "metrics",
+    "io",
+]
 
 
 def floors_imported_by(path):

@@ -187,17 +187,17 @@ def _alone(experiment):
 
 
 def _read_two_classes(path) -> DataDirectory:
-    from asvtk.augment.copy_synthesis import is_resynthesis
+    from asvtk.vocoding.copy_synthesis import is_resynthesis
 
     data = DataDirectory.read(path)
     if any(map(is_resynthesis, data.attack.values())):
-        raise AsvtkError(f"{path}: holds spoofs that 'asvtk resynth' made; they are for training only")
+        raise AsvtkError(f"{path}: holds spoofs that 'asvtk vocode' made; they are for training only")
     _require_both([data])
     return data
 
 
 def _read_training_sets(paths: list[str], config) -> list[DataDirectory]:
-    from asvtk.augment.copy_synthesis import is_resynthesis
+    from asvtk.vocoding.copy_synthesis import is_resynthesis
 
     sets = [DataDirectory.read(path) for path in paths]
     _require_both(sets)
@@ -210,7 +210,7 @@ def _read_training_sets(paths: list[str], config) -> list[DataDirectory]:
     if config.resynthesis is not None and True not in spoofs:
         raise AsvtkError(
             f"{names}: hold none of the spoofs that the section 'resynthesis' asks for; make them by "
-            "'asvtk resynth make', and name their data directory too"
+            "'asvtk vocode make', and name their data directory too"
         )
     if config.resynthesis is not None and config.resynthesis.share is not None and False not in spoofs:
         raise AsvtkError(f"{names}: all spoofs are resynthesised; resynthesis.share must be null")

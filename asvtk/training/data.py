@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from asvtk.augment.config import AugmentationConfig
-from asvtk.augment.copy_synthesis import source_of
 from asvtk.frontends.base import Conditioning, Crop
 from asvtk.frontends.cache import CachedFeatures, FeatureCache, copy_name
 from asvtk.io.audio import read_audio
@@ -16,6 +15,7 @@ from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.tables import read_table
 from asvtk.models import System
+from asvtk.vocoding.copy_synthesis import source_of
 
 __all__ = ["UtteranceDataset", "open_dataset"]
 

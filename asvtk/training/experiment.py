@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 
 from asvtk.augment.config import AugmentationConfig
-from asvtk.augment.copy_synthesis import ResynthesisConfig
 from asvtk.frontends import FRONTEND_CONFIGS, check_augmentation
 from asvtk.io.config import apply_overrides, build, build_named, load_yaml
 from asvtk.models import MODEL_CONFIGS
 from asvtk.nn.losses import LOSS_CONFIGS
 from asvtk.training.former import refuse_former
 from asvtk.training.settings import TrainingConfig
+from asvtk.vocoding.copy_synthesis import ResynthesisConfig
 
 __all__ = ["ExperimentConfig", "TrainingConfig", "load_config"]
 

@@ -156,7 +156,7 @@ training_sets=(train)
 # A mistake in the configuration shows now and not after hours of features.
 if [ "$stage" -le 3 ]; then
     asvtk config "$config" --override $override >/dev/null
-    resynthesised=$(ask '[^[:space:]]*' asvtk resynth name --config "$config" --override $override --data "$datadir/train")
+    resynthesised=$(ask '[^[:space:]]*' asvtk vocode name --config "$config" --override $override --data "$datadir/train")
     training_sets+=($resynthesised)
 fi
 
@@ -188,7 +188,7 @@ if stage 1 "data directories -> $datadir"; then
         [ ! -d "$set" ] || asvtk validate --no-wav "$set"
     done
     if [ -n "$resynthesised" ]; then
-        asvtk resynth make --config "$config" --override $override --data "$datadir/train" --nj "$nj" "${again[@]}"
+        asvtk vocode make --config "$config" --override $override --data "$datadir/train" --nj "$nj" "${again[@]}"
     fi
 fi
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from tiny_corpus import write_tiny_corpus
 
-from asvtk.augment.copy_synthesis import ResynthesisConfig, resynthesise_set
 from asvtk.augment.perturbation import PERTURBATIONS, level, lowpass, trim
 from asvtk.bin import perturb
 from asvtk.bin.main import main
@@ -16,6 +15,7 @@ from asvtk.io.audio import read_audio
 from asvtk.io.datadir import DataDirectory, find_problems
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import write_scores
+from asvtk.vocoding.copy_synthesis import ResynthesisConfig, resynthesise_set
 
 RNG = np.random.default_rng(0)
 

@@ -2,7 +2,7 @@
 """Generate a small anti-spoofing corpus in the layout of ASVspoof 2019 LA, without any download.
 
 "Bona fide" is the voice of espeak-ng, "spoof" the same voices saying other sentences, sent through
-a vocoder or a voice conversion (asvtk.augment.resynthesis). Both then pass the same random
+a vocoder or a voice conversion (asvtk.vocoding.vocoders). Both then pass the same random
 recording conditions. Training and development share six systems, A01 to A06; evaluation brings nine
 new ones, and, as in the real database, A16 is A04 again and A19 is A06.
 
@@ -27,10 +27,10 @@ import soundfile
 from espeak import speak
 from scipy import signal
 
-from asvtk.augment.resynthesis import RESYNTHESES, resynthesise
 from asvtk.io.atomic import write_text
 from asvtk.io.errors import AsvtkError
 from asvtk.io.processes import in_processes
+from asvtk.vocoding.vocoders import RESYNTHESES, resynthesise
 
 #: raise it when a change of this file or of the vocoders changes the corpus
 GENERATOR = 1

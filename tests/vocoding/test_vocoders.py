@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from asvtk.augment.resynthesis import RESYNTHESES, resynthesise
-from asvtk.augment.vocoders.parts import (
+from asvtk.io.errors import AsvtkError
+from asvtk.vocoding.dsp import (
     excitation,
     frames,
     grid,
@@ -17,7 +17,7 @@ from asvtk.augment.vocoders.parts import (
     stft,
     track_f0,
 )
-from asvtk.io.errors import AsvtkError
+from asvtk.vocoding.vocoders import RESYNTHESES, resynthesise
 
 RATE = 16000
 

@@ -1,7 +1,7 @@
 """Part of stage 1: further training spoofs, made of the bona fide training speech by vocoders.
 
-asvtk resynth name ...        print the name of the data directory that the configuration asks for, or nothing
-asvtk resynth make ...        make the data directory beside DATA; killed, it goes on where it was
+asvtk vocode name ...        print the name of the data directory that the configuration asks for, or nothing
+asvtk vocode make ...        make the data directory beside DATA; killed, it goes on where it was
 
 The section of the configuration: resynthesis: {methods: all, copies: 1, share: 0.5, seed: 1}
 """
@@ -31,8 +31,8 @@ def add_arguments(parser):
 
 
 def run(args):
-    from asvtk.augment.copy_synthesis import ResynthesisConfig
     from asvtk.io.config import apply_overrides, build, load_yaml
+    from asvtk.vocoding.copy_synthesis import ResynthesisConfig
 
     # Not the whole configuration: its other sections would have every call import torch.
     content = apply_overrides(load_yaml(args.config), args.override).get("resynthesis")
@@ -50,7 +50,7 @@ def run(args):
 
 
 def _make(config, path: Path, jobs: int, again: bool) -> None:
-    from asvtk.augment.copy_synthesis import resynthesise_set
+    from asvtk.vocoding.copy_synthesis import resynthesise_set
 
     out = path.with_name(config.set_name(path.name))
     data, faults = resynthesise_set(DataDirectory.read(path), config, out, jobs, again)

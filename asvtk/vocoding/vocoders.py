@@ -20,8 +20,8 @@ that is not one channel of finite floats, and, for the WORLD methods, when pywor
 from collections.abc import Callable
 from typing import NamedTuple
 
-from asvtk.augment.vocoders import source_filter, spectral, world
 from asvtk.io.errors import AsvtkError, listing
+from asvtk.vocoding import source_filter, spectral, world
 
 __all__ = ["RESYNTHESES", "Resynthesis", "resynthesise"]
 

@@ -4,7 +4,7 @@ Every bona fide utterance of a training set gets a partner that says the same wo
 loud, and differs by what a vocoder does to it; so neither words, speaker, length nor level tells the
 two apart. After Wang & Yamagishi, "Spoofed training data for speech spoofing countermeasure can be
 efficiently created using neural vocoders", ICASSP 2023, with the classic vocoders of
-:mod:`asvtk.augment.resynthesis`, which need no training.
+:mod:`asvtk.vocoding.vocoders`, which need no training.
 """
 
 import functools
@@ -15,13 +15,13 @@ from typing import Literal
 
 import numpy as np
 
-from asvtk.augment.resynthesis import RESYNTHESES
-from asvtk.augment.waveform import utterance_generator
 from asvtk.corpora.derived import Clip, derive, evaluation_split
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError, listing
+from asvtk.io.randomness import utterance_generator
 from asvtk.io.stamps import digest
+from asvtk.vocoding.vocoders import RESYNTHESES
 
 __all__ = ["ResynthesisConfig", "bona_fide", "is_resynthesis", "resynthesise_set", "source_of"]
 

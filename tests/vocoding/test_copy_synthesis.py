@@ -8,8 +8,6 @@ import pytest
 import soundfile
 from tiny_corpus import write_tiny_corpus
 
-from asvtk.augment.copy_synthesis import ResynthesisConfig, is_resynthesis, resynthesise_set, source_of
-from asvtk.augment.resynthesis import RESYNTHESES
 from asvtk.bin.main import main
 from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.io.audio import inspect_audio, read_audio, write_audio
@@ -17,6 +15,8 @@ from asvtk.io.config import build
 from asvtk.io.datadir import DataDirectory, find_problems
 from asvtk.io.errors import AsvtkError
 from asvtk.io.tables import read_table
+from asvtk.vocoding.copy_synthesis import ResynthesisConfig, is_resynthesis, resynthesise_set, source_of
+from asvtk.vocoding.vocoders import RESYNTHESES
 
 METHODS = ("world_conversion", "random_phase")
 
@@ -155,7 +155,7 @@ def test_the_verb(corpus, tmp_path, capsys):
     shutil.copytree(corpus["train"].path, data)
 
     def resynth(action, config):
-        return main(["resynth", action, "--config", str(tmp_path / config), "--data", str(data), "--nj", "1"])
+        return main(["vocode", action, "--config", str(tmp_path / config), "--data", str(data), "--nj", "1"])
 
     assert resynth("name", "none.yaml") == 0 and capsys.readouterr().out == ""
     assert resynth("make", "none.yaml") == 1 and "resynthesis" in capsys.readouterr().err
