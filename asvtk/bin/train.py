@@ -11,7 +11,7 @@ import sys
 import time
 
 from asvtk.bin.arguments import whole_number
-from asvtk.io.datadir import NO_ATTACK, DataDirectory
+from asvtk.io.datadir import SPOOF, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp
 from asvtk.report.curves import draw_curves
@@ -187,23 +187,17 @@ def _alone(experiment):
 
 
 def _read_two_classes(path) -> DataDirectory:
-    from asvtk.vocoding.copy_synthesis import is_resynthesis
-
     data = DataDirectory.read(path)
-    if any(map(is_resynthesis, data.attack.values())):
-        raise AsvtkError(f"{path}: holds spoofs that 'asvtk vocode' made; they are for training only")
+    if data.source:
+        raise AsvtkError(f"{path}: holds vocoded spoofs (utt2source); they are for training only")
     _require_both([data])
     return data
 
 
 def _read_training_sets(paths: list[str], config) -> list[DataDirectory]:
-    from asvtk.vocoding.copy_synthesis import is_resynthesis
-
     sets = [DataDirectory.read(path) for path in paths]
     _require_both(sets)
-    spoofs = {
-        is_resynthesis(attack) for data in sets for attack in data.attack.values() if attack != NO_ATTACK
-    }
+    spoofs = {u in data.source for data in sets for u, label in data.label.items() if label == SPOOF}
     names = " ".join(paths)
     if config.resynthesis is None and True in spoofs:
         raise AsvtkError(f"{names}: hold resynthesised spoofs; say in a section 'resynthesis' what they are")

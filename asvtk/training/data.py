@@ -15,7 +15,6 @@ from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.tables import read_table
 from asvtk.models import System
-from asvtk.vocoding.copy_synthesis import source_of
 
 __all__ = ["UtteranceDataset", "open_dataset"]
 
@@ -57,10 +56,9 @@ class UtteranceDataset(Dataset):
         ]
         self.bonafide = torch.tensor([data.label[utterance] == BONAFIDE for utterance in self.utterances])
         index = {utterance: number for number, utterance in enumerate(self.utterances)} | {None: -1}
-        sources = (source_of(utterance, data.attack[utterance]) for utterance in self.utterances)
-        #: of spoofs that are resynthesised, the index of what they were made of; -1 for all others, -2 for
-        #: those of which that is not in the set
-        self.made_of = torch.tensor([index.get(source, -2) for source in sources])
+        #: of vocoded spoofs, the index of what they were made of; -1 for all others, -2 for those of which
+        #: that is not in the set
+        self.made_of = torch.tensor([index.get(data.source.get(u), -2) for u in self.utterances])
         self._data, self._versions = data, versions
         self._crop, self._random_crop, self._augmentation = crop, random_crop, augmentation
         self._conditioning = conditioning or Conditioning()

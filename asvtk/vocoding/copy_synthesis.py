@@ -23,7 +23,7 @@ from asvtk.io.randomness import utterance_generator
 from asvtk.io.stamps import digest
 from asvtk.vocoding.vocoders import RESYNTHESES
 
-__all__ = ["ResynthesisConfig", "bona_fide", "is_resynthesis", "resynthesise_set", "source_of"]
+__all__ = ["ResynthesisConfig", "bona_fide", "resynthesise_set"]
 
 #: raise it when a change of the vocoders changes what they make
 GENERATION = 4
@@ -71,16 +71,6 @@ class ResynthesisConfig:
     def set_name(self, training_set: str) -> str:
         """What the data directory of the spoofs is called."""
         return f"{training_set}_resynth-{digest(self.describe())[:12]}"
-
-
-def is_resynthesis(attack: str) -> bool:
-    """Whether an attack id is one of a spoof that was made here."""
-    return attack.startswith(_ATTACK)
-
-
-def source_of(utterance: str, attack: str) -> str | None:
-    """The utterance that a spoof of an attack was made of here; None if it was not."""
-    return utterance.rsplit(f"-{attack.removeprefix(_ATTACK)}", 1)[0] if is_resynthesis(attack) else None
 
 
 def resynthesise_set(

@@ -19,9 +19,10 @@ def folder(tmp_path_factory):
     tables = {
         field.name: {new: getattr(train, field.name)[old] for new, old in spoofs.items()}
         for field in dataclasses.fields(train)
-        if field.name != "path"
+        if field.name not in ("path", "source")
     }
     tables |= {"label": dict.fromkeys(spoofs, "spoof"), "attack": dict.fromkeys(spoofs, "resynth-world")}
+    tables |= {"source": spoofs}
     DataDirectory(folder / "data" / "made", **tables).write()
     return folder
 

@@ -15,7 +15,7 @@ from asvtk.io.config import build
 from asvtk.io.datadir import DataDirectory, find_problems
 from asvtk.io.errors import AsvtkError
 from asvtk.io.tables import read_table
-from asvtk.vocoding.copy_synthesis import ResynthesisConfig, is_resynthesis, resynthesise_set, source_of
+from asvtk.vocoding.copy_synthesis import ResynthesisConfig, resynthesise_set
 from asvtk.vocoding.vocoders import RESYNTHESES
 
 METHODS = ("world_conversion", "random_phase")
@@ -41,9 +41,9 @@ def test_each_bona_fide_utterance_gets_a_spoof_by_each_method_and_copy(corpus, m
     assert data.count_classes() == (0, 4 * len(bonafide))
     assert {f"{bonafide[0]}-random_phase", f"{bonafide[0]}-random_phase-2"} < set(data.utterances)
     assert set(data.attack.values()) == {f"resynth-{method}" for method in METHODS}
-    assert all(map(is_resynthesis, data.attack.values()))
-    assert {source_of(u, data.attack[u]) for u in data.utterances} == set(bonafide)
-    assert not any(map(is_resynthesis, corpus["train"].attack.values()))
+    assert data.source == {u: u.split("-")[0] for u in data.utterances}
+    assert set(data.source.values()) == set(bonafide) and not corpus["train"].source
+    assert DataDirectory.read(data.path) == data
     assert read_table(data.path / "attack2kind")["resynth-world_conversion"] == "VC"
     first = data.utterances[0]
     line = (data.path / "protocol.txt").read_text().splitlines()[0]
