@@ -8,7 +8,8 @@ The package is a house of floors, and imports only go down::
     models      one file per system, and a registry by name
     frontends   LFCC, SSL models; the feature cache
     nn          parts: selective scan, BiMamba, mixture of experts, pooling, losses
-    augment     resynthesis and other ways to make more training speech
+    augment     RawBoost, noise, rooms and codecs on training speech
+    vocoding    classic vocoders, and the training spoofs that they make
     corpora     corpus -> data directory
     metrics     EER, t-DCF and their breakdowns: numpy only, no torch
     io          audio, ark/scp, data directories, configurations, atomic files

@@ -41,3 +41,11 @@ def test_imports_only_go_down():
                 seen += 1
                 assert FLOORS.index(below) >= FLOORS.index(floor), f"{path} imports {below}"
     assert seen > 100
+
+
+def test_of_vocoding_others_see_the_section_of_the_configuration_alone():
+    """Training knows vocoded spoofs by the table utt2source; who made them, and how, is nothing to it."""
+    for path in PACKAGE.rglob("*.py"):
+        if path.relative_to(PACKAGE).parts[0] not in ("vocoding", "bin"):
+            text = path.read_text().replace("from asvtk.vocoding.config import VocodedConfig", "")
+            assert "asvtk.vocoding" not in text, path

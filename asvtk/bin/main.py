@@ -19,7 +19,7 @@ from asvtk.version import __version__
 #: verb -> (stage of run.sh, one line of help)
 VERBS = {
     "prepare": ("1", "corpus -> Kaldi data directories"),
-    "vocode": ("1", "bona fide training speech -> further spoofs by vocoders"),
+    "vocode": ("1", "bona fide training speech -> vocoded data, further spoofs"),
     "validate": ("", "say exactly what is wrong with a data directory"),
     "config": ("", "check a configuration and print it resolved"),
     "extract": ("2", "data directory -> cached front-end features (Kaldi arks)"),

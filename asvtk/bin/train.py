@@ -199,15 +199,15 @@ def _read_training_sets(paths: list[str], config) -> list[DataDirectory]:
     _require_both(sets)
     spoofs = {u in data.source for data in sets for u, label in data.label.items() if label == SPOOF}
     names = " ".join(paths)
-    if config.resynthesis is None and True in spoofs:
-        raise AsvtkError(f"{names}: hold resynthesised spoofs; say in a section 'resynthesis' what they are")
-    if config.resynthesis is not None and True not in spoofs:
+    if config.vocoded is None and True in spoofs:
+        raise AsvtkError(f"{names}: hold vocoded spoofs (utt2source); say so in a section 'vocoded'")
+    if config.vocoded is not None and True not in spoofs:
         raise AsvtkError(
-            f"{names}: hold none of the spoofs that the section 'resynthesis' asks for; make them by "
+            f"{names}: hold none of the spoofs that the section 'vocoded' asks for; make them by "
             "'asvtk vocode make', and name their data directory too"
         )
-    if config.resynthesis is not None and config.resynthesis.share is not None and False not in spoofs:
-        raise AsvtkError(f"{names}: all spoofs are resynthesised; resynthesis.share must be null")
+    if config.vocoded is not None and config.vocoded.share is not None and False not in spoofs:
+        raise AsvtkError(f"{names}: all spoofs are vocoded ones; vocoded.share must be null")
     return sets
 
 

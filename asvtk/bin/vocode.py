@@ -1,9 +1,9 @@
-"""Part of stage 1: further training spoofs, made of the bona fide training speech by vocoders.
+"""Part of stage 1: vocoded data, further training spoofs made of the bona fide training speech.
 
 asvtk vocode name ...        print the name of the data directory that the configuration asks for, or nothing
 asvtk vocode make ...        make the data directory beside DATA; killed, it goes on where it was
 
-The section of the configuration: resynthesis: {methods: all, copies: 1, share: 0.5, seed: 1}
+The section of the configuration: vocoded: {methods: all, copies: 1, share: 0.5, seed: 1}
 """
 
 import os
@@ -32,28 +32,29 @@ def add_arguments(parser):
 
 def run(args):
     from asvtk.io.config import apply_overrides, build, load_yaml
-    from asvtk.vocoding.copy_synthesis import ResynthesisConfig
+    from asvtk.training.former import refuse_former
+    from asvtk.vocoding.config import VocodedConfig
 
     # Not the whole configuration: its other sections would have every call import torch.
-    content = apply_overrides(load_yaml(args.config), args.override).get("resynthesis")
-    config = None if content is None else build(ResynthesisConfig, content, f"{args.config}: resynthesis")
+    content = apply_overrides(load_yaml(args.config), args.override)
+    refuse_former(content, args.config)
+    section = content.get("vocoded")
+    config = None if section is None else build(VocodedConfig, section, f"{args.config}: vocoded")
     path = Path(args.data)
     if args.action == "name":
         if config is not None:
             print(config.set_name(path.name))
         return
     if config is None:
-        raise AsvtkError(
-            f"{args.config}: has no section 'resynthesis', such as 'resynthesis: {{methods: all}}'"
-        )
+        raise AsvtkError(f"{args.config}: has no section 'vocoded', such as 'vocoded: {{methods: all}}'")
     _make(config, path, args.nj, args.force)
 
 
 def _make(config, path: Path, jobs: int, again: bool) -> None:
-    from asvtk.vocoding.copy_synthesis import resynthesise_set
+    from asvtk.vocoding.copy_synthesis import vocode_set
 
     out = path.with_name(config.set_name(path.name))
-    data, faults = resynthesise_set(DataDirectory.read(path), config, out, jobs, again)
+    data, faults = vocode_set(DataDirectory.read(path), config, out, jobs, again)
     print(f"{out}: {len(data.utterances)} spoofs by {len(config.names)} methods")
     if faults:
         shown = "\n  ".join(f"{utterance}: {fault}" for utterance, fault in list(faults.items())[:_SHOWN])

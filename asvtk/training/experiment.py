@@ -9,7 +9,7 @@ from asvtk.models import MODEL_CONFIGS
 from asvtk.nn.losses import LOSS_CONFIGS
 from asvtk.training.former import refuse_former
 from asvtk.training.settings import TrainingConfig
-from asvtk.vocoding.copy_synthesis import ResynthesisConfig
+from asvtk.vocoding.config import VocodedConfig
 
 __all__ = ["ExperimentConfig", "TrainingConfig", "load_config"]
 
@@ -22,7 +22,7 @@ class ExperimentConfig:
     model: object
     loss: object
     augmentation: AugmentationConfig | None = None
-    resynthesis: ResynthesisConfig | None = None
+    vocoded: VocodedConfig | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 1
 

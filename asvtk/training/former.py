@@ -10,6 +10,7 @@ FORMER = {
     "'asvtk calibrate'",
     "model.audio": "was removed; delete it: the audio stream of dual_stream has learnable filters",
     "model.subtract_mean": "was removed; delete it: conv_moe_mamba subtracts the mean, dual_stream does not",
+    "resynthesis": "is called vocoded now",
     "training.band_limited": "was removed; delete it",
     "training.splice": "was removed; delete it",
     "loss.name=am_softmax": "was removed; oc_softmax and wce are what the recipes use",

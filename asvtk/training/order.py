@@ -23,20 +23,20 @@ def draw_order(
         bonafide: True for bona fide utterances, shape (utterances,).
         epoch_seed: seed of the epoch.
         balance: draw the rarer class again and again until both are equally frequent.
-        made_of: of spoofs that are resynthesised, the bona fide utterance they were made of; -1 for all
+        made_of: of vocoded spoofs, the bona fide utterance they were made of; -1 for all
             others, -2 for those of which that is not in the set. Shape (utterances,).
-        share: of the spoofs of an epoch that are resynthesised; None: as many as there are. An epoch
+        share: of the spoofs of an epoch that are vocoded ones; None: as many as there are. An epoch
             then has each of the other spoofs once, or as often as the balance asks for, and
-            resyntheses that are drawn anew. Each stands behind its source, so that one batch has
+            vocoded ones that are drawn anew. Each stands behind its source, so that one batch has
             both, but for those that its end parts.
 
     Raises:
-        AsvtkError: there is a share, but no resynthesised spoof whose source is in the set.
+        AsvtkError: there is a share, but no vocoded spoof whose source is in the set.
     """
     generator = torch.Generator().manual_seed(epoch_seed)
     if share is None and not balance:
         return torch.randperm(len(bonafide), generator=generator).tolist()
-    # With a share, resyntheses are no utterances of their own but go with others.
+    # With a share, vocoded spoofs are no utterances of their own but go with others.
     spoof = ~bonafide if share is None else ~bonafide & (made_of == -1)
     groups = [group.nonzero().squeeze(1) for group in (bonafide, spoof)]
     sizes = [len(groups[0]), len(groups[1]) if share is None else round(len(groups[1]) / (1 - share))]
@@ -54,9 +54,9 @@ def draw_order(
 def _put_beside_sources(
     together: list[list[int]], made_of: Tensor, count: int, generator: torch.Generator
 ) -> None:
-    """Append so many resynthesised utterances, each to a list that begins with its source.
+    """Append so many vocoded spoofs, each to a list that begins with its source.
 
-    Sources are drawn as bona fide utterances are; the resyntheses of one equally often or once more.
+    Sources are drawn as bona fide utterances are; the spoofs made of one equally often or once more.
     """
     places, copies, sources = defaultdict(list), defaultdict(list), made_of.tolist()
     for utterances in together:
@@ -66,7 +66,7 @@ def _put_beside_sources(
         copies[sources[utterance]].append(utterance)
     if not copies:
         raise AsvtkError(
-            "resynthesis.share: no resynthesised spoof has its source in the training set; train with the "
+            "vocoded.share: no vocoded spoof has its source in the training set; train with the "
             "set that they were made of"
         )
     turns = Counter()

@@ -171,8 +171,8 @@ class _Run:
                     self._stop(stop)
 
     def _order(self, epoch_seed: int) -> list[int]:
-        training_set, resynthesis = self.sets["train"], self.config.resynthesis
-        share = None if resynthesis is None else resynthesis.share
+        training_set, vocoded = self.sets["train"], self.config.vocoded
+        share = None if vocoded is None else vocoded.share
         return draw_order(
             training_set.bonafide, epoch_seed, self.settings.balance, training_set.made_of, share
         )

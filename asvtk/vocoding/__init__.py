@@ -1,1 +1,1 @@
-"""The classic vocoders behind :mod:`asvtk.vocoding.vocoders`, and the parts that they share."""
+"""Classic vocoders, and vocoded data: the training spoofs that they make of bona fide speech."""

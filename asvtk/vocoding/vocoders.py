@@ -1,4 +1,4 @@
-"""Copy-synthesis: speech taken apart and put together again by a classic vocoder.
+"""Registry of classic vocoders by name: speech taken apart and put together again (copy synthesis).
 
 The result says the same words, in time with the original, and carries the traces of a machine. It
 serves as the spoofs of the generated corpus of egs/mini, and as extra training spoofs from the bona
@@ -23,10 +23,10 @@ from typing import NamedTuple
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.vocoding import source_filter, spectral, world
 
-__all__ = ["RESYNTHESES", "Resynthesis", "resynthesise"]
+__all__ = ["VOCODERS", "Vocoder", "vocode"]
 
 
-class Resynthesis(NamedTuple):
+class Vocoder(NamedTuple):
     """A method: ``kind`` is "vocoder" (the same voice) or "VC" (another voice, as voice conversion gives)."""
 
     kind: str
@@ -35,34 +35,34 @@ class Resynthesis(NamedTuple):
 
 
 #: name -> method
-RESYNTHESES: dict[str, Resynthesis] = {
-    "world": Resynthesis("vocoder", "WORLD, all parameters", world.world),
-    "world_coded": Resynthesis("vocoder", "WORLD with coded envelope and aperiodicity", world.world_coded),
-    "world_buzzy": Resynthesis("vocoder", "WORLD without aperiodicity", world.world_buzzy),
-    "world_conversion": Resynthesis("VC", "WORLD with F0 and formants moved", world.world_conversion),
-    "griffin_lim": Resynthesis("vocoder", "Griffin-Lim from a mel spectrogram", spectral.griffin_lim),
-    "random_phase": Resynthesis("vocoder", "true magnitudes, random phases", spectral.random_phase),
-    "zero_phase": Resynthesis("vocoder", "true magnitudes, zero phases", spectral.zero_phase),
-    "channel_noise": Resynthesis("vocoder", "channel vocoder, noise-excited", spectral.channel_noise),
-    "channel_pulse": Resynthesis("vocoder", "channel vocoder, pulse-excited", spectral.channel_pulse),
-    "sinusoidal": Resynthesis("vocoder", "sinusoids at spectral peaks", spectral.sinusoidal),
-    "harmonic": Resynthesis("vocoder", "harmonics of F0, phases made up", spectral.harmonic),
-    "lpc_vocoder": Resynthesis("vocoder", "linear prediction, pulse/noise source", source_filter.lpc_vocoder),
-    "homomorphic": Resynthesis(
+VOCODERS: dict[str, Vocoder] = {
+    "world": Vocoder("vocoder", "WORLD, all parameters", world.world),
+    "world_coded": Vocoder("vocoder", "WORLD with coded envelope and aperiodicity", world.world_coded),
+    "world_buzzy": Vocoder("vocoder", "WORLD without aperiodicity", world.world_buzzy),
+    "world_conversion": Vocoder("VC", "WORLD with F0 and formants moved", world.world_conversion),
+    "griffin_lim": Vocoder("vocoder", "Griffin-Lim from a mel spectrogram", spectral.griffin_lim),
+    "random_phase": Vocoder("vocoder", "true magnitudes, random phases", spectral.random_phase),
+    "zero_phase": Vocoder("vocoder", "true magnitudes, zero phases", spectral.zero_phase),
+    "channel_noise": Vocoder("vocoder", "channel vocoder, noise-excited", spectral.channel_noise),
+    "channel_pulse": Vocoder("vocoder", "channel vocoder, pulse-excited", spectral.channel_pulse),
+    "sinusoidal": Vocoder("vocoder", "sinusoids at spectral peaks", spectral.sinusoidal),
+    "harmonic": Vocoder("vocoder", "harmonics of F0, phases made up", spectral.harmonic),
+    "lpc_vocoder": Vocoder("vocoder", "linear prediction, pulse/noise source", source_filter.lpc_vocoder),
+    "homomorphic": Vocoder(
         "vocoder", "minimum-phase cepstral filter, pulse/noise source", source_filter.homomorphic
     ),
-    "lpc_conversion": Resynthesis(
+    "lpc_conversion": Vocoder(
         "VC", "linear prediction residual, warped formants", source_filter.lpc_conversion
     ),
 }
 
 
-def resynthesise(name: str, audio, sample_rate: int, rng, **setting):
-    """Run the method ``name`` of :data:`RESYNTHESES`; arguments and result as the module says.
+def vocode(name: str, audio, sample_rate: int, rng, **setting):
+    """Run the method ``name`` of :data:`VOCODERS`; arguments and result as the module says.
 
     Raises:
         AsvtkError: no method of that name, audio that no method can take, or pyworld is missing.
     """
-    if name not in RESYNTHESES:
-        raise AsvtkError(f"no resynthesis {name!r}; there are {listing(RESYNTHESES, limit=99)}")
-    return RESYNTHESES[name].function(audio, sample_rate, rng, **setting)
+    if name not in VOCODERS:
+        raise AsvtkError(f"no vocoder {name!r}; there are {listing(VOCODERS, limit=99)}")
+    return VOCODERS[name].function(audio, sample_rate, rng, **setting)
