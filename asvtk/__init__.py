@@ -13,7 +13,8 @@ The package is a house of floors, and imports only go down::
     models      one file per back-end, a registry by name; the detector
     frontends   LFCC, spectrogram, SSL models; the feature cache
     nn          parts: selective scan, BiMamba, mixture of experts, pooling, losses
-    augment     RawBoost and other distortions; vocoded data
+    augment     RawBoost, noise, rooms and codecs on training speech
+    vocoding    classic vocoders, and the training spoofs that they make
     corpora     corpus -> data directory
     metrics     EER, t-DCF and their breakdowns: numpy only, no torch
     io          audio, ark/scp, data directories, configurations, atomic files

@@ -17,6 +17,7 @@ FLOORS = [
     "frontends",
     "nn",
     "augment",
+    "vocoding",
     "corpora",
     "metrics",
     "io",
@@ -120,3 +121,11 @@ def test_circles_are_found(tmp_path, a, b, circle):
     for name, source in {"__init__": "", "a": a, "b": b}.items():
         (package / f"{name}.py").write_text(source + "\n")
     assert set(find_circle(package)) == ({"house.a", "house.b"} if circle else set())
+
+
+def test_of_vocoding_others_see_the_section_of_the_configuration_alone():
+    """Training knows vocoded spoofs by the table utt2source; who made them, and how, is nothing to it."""
+    for path in PACKAGE.rglob("*.py"):
+        if path.relative_to(PACKAGE).parts[0] not in ("vocoding", "bin"):
+            text = path.read_text().replace("from asvtk.vocoding.config import VocodedConfig", "")
+            assert "asvtk.vocoding" not in text, path

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from asvtk.augment.rawboost import RawBoostConfig
-from asvtk.augment.waveform import Chain, Step, utterance_generator
+from asvtk.augment.waveform import Chain, Step
+from asvtk.io.randomness import utterance_generator
 
 __all__ = ["AugmentationConfig"]
 

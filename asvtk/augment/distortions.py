@@ -1,4 +1,4 @@
-"""Noise, rooms, codecs, filters, gain and gaps: what happens to speech on its way to the detector.
+"""Noise, rooms, codecs and gain: what happens to speech on its way to the detector.
 
 Whether it was spoken or synthesised does not change by any of them. Playing it faster or slower, or at
 another pitch, is left out on purpose: that leaves the traces of a vocoder on bona fide speech.
@@ -21,16 +21,12 @@ from asvtk.io.audio import SAMPLE_RATE
 __all__ = [
     "CodecConfig",
     "ColouredNoiseConfig",
-    "EqualiserConfig",
     "GainConfig",
     "ReverberationConfig",
-    "TimeMaskConfig",
     "codec",
     "coloured_noise",
-    "equaliser",
     "gain",
     "reverberation",
-    "time_mask",
 ]
 
 NYQUIST = SAMPLE_RATE / 2
@@ -97,7 +93,9 @@ class CodecConfig:
     bandwidth: tuple[float, float] = (4000.0, 8000.0)  # transform: nothing above is sent, Hz
 
     def __post_init__(self):
-        _check_kinds(self.kinds, CODECS)
+        unknown = [kind for kind in self.kinds if kind not in CODECS]
+        if unknown or not self.kinds:
+            raise ValueError(f"kinds must be some of {', '.join(CODECS)}, not {', '.join(unknown) or 'none'}")
         check_range(self, "coarseness", 0, 100)
         check_range(self, "bandwidth", 100, NYQUIST)
 
@@ -163,37 +161,6 @@ CODECS = {"mu_law": mu_law, "telephone": telephone, "transform": transform}
 
 
 @dataclass(frozen=True)
-class EqualiserConfig:
-    name = "equaliser"
-    kinds: tuple[str, ...] = ("low_pass", "high_pass", "tilt")  # one of these, picked anew each time
-    low_pass: tuple[float, float] = (2000.0, 7500.0)  # -3 dB, Hz
-    high_pass: tuple[float, float] = (50.0, 500.0)  # -3 dB, Hz
-    tilt: tuple[float, float] = (-3.0, 3.0)  # dB per octave, none at 1 kHz
-
-    def __post_init__(self):
-        _check_kinds(self.kinds, CURVES)
-        check_range(self, "low_pass", 100, NYQUIST)
-        check_range(self, "high_pass", 1, NYQUIST)
-        check_range(self, "tilt", -12, 12)
-
-
-def equaliser(config: EqualiserConfig, samples, rng):
-    """Filter with zero phase: a 4th-order Butterworth low-pass or high-pass, or a tilt from 20 Hz upwards."""
-    kind = rng.choice(config.kinds)
-    size = fft.next_fast_len(len(samples) + SAMPLE_RATE // 2, real=True)  # what rings must not come around
-    frequency = fft.rfftfreq(size, 1 / SAMPLE_RATE)
-    gain = CURVES[kind](frequency, rng.uniform(*getattr(config, kind)))
-    return fft.irfft(fft.rfft(samples, size) * gain, size)[: len(samples)]
-
-
-CURVES = {
-    "low_pass": lambda frequency, cutoff: 1 / np.hypot(1, (frequency / cutoff) ** 4),
-    "high_pass": lambda frequency, cutoff: frequency**4 / np.hypot(cutoff**4, frequency**4),
-    "tilt": lambda frequency, slope: 10 ** (slope / 20 * np.log2(np.maximum(frequency, 20) / 1000)),
-}
-
-
-@dataclass(frozen=True)
 class GainConfig:
     name = "gain"
     gain: tuple[float, float] = (-20.0, 6.0)  # dB
@@ -205,35 +172,3 @@ class GainConfig:
 def gain(config: GainConfig, samples, rng):
     """Louder or softer as a whole."""
     return samples * 10 ** (rng.uniform(*config.gain) / 20)
-
-
-@dataclass(frozen=True)
-class TimeMaskConfig:
-    name = "time_mask"
-    masks: int = 2  # gaps at most; as many as drawn from 1 to this
-    duration: tuple[float, float] = (0.02, 0.2)  # of a gap, seconds
-    share: float = 0.2  # of the utterance, that all gaps together may take
-
-    def __post_init__(self):
-        if self.masks < 1:
-            raise ValueError("masks must be positive")
-        if not 0 <= self.share < 1:
-            raise ValueError("share must lie in [0, 1)")
-        check_range(self, "duration", 0, 3600)
-
-
-def time_mask(config: TimeMaskConfig, samples, rng):
-    """Silence in a few places, as when packets of a call are lost."""
-    samples = samples.copy()
-    for _ in range(rng.integers(1, config.masks, endpoint=True)):
-        longest = int(config.share * len(samples) / config.masks)
-        length = min(int(rng.uniform(*config.duration) * SAMPLE_RATE), longest)
-        start = rng.integers(len(samples) - length, endpoint=True)
-        samples[start : start + length] = 0
-    return samples
-
-
-def _check_kinds(kinds, valid) -> None:
-    unknown = [kind for kind in kinds if kind not in valid]
-    if unknown or not kinds:
-        raise ValueError(f"kinds must be some of {', '.join(valid)}, not {', '.join(unknown) or 'none'}")

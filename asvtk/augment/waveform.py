@@ -7,7 +7,6 @@ Frozen features that are computed once know nothing of an augmentation that is d
 cache augmented copies of the training set, each with a number of its own, or run the front-end live.
 """
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ from asvtk.augment.parts import below_full_scale
 from asvtk.io.config import build, build_named, to_mapping
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["AUGMENTATIONS", "AUGMENTATION_CONFIGS", "Chain", "Step", "augment", "utterance_generator"]
+__all__ = ["AUGMENTATIONS", "AUGMENTATION_CONFIGS", "Chain", "Step", "augment"]
 
 #: class of the configuration -> function (config, samples, rng) -> samples
 AUGMENTATIONS = {
@@ -25,24 +24,10 @@ AUGMENTATIONS = {
     distortions.ColouredNoiseConfig: distortions.coloured_noise,
     distortions.ReverberationConfig: distortions.reverberation,
     distortions.CodecConfig: distortions.codec,
-    distortions.EqualiserConfig: distortions.equaliser,
     distortions.GainConfig: distortions.gain,
-    distortions.TimeMaskConfig: distortions.time_mask,
 }
 #: name in a configuration file -> class of the configuration
 AUGMENTATION_CONFIGS = {config.name: config for config in AUGMENTATIONS}
-
-
-def utterance_generator(seed: int, utterance: str, copy: int) -> np.random.Generator:
-    """All the randomness of one copy of one utterance, whichever worker makes it, and in whatever order.
-
-    Args:
-        seed: of the experiment.
-        utterance: its id.
-        copy: which of its augmented copies, or which epoch.
-    """
-    digest = hashlib.blake2b(f"{seed} {copy} {utterance}".encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
 
 def augment(config, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ import sys
 import time
 
 from asvtk.bin.arguments import whole_number
-from asvtk.io.datadir import NO_ATTACK, DataDirectory
+from asvtk.io.datadir import SPOOF, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp
 from asvtk.report.curves import draw_curves
@@ -173,33 +173,27 @@ def _alone(experiment):
 
 
 def _read_two_classes(path) -> DataDirectory:
-    from asvtk.augment.copy_synthesis import is_resynthesis
-
     data = DataDirectory.read(path)
-    if any(map(is_resynthesis, data.attack.values())):
-        raise AsvtkError(f"{path}: holds spoofs that 'asvtk resynth' made; they are for training only")
+    if data.source:
+        raise AsvtkError(f"{path}: holds vocoded spoofs (utt2source); they are for training only")
     _require_both([data])
     return data
 
 
 def _read_training_sets(paths: list[str], config) -> list[DataDirectory]:
-    from asvtk.augment.copy_synthesis import is_resynthesis
-
     sets = [DataDirectory.read(path) for path in paths]
     _require_both(sets)
-    spoofs = {
-        is_resynthesis(attack) for data in sets for attack in data.attack.values() if attack != NO_ATTACK
-    }
+    spoofs = {u in data.source for data in sets for u, label in data.label.items() if label == SPOOF}
     names = " ".join(paths)
-    if config.resynthesis is None and True in spoofs:
-        raise AsvtkError(f"{names}: hold resynthesised spoofs; say in a section 'resynthesis' what they are")
-    if config.resynthesis is not None and True not in spoofs:
+    if config.vocoded is None and True in spoofs:
+        raise AsvtkError(f"{names}: hold vocoded spoofs (utt2source); say so in a section 'vocoded'")
+    if config.vocoded is not None and True not in spoofs:
         raise AsvtkError(
-            f"{names}: hold none of the spoofs that the section 'resynthesis' asks for; make them by "
-            "'asvtk resynth make', and name their data directory too"
+            f"{names}: hold none of the spoofs that the section 'vocoded' asks for; make them by "
+            "'asvtk vocode make', and name their data directory too"
         )
-    if config.resynthesis is not None and config.resynthesis.share is not None and False not in spoofs:
-        raise AsvtkError(f"{names}: all spoofs are resynthesised; resynthesis.share must be null")
+    if config.vocoded is not None and config.vocoded.share is not None and False not in spoofs:
+        raise AsvtkError(f"{names}: all spoofs are vocoded ones; vocoded.share must be null")
     return sets
 
 

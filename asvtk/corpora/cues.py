@@ -9,7 +9,7 @@ import numpy as np
 
 from asvtk.io.audio import SAMPLE_RATE
 
-__all__ = ["BAND_LIMITED_DB", "CUES", "is_band_limited", "measure_cues", "sounding"]
+__all__ = ["BAND_LIMITED_DB", "CUES", "measure_cues", "sounding"]
 
 #: name -> unit
 CUES = {
@@ -25,7 +25,8 @@ _FRAME = 320  # samples of a frame of levels: 20 ms
 _WINDOW = 512  # samples of a spectrum
 #: Hz: what is compared with what. Resampling filters begin to fall at 0.91 to 0.95 of half the rate
 _BELOW, _AT_END = (7000, 7400), (7750, 7970)
-#: dB: a larger fall is that of a recording whose band ends below 8 kHz
+#: dB: a larger fall is that of a recording whose band ends below 8 kHz. Speech and its noise fall by a few
+#: there, resampled or low-passed recordings by 20 and more
 BAND_LIMITED_DB = 12.0
 
 
@@ -67,17 +68,6 @@ def sounding(samples: np.ndarray, below: float = 40.0, frame: int = _FRAME) -> s
 def _frame_power(samples: np.ndarray, frame: int) -> np.ndarray:
     whole = np.pad(samples, (0, -len(samples) % frame)).astype(np.float64)
     return np.square(whole).reshape(-1, frame).mean(axis=1)
-
-
-def is_band_limited(samples: np.ndarray) -> bool:
-    """Whether a recording's band ends below 8 kHz: its power falls by more than 12 dB at 7.75 kHz.
-
-    Speech and its noise fall by a few dB there, resampled or low-passed recordings by 20 and more.
-
-    Args:
-        samples: at 16 kHz, shape (samples,), as much as is at hand.
-    """
-    return _fall(samples) > BAND_LIMITED_DB
 
 
 def _fall(samples: np.ndarray) -> float:

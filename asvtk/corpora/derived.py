@@ -2,6 +2,7 @@
 
     OUT/flac/UTTERANCE.flac         16 bit
     OUT/wav.scp, utt2label ...      as stage 1 writes them
+    OUT/utt2source                  what each vocoded spoof was made of; if there are any
     OUT/protocol.txt                the same in the official form, SPEAKER UTTERANCE - ATTACK KEY
     OUT/failed                      clips that could not be made, and why; if there are any
     OUT/.begun, OUT/.done           what they were made of
@@ -116,6 +117,7 @@ def derive(
         attack={clip.utterance: clip.attack for clip in made},
         num_samples={clip.utterance: count for clip, (count, _) in made.items()},
         md5={clip.utterance: md5 for clip, (_, md5) in made.items()},
+        source={clip.utterance: origin for clip in made if (origin := _origin(clip, source))},
     )
     data.write()
     write_table(out / "attack2kind", kinds)
@@ -132,6 +134,11 @@ def derive(
 
 def _label(clip: Clip) -> str:
     return BONAFIDE if clip.attack == NO_ATTACK else SPOOF
+
+
+def _origin(clip: Clip, source: DataDirectory) -> str | None:
+    """The utterance that a vocoded clip goes back to; None for a changed copy, which keeps its id."""
+    return source.source.get(clip.source, clip.source if clip.utterance != clip.source else None)
 
 
 class _Fault(NamedTuple):

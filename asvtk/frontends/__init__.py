@@ -1,35 +1,34 @@
 """Front-ends by name, and the feature cache."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from asvtk.augment.config import AugmentationConfig
-from asvtk.frontends.base import FrontEnd
-from asvtk.frontends.lfcc import Lfcc, LfccConfig
-from asvtk.frontends.spectrogram import Spectrogram, SpectrogramConfig
-from asvtk.frontends.ssl import Ssl, SslConfig
-from asvtk.frontends.waveform import Waveform, WaveformConfig
-from asvtk.io.config import apply_overrides, build, build_named, load_yaml
+from asvtk.io.config import apply_overrides, build, load_yaml
 from asvtk.io.errors import AsvtkError
+from asvtk.io.former import refuse_former
+from asvtk.io.registry import Registry
 
-__all__ = [
-    "FRONTENDS",
-    "FRONTEND_CONFIGS",
-    "FrontEnd",
-    "build_frontend",
-    "check_augmentation",
-    "load_frontend_config",
-]
+if TYPE_CHECKING:
+    from asvtk.frontends.base import FrontEnd
 
-FRONTENDS = {
-    LfccConfig: Lfcc,
-    SpectrogramConfig: Spectrogram,
-    SslConfig: Ssl,
-    WaveformConfig: Waveform,
-}
-FRONTEND_CONFIGS = {config.name: config for config in FRONTENDS}
+__all__ = ["FRONTENDS", "build_frontend", "check_augmentation", "load_frontend_config"]
+
+FRONTENDS = Registry(
+    "frontend",
+    {
+        "lfcc": "asvtk.frontends.lfcc:Lfcc",
+        "spectrogram": "asvtk.frontends.spectrogram:Spectrogram",
+        "ssl": "asvtk.frontends.ssl:Ssl",
+        "waveform": "asvtk.frontends.waveform:Waveform",
+    },
+)
 
 
 def build_frontend(config) -> FrontEnd:
     """The front-end that a configuration describes; its weights are not read yet."""
-    return FRONTENDS[type(config)](config)
+    return FRONTENDS.build(config)
 
 
 def check_augmentation(config, augmentation: AugmentationConfig | None) -> None:
@@ -54,7 +53,8 @@ def load_frontend_config(path, overrides: list[str] = ()):
         AsvtkError: anything unknown, missing or impossible in them.
     """
     content = apply_overrides(load_yaml(path), overrides)
-    frontend = build_named(FRONTEND_CONFIGS, content.get("frontend"), f"{path}: frontend")
+    refuse_former(content, str(path))
+    frontend = FRONTENDS.config(content.get("frontend"), f"{path}: frontend")
     augmentation = content.get("augmentation")
     if augmentation is not None:
         augmentation = build(AugmentationConfig, augmentation, f"{path}: augmentation")

@@ -2,7 +2,7 @@
 
 import abc
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -32,11 +32,6 @@ class FrontEndConfig:
     conditioning: Conditioning = field(default_factory=Conditioning)
     cache: bool = True  # whether stage 2 stores what is frozen; false: computed anew in each epoch
     random_crop: bool = False  # not cached: training draws another window of long utterances in every epoch
-
-    #: keys of earlier versions -> what to write now
-    renamed: ClassVar[dict[str, str]] = {
-        "mode": "write cache: true for what was cached or split, cache: false for live"
-    }
 
     def __post_init__(self):
         if self.cache and self.random_crop:

@@ -38,6 +38,7 @@ class LfccConfig(FrontEndConfig):
 class Lfcc(FrontEnd):
     """LFCC with first and second differences."""
 
+    Config = LfccConfig
     label = "lfcc"
 
     def __init__(self, config: LfccConfig):

@@ -40,6 +40,7 @@ class SpectrogramConfig(FrontEndConfig):
 class Spectrogram(FrontEnd):
     """Log energies of linearly spaced bands."""
 
+    Config = SpectrogramConfig
     label = "spectrogram"
 
     def __init__(self, config: SpectrogramConfig):

@@ -66,6 +66,7 @@ class Ssl(FrontEnd):
         AsvtkError: the model cannot be found, is no speech model we know, or lacks a layer or block.
     """
 
+    Config = SslConfig
     uses_gpu = True
 
     def __init__(self, config: SslConfig):

@@ -26,6 +26,7 @@ class WaveformConfig(FrontEndConfig):
 class Waveform(FrontEnd):
     """No features: audio."""
 
+    Config = WaveformConfig
     label = "waveform"
     layers = ()
     width = 0

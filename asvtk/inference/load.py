@@ -58,7 +58,7 @@ def load(path, device: str = "cpu", *, ssl_model=None) -> Detector:
 
 def _from_package(package: Package, ssl_model) -> Detector:
     where = f"{package.source}: config.yaml"
-    config = DetectorConfig.of(parse_yaml(package.text("config.yaml"), where) or {}, where)
+    config = DetectorConfig.of(parse_yaml(package.text("config.yaml"), where), where)
     frontend = _front_end(config, package.source, ssl_model)
     # Older packages also say what the model's directory was called.
     theirs = {**package.about["front-end"]}

@@ -4,7 +4,6 @@ A configuration is described by dataclasses; the type of a field is what YAML ma
 section that chooses one of several things (a front-end, a model, a loss) holds its ``name``, and
 the other keys belong to the dataclass registered under that name. A class that is written otherwise
 in YAML brings a ``build(content, where)``, and a ``describe()`` that gives back what it was made of.
-A class may say in ``renamed`` (a ClassVar) what to write instead of a key that it once had.
 """
 
 import dataclasses
@@ -91,8 +90,6 @@ def _check_nesting(text: str, where: str) -> None:
 def apply_overrides(content: dict, overrides: list[str]) -> dict:
     """Apply ``section.key=value`` words (values in YAML) to a loaded configuration, in order.
 
-    Of a list of sections, a number says which: ``model.members.0.d_model=32``.
-
     Raises:
         AsvtkError: a word has no ``=``, or goes through a value that is no section.
     """
@@ -103,35 +100,16 @@ def apply_overrides(content: dict, overrides: list[str]) -> dict:
         *sections, key = dotted.split(".")
         place = content
         for section in sections:
-            place = _section(place, section, word)
-        if not isinstance(place, dict):
-            raise AsvtkError(
-                f"override {word!r}: {sections[-1]} is a list of sections; expected a key in one of them, "
-                f"such as {'.'.join(sections)}.0.KEY=VALUE, or the whole list"
-            )
+            if place.get(section) is None:  # absent, or named and left empty
+                place[section] = {}
+            place = place[section]
+            if not isinstance(place, dict):
+                raise AsvtkError(f"override {word!r}: {section} is a value, no section")
         try:
             place[key] = parse_yaml(value, f"override {word!r}")
         except AsvtkError as error:
             raise AsvtkError(f"{error}; write lists without spaces") from None
     return content
-
-
-def _section(place: dict | list, name: str, word: str) -> dict | list:
-    """The section of that name, new if it is not there; of a list of sections, that of the number."""
-    if isinstance(place, list):
-        if not (name.isdecimal() and int(name) < len(place)):
-            raise AsvtkError(
-                f"override {word!r}: expected a number from 0 to {len(place) - 1}, found {name!r}"
-            )
-        place = place[int(name)]
-    else:
-        if place.get(name) is None:  # absent, or named and left empty
-            place[name] = {}
-        place = place[name]
-    sections = place if isinstance(place, list) else [place]
-    if not (sections and all(isinstance(section, dict) for section in sections)):
-        raise AsvtkError(f"override {word!r}: {name} is a value, no section")
-    return place
 
 
 def build(cls, content, where: str):
@@ -154,8 +132,7 @@ def build(cls, content, where: str):
     hints = typing.get_type_hints(cls)
     for key in content:
         if key not in fields:
-            hint = getattr(cls, "renamed", {}).get(key) or _nearest(key, fields)
-            raise AsvtkError(f"{where}: unknown key {key!r}; {hint}")
+            raise AsvtkError(f"{where}: unknown key {key!r}; {_nearest(key, fields)}")
     values = {}
     for name, field in fields.items():
         if name in content:
@@ -202,19 +179,11 @@ def differences(old: dict, new: dict, prefix: str = "") -> list[str]:
     lines = []
     for key in dict.fromkeys([*old, *new]):
         before, after = old.get(key), new.get(key)
-        before, after = _numbered(before), _numbered(after)
         if isinstance(before, dict) and isinstance(after, dict):
             lines += differences(before, after, f"{prefix}{key}.")
         elif before != after:
             lines.append(f"{prefix}{key}: {before} -> {after}")
     return lines
-
-
-def _numbered(value):
-    """A list of sections as a mapping, number -> section; anything else as it is."""
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        return dict(enumerate(value))
-    return value
 
 
 def _nearest(key, valid) -> str:

@@ -4,10 +4,11 @@
 are, and Kaldi's own tools, which want speaker-prefixed ids, still accept the directory),
 ``utt2speaker`` (the true speaker), ``utt2label`` (``bonafide`` | ``spoof``), ``utt2attack`` (``-``
 for bona fide), ``utt2num_samples`` and ``utt2md5`` (which audio this is). Beside them may stand
+``utt2source`` (the bona fide utterance that a vocoded spoof was made of, ``-`` for all others),
 ``attack2kind`` (TTS, VC ...) and ``asv_scores``, the scores of the ASV system that the t-DCF needs.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from asvtk.io.datadir_rules import (
@@ -15,6 +16,8 @@ from asvtk.io.datadir_rules import (
     FILES,
     LABELS,
     NO_ATTACK,
+    NO_SOURCE,
+    SOURCES,
     SPOOF,
     find_problems,
     missing_file,
@@ -29,7 +32,7 @@ __all__ = ["BONAFIDE", "LABELS", "NO_ATTACK", "SPOOF", "DataDirectory", "find_pr
 
 @dataclass(frozen=True)
 class DataDirectory:
-    """The utterances of one data set. All tables have the same keys, in sorted order."""
+    """The utterances of one data set. All tables but ``source`` have the same keys, in sorted order."""
 
     path: Path
     wav: dict[str, str]
@@ -38,6 +41,7 @@ class DataDirectory:
     attack: dict[str, str]
     num_samples: dict[str, int]
     md5: dict[str, str]
+    source: dict[str, str] = field(default_factory=dict)  # of vocoded spoofs alone: what they were made of
 
     @property
     def name(self) -> str:
@@ -54,14 +58,14 @@ class DataDirectory:
         return bonafide, len(self.label) - bonafide
 
     def digest(self) -> str:
-        """Tells this data set from any other: utterances, labels, attacks, audio."""
-        return digest([self.label, self.attack, self.md5])
+        """Tells this data set from any other: utterances, labels, attacks, audio, sources."""
+        return digest([self.label, self.attack, self.md5, *([self.source] if self.source else [])])
 
     def subset(self, utterances) -> "DataDirectory":
         """Some of the utterances, in order; it goes by the same path."""
         chosen = sorted(utterances)
-        tables = {name: getattr(self, name) for name in _TABLES}
-        return DataDirectory(self.path, **{name: {u: of[u] for u in chosen} for name, of in tables.items()})
+        tables = {name: {u: getattr(self, name)[u] for u in chosen} for name in _TABLES}
+        return replace(self, **tables, source={u: self.source[u] for u in chosen if u in self.source})
 
     @classmethod
     def union(cls, parts: list["DataDirectory"]) -> "DataDirectory":
@@ -80,7 +84,7 @@ class DataDirectory:
                     )
                 owner[utterance] = part.path
         tables = {}
-        for name in _TABLES:
+        for name in [*_TABLES, "source"]:
             values = {u: value for part in parts for u, value in getattr(part, name).items()}
             tables[name] = {utterance: values[utterance] for utterance in sorted(values)}
         return cls(path=parts[0].path, **tables)
@@ -101,6 +105,8 @@ class DataDirectory:
         write_table(self.path / "utt2attack", self.attack)
         write_table(self.path / "utt2num_samples", self.num_samples)
         write_table(self.path / "utt2md5", self.md5)
+        if self.source:
+            write_table(self.path / SOURCES, {u: self.source.get(u, NO_SOURCE) for u in self.wav})
 
     @classmethod
     def read(cls, path) -> "DataDirectory":
@@ -121,6 +127,7 @@ class DataDirectory:
         for name in names:
             if not (path / name).exists():
                 raise AsvtkError(missing_file(path / name))
+        names += [SOURCES] if (path / SOURCES).exists() else []
         tables = {name: read_table(path / name) for name in names}
         keys = list(tables["wav.scp"])
         for name, table in tables.items():
@@ -138,10 +145,11 @@ class DataDirectory:
             attack=tables["utt2attack"],
             num_samples={utterance: int(count) for utterance, count in tables["utt2num_samples"].items()},
             md5=tables["utt2md5"],
+            source={u: source for u, source in tables.get(SOURCES, {}).items() if source != NO_SOURCE},
         )
 
 
-_TABLES = [field.name for field in fields(DataDirectory) if field.name != "path"]
+_TABLES = [table.name for table in fields(DataDirectory) if table.name not in ("path", "source")]
 
 
 def _refuse(path: Path, tables: dict[str, dict[str, str]]) -> None:

@@ -14,7 +14,7 @@ from asvtk.io.tables import read_table
 from asvtk.io.text import parse_int, read_bytes, read_lines, split_blanks
 
 __all__ = [
-    "BONAFIDE", "FILES", "LABELS", "NO_ATTACK", "SPOOF",
+    "BONAFIDE", "FILES", "LABELS", "NO_ATTACK", "NO_SOURCE", "SOURCES", "SPOOF",
     "find_problems", "is_safe_id", "kaldi_problems", "kind_of", "missing_file", "speakers_to_utterances",
     "wrong_meaning",
 ]  # fmt: skip
@@ -22,10 +22,13 @@ __all__ = [
 BONAFIDE, SPOOF = "bonafide", "spoof"
 LABELS = (BONAFIDE, SPOOF)
 NO_ATTACK = "-"
+NO_SOURCE = "-"
 
 #: every file that an utterance has a line in
 FILES = ("wav.scp", "utt2spk", "utt2speaker", "utt2label", "utt2attack", "utt2num_samples", "utt2md5")
-#: those of them that a directory must bring; 'asvtk prepare --data' derives the others
+#: may stand beside them: the bona fide utterance that a vocoded spoof was made of; of all others NO_SOURCE
+SOURCES = "utt2source"
+#: those of FILES that a directory must bring; 'asvtk prepare --data' derives the others
 BROUGHT = ("wav.scp", "utt2spk", "utt2label")
 _OF_UTTERANCES = ("text", "feats.scp", "vad.scp", "segments", "wav.scp")  # besides utt2*
 _OF_SPEAKERS = ("cmvn.scp",)  # besides spk2*
@@ -140,7 +143,12 @@ def wrong_meaning(path: Path, tables: dict[str, dict[str, str]]) -> Iterator[str
         lambda key, value: key not in labels or (value == NO_ATTACK) == (labels[key] == BONAFIDE),
         f"{NO_ATTACK!r} for bona fide and an attack id for spoof",
     )  # fmt: skip
-    for name in ("utt2speaker", "utt2attack", "utt2md5"):
+    yield from _bad_lines(
+        path / SOURCES, tables.get(SOURCES, {}),
+        lambda key, value: value == NO_SOURCE or labels.get(key) != BONAFIDE,
+        f"{NO_SOURCE!r} for bona fide: it was made of no other utterance",
+    )  # fmt: skip
+    for name in ("utt2speaker", "utt2attack", "utt2md5", SOURCES):
         yield from _bad_lines(
             path / name, tables.get(name, {}),
             lambda _, value: value.isprintable() and " " not in value and value not in ("nan", "NaN"),

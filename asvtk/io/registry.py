@@ -63,8 +63,8 @@ class Registry:
         module, _, attribute = self._known.get(name, name).partition(":")
         if name not in self._known and not imports and module not in sys.modules:
             raise AsvtkError(
-                f"{where}.name: {name} is code outside asvtk, which is not run because a file names it; import "
-                f"{module} first if you trust it"
+                f"{where}.name: {name} is code outside asvtk, which is not run because a file names it; "
+                f"import {module} first if you trust it"
             )
         try:
             cls = getattr(importlib.import_module(module), attribute)

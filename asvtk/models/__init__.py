@@ -1,18 +1,26 @@
-"""Back-ends by name, and the detector that one makes with a front-end and a loss."""
+"""Back-ends by name, and the detector that one makes with a front-end and a loss head."""
 
 from asvtk.frontends import build_frontend
 from asvtk.frontends.base import FrontEnd
 from asvtk.io.errors import AsvtkError
+from asvtk.io.registry import Registry
 from asvtk.models.base import Inputs, Output, System
-from asvtk.models.committee import Committee, CommitteeConfig
 from asvtk.models.detector import Detector
-from asvtk.models.systems import SYSTEMS
-from asvtk.nn.losses import LOSSES, CommitteeLoss
+from asvtk.nn.losses import LOSSES
 
-__all__ = ["MODELS", "MODEL_CONFIGS", "Detector", "Inputs", "Output", "System", "assemble", "build_detector"]
+__all__ = ["MODELS", "Detector", "Inputs", "Output", "System", "assemble", "build_detector"]
 
-MODELS = {**SYSTEMS, CommitteeConfig: Committee}
-MODEL_CONFIGS = {config.name: config for config in MODELS}
+MODELS = Registry(
+    "model",
+    {
+        "cascade_mamba": "asvtk.models.cascade_mamba:CascadeMamba",  # S1
+        "plain_mamba": "asvtk.models.plain_mamba:PlainMamba",  # S2
+        "moe_mamba": "asvtk.models.moe_mamba:MoeMamba",  # S3
+        "conv_moe_mamba": "asvtk.models.conv_moe_mamba:ConvMoeMamba",  # S3's back-end on images
+        "dual_stream": "asvtk.models.dual_stream:DualStream",  # S4
+        "aasist": "asvtk.models.aasist:Aasist",  # S5
+    },
+)
 
 
 def build_detector(config, frontend: FrontEnd | None = None) -> Detector:
@@ -35,7 +43,7 @@ def assemble(frontend: FrontEnd, model_config, loss_config) -> Detector:
     Raises:
         AsvtkError: as ``build_detector``.
     """
-    model = MODELS[type(model_config)](model_config, len(frontend.layers), frontend.width)
+    model = MODELS.build(model_config, len(frontend.layers), frontend.width)
     if model.uses_features and not frontend.layers:
         raise AsvtkError(
             f"model {model_config.name}: needs the features of a front-end, and frontend: waveform has none; "
@@ -46,10 +54,4 @@ def assemble(frontend: FrontEnd, model_config, loss_config) -> Detector:
             f"model {model_config.name}: hears audio alone, and the front-end would run for nothing; choose "
             "frontend: waveform"
         )
-    return Detector(frontend, model, _build_loss(loss_config, model))
-
-
-def _build_loss(config, model: System):
-    if isinstance(model, Committee):
-        return CommitteeLoss(config, [member.d_embedding for member in model.members])
-    return LOSSES[type(config)](config, model.d_embedding)
+    return Detector(frontend, model, LOSSES.build(loss_config, model.d_embedding))

@@ -57,6 +57,8 @@ class AasistConfig:
 class Aasist(System):
     """The system; it hears audio and no features. Two equal stacks compete, the stronger number wins."""
 
+    Config = AasistConfig
+
     uses_features = False
     uses_audio = True
 

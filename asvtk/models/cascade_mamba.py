@@ -35,6 +35,8 @@ class CascadeMamba(System):
         AsvtkError: there are not three layers.
     """
 
+    Config = CascadeMambaConfig
+
     def __init__(self, config: CascadeMambaConfig, layers: int, d_in: int):
         super().__init__()
         if layers != 3:

@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-from asvtk.frontends import FRONTEND_CONFIGS
-from asvtk.io.config import build_named
+from asvtk.frontends import FRONTENDS
 from asvtk.io.errors import AsvtkError
-from asvtk.models import MODEL_CONFIGS
-from asvtk.nn.losses import LOSS_CONFIGS
+from asvtk.io.former import refuse_former
+from asvtk.models import MODELS
+from asvtk.nn.losses import LOSSES
 
 __all__ = ["DetectorConfig", "build_sections"]
 
-_CHOICES = {"frontend": FRONTEND_CONFIGS, "model": MODEL_CONFIGS, "loss": LOSS_CONFIGS}
+_CHOICES = {"frontend": FRONTENDS, "model": MODELS, "loss": LOSSES}
 
 
 @dataclass(frozen=True)
@@ -22,26 +22,35 @@ class DetectorConfig:
     loss: object
 
     @classmethod
-    def of(cls, content: dict, where: str) -> "DetectorConfig":
-        """From a loaded configuration, whose other sections say how it was trained.
+    def of(cls, content, where: str) -> "DetectorConfig":
+        """From a loaded configuration of anybody, whose other sections say how it was trained.
 
         Raises:
-            AsvtkError: a section is missing, or holds what is unknown or impossible.
+            AsvtkError: a section is missing, or holds what is unknown or impossible; or it names code outside
+                this package that was not imported yet.
         """
+        if not isinstance(content, dict):
+            raise AsvtkError(f"{where}: expected 'key: value' lines")
         if missing := [name for name in _CHOICES if name not in content]:
             raise AsvtkError(f"{where}: the key {missing[0]!r} is missing")
-        sections = build_sections(content, where)
+        sections = build_sections(content, where, imports=False)
         return cls(**{name: sections[name] for name in _CHOICES})
 
 
-def build_sections(content: dict, where: str) -> dict:
+def build_sections(content: dict, where: str, imports: bool = True) -> dict:
     """A loaded configuration, its sections of a detector built.
+
+    Args:
+        content: the configuration.
+        where: its file, for messages.
+        imports: whether modules outside this package may be imported for it.
 
     Raises:
         AsvtkError: they hold what is unknown or impossible.
     """
+    refuse_former(content, where)
     return content | {
-        name: build_named(registry, content[name], f"{where}: {name}")
+        name: registry.config(content[name], f"{where}: {name}", imports)
         for name, registry in _CHOICES.items()
         if name in content
     }

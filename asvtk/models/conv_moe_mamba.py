@@ -24,7 +24,6 @@ __all__ = ["ConvMoeMamba", "ConvMoeMambaConfig"]
 class ConvMoeMambaConfig(MoeMambaConfig):
     name = "conv_moe_mamba"
     channels: tuple[int, ...] = (12, 16, 24, 32)  # of the encoder; each halves time and frequency
-    subtract_mean: bool = True  # of each band over the utterance: what a steady channel adds
     shift: bool = True  # training rotates utterances along time
     mask_bands: float = 0.15  # longest run of bands that training masks, as a share; twice an utterance
     mask_frames: float = 0.1  # longest run of frames
@@ -42,6 +41,8 @@ class ConvMoeMambaConfig(MoeMambaConfig):
 class ConvMoeMamba(System):
     """The system, for features of ``layers`` layers with ``d_in`` numbers a frame."""
 
+    Config = ConvMoeMambaConfig
+
     def __init__(self, config: ConvMoeMambaConfig, layers: int, d_in: int):
         super().__init__()
         self.config = config
@@ -54,9 +55,8 @@ class ConvMoeMamba(System):
         self.head = EmbeddingHead(config)
 
     def forward(self, inputs: Inputs) -> Output:
-        features = self.mvn(inputs.features)
-        if self.config.subtract_mean:
-            features = subtract_mean(features, inputs.lengths)
+        # Without the mean of each band over the utterance, which is what a steady channel adds.
+        features = subtract_mean(self.mvn(inputs.features), inputs.lengths)
         if self.training and self.config.shift:
             features = shift_frames(features, inputs.lengths)
         x, lengths = self.encoder(self.mask(features).transpose(2, 3), inputs.lengths)

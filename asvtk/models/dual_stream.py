@@ -2,12 +2,12 @@
 
 Two views of an utterance, on one time axis -> fusion -> S3's blocks of bidirectional Mamba and
 mixtures of experts -> pooling over time -> embedding. The features' stream is S3's: a weighted sum of
-the front-end's layers, projected. The audio's stream (:mod:`asvtk.models.audio_streams`) has learnable
-band-pass filters and a residual 2-D convolutional encoder, or LFCC made on the device, and hears what
-self-supervised models have learned to ignore. Either stream also works alone; the audio's then needs no
-front-end at all.
+the front-end's layers, projected. The audio's stream has learnable band-pass filters and a residual 2-D
+convolutional encoder, and hears what self-supervised models have learned to ignore. Either stream also
+works alone; the audio's then needs no front-end at all.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,13 +17,16 @@ from torch.nn import functional as F
 
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError
-from asvtk.models.audio_streams import CepstralStream, SincStream
 from asvtk.models.base import Inputs, Output, System
 from asvtk.models.moe_mamba import MoeMambaConfig, MoeMambaStack
 from asvtk.models.parts import EmbeddingHead, FeatureProjection
+from asvtk.nn.frames import frame_mask, stack_frames
 from asvtk.nn.fusion import AttentionFusion, ConcatFusion, GatedFusion
+from asvtk.nn.learnable_sinc import LearnableSincBank
+from asvtk.nn.masked_norm import MaskedBatchNorm
 from asvtk.nn.moe import MixtureOfExperts
 from asvtk.nn.pooling import GlobalMvn
+from asvtk.nn.residual import ResidualEncoder
 
 __all__ = ["DualStream", "DualStreamConfig"]
 
@@ -33,14 +36,12 @@ class DualStreamConfig(MoeMambaConfig):
     name = "dual_stream"
     streams: Literal["both", "features", "audio"] = "both"
     fusion: Literal["gated", "concat", "attention"] = "gated"  # of both streams
-    audio: Literal["sinc", "cepstra"] = "sinc"  # what its stream hears: the audio, or LFCC of it
-    filters: int = 70  # of the audio stream; this and the next four for sinc alone
+    filters: int = 70  # of the audio stream
     taps: int = 129  # of a filter: 8 ms
     hop: Literal[10, 20, 40, 80] = 10  # samples between a filter's outputs; twice as many halve the cost
     min_width: float = 10.0  # Hz, narrowest band that a filter may learn
     channels: tuple[int, ...] = (32, 32, 64, 64, 64, 64)  # of the six residual blocks
-    audio_stack: int = 1  # neighbouring frames (sinc: 20 ms, cepstra: 10) of the audio stream joined into one
-    subtract_mean: bool = False  # of what the audio stream hears: what a steady channel adds
+    audio_stack: int = 1  # neighbouring frames (20 ms) of the audio stream joined into one
 
     def __post_init__(self):
         super().__post_init__()
@@ -60,6 +61,8 @@ class DualStreamConfig(MoeMambaConfig):
 class DualStream(System):
     """The system, for features of ``layers`` layers with ``d_in`` numbers a frame; audio alone: 0, 0."""
 
+    Config = DualStreamConfig
+
     def __init__(self, config: DualStreamConfig, layers: int, d_in: int):
         super().__init__()
         self.config = config
@@ -70,7 +73,7 @@ class DualStream(System):
             self.mvn = GlobalMvn(layers, d_in)
             self.features = FeatureProjection(layers, d_in, config.stack, config.d_model)
         if self.uses_audio:
-            self.audio = _build_audio(config)
+            self.audio = SincStream(config)
         if config.streams == "both":
             self.fusion = _build_fusion(config)
             self._frames_agree = False  # looked at once: looking makes a GPU wait
@@ -104,8 +107,8 @@ class DualStream(System):
     def _fuse(self, features: tuple[Tensor, Tensor], audio: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Fuse what both streams have heard, frame by frame; a frame that only one has is dropped.
 
-        Frame t of both streams stands for the same time (``asvtk.models.audio_streams``), so alignment is a
-        matter of the last frame alone: audio that ends within an SSL frame may still fill a frame of 20 ms.
+        Frame t of both streams stands for the same time (``SincStream``), so alignment is a matter of the
+        last frame alone: audio that ends within an SSL frame may still fill a frame of 20 ms.
         """
         (x, x_lengths), (y, y_lengths) = features, audio
         if not self._frames_agree:
@@ -115,7 +118,7 @@ class DualStream(System):
                 raise AsvtkError(
                     f"model dual_stream: {x_lengths[row]} frames of features, {y_lengths[row]} of audio; set "
                     "stack and audio_stack so that frames are equally long "
-                    "(SSL, sinc: 20 ms; LFCC, cepstra: 10 ms)"
+                    "(SSL, audio: 20 ms; LFCC: 10 ms)"
                 )
             self._frames_agree = True
         y = F.pad(y, (0, 0, 0, x.shape[1] - y.shape[1]))  # negative padding cuts
@@ -123,12 +126,46 @@ class DualStream(System):
         return self.fusion(x, y, lengths), lengths
 
 
-def _build_audio(config: DualStreamConfig) -> nn.Module:
-    common = {"stack": config.audio_stack, "subtract_mean": config.subtract_mean}
-    if config.audio == "cepstra":
-        return CepstralStream(config.d_model, **common)
-    bank = {name: getattr(config, name) for name in ("filters", "taps", "hop", "min_width")}
-    return SincStream(config.d_model, channels=config.channels, **bank, **common)
+class SincStream(nn.Module):
+    """Audio -> one sequence of the model's width, on the time axis of the SSL models.
+
+    Those take a step of 320 samples and hear 400 in each frame, so that the middle of frame t lies at
+    sample 320 t + 199.5. Here the filters' outputs are taken every 10 samples (``hop``), and five
+    halvings in the encoder make 10 * 2^5 = 320; the first output is taken at sample 45, so that frame t
+    collects those at 320 t + 45, ..., 320 t + 355, whose middle is the same to half a sample. So nothing
+    has to be interpolated, and utterances have as many frames here as there, or one more at the end.
+    """
+
+    FRAME = 320  # samples
+    BAND = 3  # neighbouring filters pooled into one band
+
+    def __init__(self, config: DualStreamConfig):
+        super().__init__()
+        self.hop, self.stack = config.hop, config.audio_stack
+        self.start = (400 - self.FRAME + self.hop) // 2  # sample of the first output
+        self.bank = LearnableSincBank(config.filters, config.taps, self.hop, SAMPLE_RATE, config.min_width)
+        self.norm = MaskedBatchNorm(config.filters)  # brings strong low and weak high filters to one scale
+        self.encoder = ResidualEncoder(config.channels, halvings=int(math.log2(self.FRAME // self.hop)))
+        bands = -(-config.filters // self.BAND)
+        self.projection = nn.Linear(self.stack * config.channels[-1] * bands, config.d_model)
+
+    def forward(self, audio: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, samples) and real samples per row -> (batch, frames, d_model) and real frames per row."""
+        lengths = ((samples - self.start) // self.FRAME).clamp_min(1)
+        frames = max((audio.shape[1] - self.start) // self.FRAME, 1)
+        audio = audio * frame_mask(samples, audio.shape[1])
+        log_power = self.bank(self._pad(audio, frames))
+        columns = frame_mask(lengths, frames).repeat_interleave(self.FRAME // self.hop, dim=1)
+        image = self.norm(log_power, columns).unsqueeze(1)
+        image = F.max_pool2d(image, (self.BAND, 1), ceil_mode=True)
+        x, lengths = stack_frames(self.encoder(image, lengths), lengths, self.stack)
+        return self.projection(x), lengths
+
+    def _pad(self, audio: Tensor, frames: int) -> Tensor:
+        """Cut or pad so that the first output lies at ``start`` and the last is that of the last frame."""
+        half = self.bank.taps // 2
+        last = self.start + frames * self.FRAME - self.hop
+        return F.pad(audio, (half - self.start, last + half + 1 - audio.shape[1]))
 
 
 def _build_fusion(config: DualStreamConfig) -> nn.Module:

@@ -39,6 +39,8 @@ class MoeMambaConfig(BackEndConfig):
 class MoeMamba(System):
     """The system, for features of ``layers`` layers with ``d_in`` numbers a frame."""
 
+    Config = MoeMambaConfig
+
     def __init__(self, config: MoeMambaConfig, layers: int, d_in: int):
         super().__init__()
         self.config = config

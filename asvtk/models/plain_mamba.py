@@ -27,6 +27,8 @@ class PlainMambaConfig(BackEndConfig):
 class PlainMamba(System):
     """The system, for features of ``layers`` layers with ``d_in`` numbers a frame."""
 
+    Config = PlainMambaConfig
+
     def __init__(self, config: PlainMambaConfig, layers: int, d_in: int):
         super().__init__()
         self.config = config

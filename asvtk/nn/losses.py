@@ -11,12 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asvtk.io.registry import Registry
+
 __all__ = [
     "LOSSES",
-    "LOSS_CONFIGS",
-    "AmSoftmax",
-    "AmSoftmaxConfig",
-    "CommitteeLoss",
     "OcSoftmax",
     "OcSoftmaxConfig",
     "WeightedCrossEntropy",
@@ -49,6 +47,8 @@ class OcSoftmax(nn.Module):
     Source: Zhang, Jiang and Duan, "One-class learning towards synthetic voice spoofing detection",
     IEEE SPL 28, 2021, equation 4.
     """
+
+    Config = OcSoftmaxConfig
 
     def __init__(self, config: OcSoftmaxConfig, d_embedding: int):
         super().__init__()
@@ -91,6 +91,8 @@ class WeightedCrossEntropy(nn.Module):
     The score is a logit and never a softmax probability: that saturates, and saturated scores tie.
     """
 
+    Config = WeightedCrossEntropyConfig
+
     def __init__(self, config: WeightedCrossEntropyConfig, d_embedding: int):
         super().__init__()
         self.config = config
@@ -114,89 +116,7 @@ class WeightedCrossEntropy(nn.Module):
         return F.cross_entropy(logits, bonafide.long(), self.weights.float())
 
 
-@dataclass(frozen=True)
-class AmSoftmaxConfig:
-    name = "am_softmax"
-    margin: float = 0.35  # by which the right class's cosine must win
-    scale: float = 30.0
-
-    def __post_init__(self):
-        if self.margin < 0 or not self.scale > 0:
-            raise ValueError("expected margin >= 0 and scale > 0")
-
-
-class AmSoftmax(nn.Module):
-    """Additive-margin softmax over two learned class directions.
-
-    Source: Wang, Cheng, Liu and Liu, "Additive margin softmax for face verification", IEEE SPL 25,
-    2018, equation 6.
-    """
-
-    def __init__(self, config: AmSoftmaxConfig, d_embedding: int):
-        super().__init__()
-        self.config = config
-        self.centres = nn.Parameter(torch.empty(2, d_embedding))  # spoof, bona fide
-        nn.init.xavier_uniform_(self.centres)
-
-    def _cosines(self, embedding: Tensor) -> Tensor:
-        with _float32(embedding):
-            return F.normalize(embedding.float(), dim=-1) @ F.normalize(self.centres.float(), dim=-1).T
-
-    def score(self, embedding: Tensor) -> Tensor:
-        """Difference of the two cosines: (batch, d_embedding) -> (batch,), float32."""
-        spoof, bonafide = self._cosines(embedding).unbind(-1)
-        return bonafide - spoof
-
-    def forward(self, embedding: Tensor, bonafide: Tensor) -> Tensor:
-        """Mean loss; shapes as in ``OcSoftmax``."""
-        classes = bonafide.long()
-        margin = self.config.margin * F.one_hot(classes, 2)
-        return F.cross_entropy(self.config.scale * (self._cosines(embedding) - margin), classes)
-
-
-LOSSES = {
-    OcSoftmaxConfig: OcSoftmax,
-    WeightedCrossEntropyConfig: WeightedCrossEntropy,
-    AmSoftmaxConfig: AmSoftmax,
-}
-LOSS_CONFIGS = {config.name: config for config in LOSSES}
-
-
-class CommitteeLoss(nn.Module):
-    """A loss of its own for each member of a committee; the score is the mean of theirs.
-
-    Logits of one member may be twice as large as those of another because it learned faster, not because it
-    knows better. Each member's scores are therefore divided by their root mean square in training, a moving
-    average over some hundred batches (or their parts), which begins at 1.
-
-    Args:
-        config: of the members' loss, a key of ``LOSSES``.
-        widths: of the members' embeddings, which lie one behind the other.
-    """
-
-    _MEMORY = 0.99  # weight of earlier batches in the mean square
-
-    def __init__(self, config, widths: list[int]):
-        super().__init__()
-        self.widths = widths
-        self.members = nn.ModuleList(LOSSES[type(config)](config, width) for width in widths)
-        self.register_buffer("mean_square", torch.ones(len(widths)))
-
-    def score(self, embedding: Tensor) -> Tensor:
-        """(batch, sum of widths) -> (batch,), float32."""
-        return (self._scores(embedding) * self.mean_square.rsqrt()).mean(-1)
-
-    def forward(self, embedding: Tensor, bonafide: Tensor) -> Tensor:
-        """Sum of the members' losses; shapes as in ``OcSoftmax``, of the joined embeddings."""
-        if self.training:
-            with torch.no_grad():
-                now = self._scores(embedding).square().mean(0)
-                now = torch.where(now.isfinite(), now, self.mean_square)  # training skips such a batch
-                self.mean_square.lerp_(now, 1 - self._MEMORY)
-        parts = zip(self.members, embedding.split(self.widths, dim=-1), strict=True)
-        return sum(member(part, bonafide) for member, part in parts)
-
-    def _scores(self, embedding: Tensor) -> Tensor:
-        """Of each member: (batch, members)."""
-        parts = zip(self.members, embedding.split(self.widths, dim=-1), strict=True)
-        return torch.stack([member.score(part) for member, part in parts], dim=-1)
+LOSSES = Registry(
+    "loss",
+    {"oc_softmax": "asvtk.nn.losses:OcSoftmax", "wce": "asvtk.nn.losses:WeightedCrossEntropy"},
+)

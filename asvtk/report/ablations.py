@@ -83,7 +83,7 @@ def write_config(cell: Cell, folder) -> str:
     path = Path(folder) / f"{cell.name}.yaml"
     write_text(path, yaml.safe_dump(apply_overrides(load_yaml(cell.config), words), sort_keys=False))
     resolved = to_mapping(load_config(path))
-    return digest([resolved["frontend"], resolved["augmentation"], resolved["resynthesis"]])[:12]
+    return digest([resolved["frontend"], resolved["augmentation"], resolved["vocoded"]])[:12]
 
 
 def ablation_table(cells: list[Cell], seeds: list[int], folder) -> str:

@@ -109,8 +109,8 @@ def _training_data(config, environment: dict) -> str:
     once = config.training.eval_every >= config.training.epochs
     kept = "The last epoch was kept: dev was evaluated once." if once else "The epoch was chosen on dev."
     parts.append(f"{kept} Eval chose nothing.")
-    if config.resynthesis is not None:
-        names = ", ".join(config.resynthesis.names)
+    if config.vocoded is not None:
+        names = ", ".join(config.vocoded.names)
         parts.append(f"Further spoofs were made of the bona fide training speech by copy-synthesis: {names}.")
     if config.augmentation is not None:
         names = ", ".join(step.config.name for step in config.augmentation.chain.steps)

@@ -49,7 +49,7 @@ def score_tables(folder, score_files: list, jobs: int = 4) -> str:
     The first has Spearman's rank correlation of the scores with each cue within each class, because a cue
     that goes with the label goes with any score that is of use. Where a score follows a cue among bona fide
     clips alone, they are accepted and rejected for it. The second has the EER of all spoofs against the bona
-    fide clips of the full band, and against the others (``is_band_limited``).
+    fide clips of the full band, and against the others (``BAND_LIMITED_DB``).
 
     Args:
         folder: data directory.

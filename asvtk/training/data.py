@@ -6,11 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from asvtk.augment.config import AugmentationConfig
-from asvtk.augment.copy_synthesis import source_of
-from asvtk.corpora.cues import is_band_limited
 from asvtk.frontends.base import FrontEnd
 from asvtk.frontends.cache import CachedFeatures, FeatureCache, cache_name, copy_name
 from asvtk.io.audio import read_audio
@@ -57,10 +54,9 @@ class UtteranceDataset(Dataset):
         ]
         self.bonafide = torch.tensor([data.label[utterance] == BONAFIDE for utterance in self.utterances])
         index = {utterance: number for number, utterance in enumerate(self.utterances)} | {None: -1}
-        sources = (source_of(utterance, data.attack[utterance]) for utterance in self.utterances)
-        #: of spoofs that are resynthesised, the index of what they were made of; -1 for all others, -2 for
-        #: those of which that is not in the set
-        self.made_of = torch.tensor([index.get(source, -2) for source in sources])
+        #: of vocoded spoofs, the index of what they were made of; -1 for all others, -2 for those of which
+        #: that is not in the set
+        self.made_of = torch.tensor([index.get(data.source.get(u), -2) for u in self.utterances])
         self._data, self._versions, self._augmentation = data, versions, augmentation
         self.frontend, self._random_crop = frontend, frontend.config.random_crop
         self._gives_features, self._gives_audio = bool(frontend.layers), True
@@ -103,18 +99,6 @@ class UtteranceDataset(Dataset):
             yield Inputs(
                 features[None], torch.tensor([features.shape[-2 if self._versions else -1]]), None, None
             )
-
-    def find_band_limited(self) -> Tensor:
-        """Which bona fide utterances are band-limited, as ``corpora.cues`` has it, (utterances,).
-
-        Raises:
-            AsvtkError: audio cannot be read.
-        """
-        limited = torch.zeros_like(self.bonafide)
-        numbers = self.bonafide.nonzero().squeeze(1).tolist()
-        for number in tqdm(numbers, desc="bandwidths", unit="utt", leave=False, disable=None):
-            limited[number] = is_band_limited(self._audio(self.utterances[number], 0, None))
-        return limited
 
     def require_both_classes(self) -> None:
         """

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 
 from asvtk.augment.config import AugmentationConfig
-from asvtk.augment.copy_synthesis import ResynthesisConfig
 from asvtk.frontends import check_augmentation
 from asvtk.io.config import apply_overrides, build, load_yaml
 from asvtk.models.config import DetectorConfig, build_sections
 from asvtk.training.settings import TrainingConfig
+from asvtk.vocoding.config import VocodedConfig
 
 __all__ = ["ExperimentConfig", "TrainingConfig", "load_config"]
 
@@ -17,17 +17,12 @@ class ExperimentConfig(DetectorConfig):
     """A detector, and how it is trained. ``seed`` rules all randomness."""
 
     augmentation: AugmentationConfig | None = None
-    resynthesis: ResynthesisConfig | None = None
+    vocoded: VocodedConfig | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 1
 
     def __post_init__(self):
         check_augmentation(self.frontend, self.augmentation)
-        if self.training.splice and not self.frontend.crop.is_fixed:
-            raise ValueError(
-                "training.splice joins utterances that are equally long; give frontend.crop samples, and "
-                "let it repeat"
-            )
         trainable, stages = getattr(self.frontend, "trainable", 0), self.training.unfreeze.stages
         if stages and stages[-1][1] != trainable:
             raise ValueError(
@@ -44,7 +39,8 @@ def load_config(path, overrides: list[str] = ()) -> ExperimentConfig:
         overrides: ``section.key=value`` words that win over the file.
 
     Raises:
-        AsvtkError: anything unknown, missing or impossible in it, with the nearest valid key.
+        AsvtkError: anything unknown, missing or impossible in it, with the nearest valid key, or with what
+            became of a key that was valid once.
     """
     content = apply_overrides(load_yaml(path), overrides)
     return build(ExperimentConfig, build_sections(content, str(path)), str(path))

@@ -1,7 +1,6 @@
 """Which utterances an epoch hears, and in which order."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -17,8 +16,6 @@ def draw_order(
     balance: bool,
     made_of: Tensor | None = None,
     share: float | None = None,
-    band_limited: Tensor | None = None,
-    limited_share: float | None = None,
 ) -> list[int]:
     """The order of an epoch, a function of its seed alone, so that a resumed run draws the same.
 
@@ -26,24 +23,20 @@ def draw_order(
         bonafide: True for bona fide utterances, shape (utterances,).
         epoch_seed: seed of the epoch.
         balance: draw the rarer class again and again until both are equally frequent.
-        made_of: of spoofs that are resynthesised, the bona fide utterance they were made of; -1 for all
+        made_of: of vocoded spoofs, the bona fide utterance they were made of; -1 for all
             others, -2 for those of which that is not in the set. Shape (utterances,).
-        share: of the spoofs of an epoch that are resynthesised; None: as many as there are. An epoch
+        share: of the spoofs of an epoch that are vocoded ones; None: as many as there are. An epoch
             then has each of the other spoofs once, or as often as the balance asks for, and
-            resyntheses that are drawn anew. Each stands behind its source, so that one batch has
+            vocoded ones that are drawn anew. Each stands behind its source, so that one batch has
             both, but for those that its end parts.
-        band_limited: True for bona fide utterances whose band ends early, shape (utterances,).
-        limited_share: of an epoch's bona fide utterances, and of the sources of its resyntheses, that are
-            such; None: as they come.
 
     Raises:
-        AsvtkError: there is a share, but no resynthesised spoof whose source is in the set; or a share of
-            band-limited ones, but none or nothing else.
+        AsvtkError: there is a share, but no vocoded spoof whose source is in the set.
     """
     generator = torch.Generator().manual_seed(epoch_seed)
-    if share is None and limited_share is None and not balance:
+    if share is None and not balance:
         return torch.randperm(len(bonafide), generator=generator).tolist()
-    # With a share, resyntheses are no utterances of their own but go with others.
+    # With a share, vocoded spoofs are no utterances of their own but go with others.
     spoof = ~bonafide if share is None else ~bonafide & (made_of == -1)
     groups = [group.nonzero().squeeze(1) for group in (bonafide, spoof)]
     sizes = [len(groups[0]), len(groups[1]) if share is None else round(len(groups[1]) / (1 - share))]
@@ -51,43 +44,19 @@ def draw_order(
         sizes = [max(sizes)] * 2
     made = 0 if share is None else round(share * sizes[1])
     sizes[1] -= made
-
-    def draw_bonafide(members: Tensor, size: int) -> Tensor:
-        if limited_share is None:
-            return _draw(members, size, generator)
-        return _draw_mixed(members, size, band_limited, limited_share, generator)
-
-    drawn = torch.cat([draw_bonafide(groups[0], sizes[0]), _draw(groups[1], sizes[1], generator)])
+    drawn = torch.cat([_draw(group, size, generator) for group, size in zip(groups, sizes, strict=True)])
     together = [[utterance] for utterance in drawn.tolist()]
     if made:
-        _put_beside_sources(together, made_of, made, draw_bonafide, generator)
+        _put_beside_sources(together, made_of, made, generator)
     return [u for k in torch.randperm(len(together), generator=generator).tolist() for u in together[k]]
 
 
-def _draw_mixed(
-    members: Tensor, size: int, limited: Tensor, share: float, generator: torch.Generator
-) -> Tensor:
-    """So many bona fide utterances, of which a share is band-limited: (members,) -> (size,)."""
-    limited, others = members[limited[members]], members[~limited[members]]
-    if not len(limited) or not len(others):
-        raise AsvtkError(
-            f"training.band_limited {share}: of {len(members)} bona fide utterances {len(limited)} end below "
-            "8 kHz, and both kinds are needed; set it to null"
-        )
-    count = round(share * size)
-    return torch.cat([_draw(limited, count, generator), _draw(others, size - count, generator)])
-
-
 def _put_beside_sources(
-    together: list[list[int]],
-    made_of: Tensor,
-    count: int,
-    draw_sources: Callable[[Tensor, int], Tensor],
-    generator: torch.Generator,
+    together: list[list[int]], made_of: Tensor, count: int, generator: torch.Generator
 ) -> None:
-    """Append so many resynthesised utterances, each to a list that begins with its source.
+    """Append so many vocoded spoofs, each to a list that begins with its source.
 
-    Sources are drawn as bona fide utterances are; the resyntheses of one equally often or once more.
+    Sources are drawn as bona fide utterances are; the spoofs made of one equally often or once more.
     """
     places, copies, sources = defaultdict(list), defaultdict(list), made_of.tolist()
     for utterances in together:
@@ -97,11 +66,11 @@ def _put_beside_sources(
         copies[sources[utterance]].append(utterance)
     if not copies:
         raise AsvtkError(
-            "resynthesis.share: no resynthesised spoof has its source in the training set; train with the "
+            "vocoded.share: no vocoded spoof has its source in the training set; train with the "
             "set that they were made of"
         )
     turns = Counter()
-    for source in draw_sources(torch.tensor(sorted(copies)), count).tolist():
+    for source in _draw(torch.tensor(sorted(copies)), count, generator).tolist():
         turn = turns[source]
         places[source][turn % len(places[source])].append(copies[source][turn % len(copies[source])])
         turns[source] += 1

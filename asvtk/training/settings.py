@@ -87,8 +87,6 @@ class TrainingConfig:
     weight_decay: float = 1e-4  # of matrices only
     clip: float = 1.0  # largest norm of the gradient; 0: no clipping
     balance: bool = False  # draw as many bona fide as spoofed utterances
-    band_limited: float | None = None  # share of bona fide drawn that end below 8 kHz; null: as is
-    splice: float = 0.0  # probability that an utterance's second part is another's of its class
     normalise_on: int = 1000  # training utterances that the input statistics are taken on; 0: none
 
     optimizer: Literal["adamw", "adam"] = "adamw"  # decay of the weights themselves, or by the gradient
@@ -127,9 +125,5 @@ class TrainingConfig:
             raise ValueError(
                 f"eval_every {self.eval_every}: expected a number of epochs in (0, {self.epochs}]"
             )
-        if self.band_limited is not None and not 0 < self.band_limited < 1:
-            raise ValueError("band_limited must lie between 0 and 1, or be null")
-        if not 0 <= self.splice <= 1:
-            raise ValueError("splice must lie in [0, 1]")
         if not 0 <= self.ema < 1:
             raise ValueError("ema must lie in [0, 1)")

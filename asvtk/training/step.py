@@ -9,7 +9,6 @@ from asvtk.io.errors import AsvtkError
 from asvtk.models import Inputs
 from asvtk.nn.grouped_convolution import half_is_sound
 from asvtk.training import parallel
-from asvtk.training.splicing import splice
 
 __all__ = ["GradientStep"]
 
@@ -27,22 +26,12 @@ class GradientStep:
             make another step: optimisers pass over parameters that were given no gradient.
         clip: largest norm of the gradient; 0: no clipping.
         bfloat16: whether products are computed in bfloat16; weights and gradients stay float32.
-        splice: probability that an utterance goes on as another of its class (``splicing``); of equally long
-            utterances only.
         record: on a GPU, whether batches are computed by a CUDA graph, recorded at the first of their
             shape: one launch instead of hundreds. For systems that ask the host for nothing.
     """
 
-    def __init__(
-        self,
-        detector: nn.Module,
-        clip: float,
-        bfloat16: bool = False,
-        splice: float = 0.0,
-        record: bool = False,
-    ):
+    def __init__(self, detector: nn.Module, clip: float, bfloat16: bool = False, record: bool = False):
         self._detector, self._clip, self._bfloat16 = detector, clip or torch.inf, bfloat16
-        self._splice = splice
         self._parameters = [parameter for parameter in detector.parameters() if parameter.requires_grad]
         self._sums = torch.zeros(
             sum(parameter.numel() for parameter in self._parameters) + 2, device=self._parameters[0].device
@@ -98,8 +87,6 @@ class GradientStep:
         graph.replay()
 
     def _compute(self, inputs: Inputs, bonafide: Tensor, weight: float) -> None:
-        if self._splice:
-            inputs = splice(inputs, bonafide, self._splice)
         with self._autocast():
             loss = self._detector(inputs, bonafide) * weight
         loss.backward()

@@ -92,8 +92,6 @@ class _Run:
         # Data
         training_set.require_both_classes()
         dev_set.require_both_classes()
-        weighed = self.settings.band_limited is not None
-        self.limited = training_set.find_band_limited() if weighed else None  # which utterances are
         self.sets = {"train": training_set, "dev": dev_set} | (
             {"eval": eval_set} if eval_set is not None else {}
         )
@@ -175,12 +173,11 @@ class _Run:
                     self._stop(stop)
 
     def _order(self, epoch_seed: int) -> list[int]:
-        training_set, resynthesis = self.sets["train"], self.config.resynthesis
-        share = None if resynthesis is None else resynthesis.share
+        training_set, vocoded = self.sets["train"], self.config.vocoded
+        share = None if vocoded is None else vocoded.share
         return draw_order(
-            training_set.bonafide, epoch_seed, self.settings.balance, training_set.made_of, share,
-            self.limited, self.settings.band_limited,
-        )  # fmt: skip
+            training_set.bonafide, epoch_seed, self.settings.balance, training_set.made_of, share
+        )
 
     def _unfreeze(self, epoch: int) -> None:
         """Let as many of the front-end's top blocks be trained as that epoch trains."""
@@ -197,7 +194,6 @@ class _Run:
             self.detector,
             settings.clip,
             bfloat16=settings.precision == "bfloat16",
-            splice=settings.splice,
             record=self.on_gpu and settings.cuda_graph and self.config.frontend.crop.is_fixed,
         )
 

@@ -40,8 +40,8 @@ training_sets=(train)
 # A mistake in the configuration shows now and not after hours of features.
 if [ "$stage" -le 3 ]; then
     asvtk config "$config" --override $override >/dev/null
-    resynthesised=$(ask '[^[:space:]]*' asvtk resynth name --config "$config" --override $override --data "$datadir/train")
-    training_sets+=($resynthesised)
+    vocoded=$(ask '[^[:space:]]*' asvtk vocode name --config "$config" --override $override --data "$datadir/train")
+    training_sets+=($vocoded)
 fi
 
 # What the trainings are told; with --check they only say what there is in the folder of an experiment.
@@ -59,14 +59,8 @@ if stage 1 "data directories -> $datadir"; then
     for set in "$datadir"/{train,dev,eval}; do # a corpus need not have all
         [ ! -d "$set" ] || asvtk validate --no-wav "$set"
     done
-    if [ -n "$resynthesised" ]; then
-        resynth=(--config "$config" --override $override --data "$datadir/train" "${again[@]}")
-        vocoders=$(ask '[0-9]+' asvtk resynth jobs "${resynth[@]}")
-        if [ "$vocoders" -gt 0 ]; then
-            $cuda_cmd --gpu "$job_gpu" JOB=1:"$vocoders" "$datadir/log/vocoder.JOB.log" \
-                asvtk resynth train "${resynth[@]}" --job JOB --ngpu "$job_gpu"
-        fi
-        asvtk resynth make "${resynth[@]}" --nj "$nj"
+    if [ -n "$vocoded" ]; then
+        asvtk vocode make --config "$config" --override $override --data "$datadir/train" --nj "$nj" "${again[@]}"
     fi
 fi
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from tiny_corpus import write_tiny_corpus
 
-from asvtk.augment.copy_synthesis import ResynthesisConfig, resynthesise_set
 from asvtk.augment.perturbation import PERTURBATIONS, level, lowpass, trim
 from asvtk.bin import perturb
 from asvtk.bin.main import main
@@ -16,6 +15,8 @@ from asvtk.io.audio import read_audio
 from asvtk.io.datadir import DataDirectory, find_problems
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import write_scores
+from asvtk.vocoding.config import VocodedConfig
+from asvtk.vocoding.copy_synthesis import vocode_set
 
 RNG = np.random.default_rng(0)
 
@@ -64,7 +65,7 @@ def test_copies_keep_ids_labels_and_the_knowledge_of_what_they_are(dev, capsys):
     innocent = made.path.with_name("innocent")
     shutil.copytree(made.path, innocent)
     with pytest.raises(AsvtkError, match="is a dev set"):
-        resynthesise_set(DataDirectory.read(innocent), ResynthesisConfig(), dev.path.with_name("out"))
+        vocode_set(DataDirectory.read(innocent), VocodedConfig(), dev.path.with_name("out"))
 
 
 def test_a_copy_lacks_nothing_or_is_a_fault(dev, tmp_path, capsys):

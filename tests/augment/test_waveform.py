@@ -12,9 +12,9 @@ from asvtk.augment.waveform import (
     Chain,
     Step,
     augment,
-    utterance_generator,
 )
 from asvtk.io.errors import AsvtkError
+from asvtk.io.randomness import utterance_generator
 
 ALL = [
     config
@@ -96,28 +96,6 @@ def test_an_augmentation_leaves_the_speech_recognisable_and_in_time(config):
         likeness = np.abs(signal.correlate(made, x)) / np.linalg.norm(made) / np.linalg.norm(x)
         assert likeness.max() > 0.6  # two noises of that spectrum: 0.02; a polarity has no sound
         assert abs(np.argmax(likeness) - (len(x) - 1)) <= 8  # half a millisecond
-
-
-# -- randomness of an utterance ----------------------------------------------------------------------------
-
-
-def test_a_generator_depends_on_seed_utterance_and_copy_and_on_nothing_else():
-    def first(*key):
-        return utterance_generator(*key).integers(2**63)
-
-    keys = [
-        (s, u, c)
-        for s in (0, 1, 11)
-        for u in ("LA_T_1000137", "LA_T_1000138", "1", "1 1")
-        for c in (0, 1, 11)
-    ]
-    assert len({first(*key) for key in keys}) == len(keys)
-    assert [first(*key) for key in keys] == [first(*key) for key in reversed(keys)][::-1]
-    # as in every other process, on every other day
-    assert first(1, "LA_T_1000137", 2) == GOLDEN
-
-
-GOLDEN = 3574392193930415116
 
 
 # -- chains ----------------------------------------------------------------------------------------------

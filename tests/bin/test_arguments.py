@@ -77,7 +77,7 @@ def test_fault_19_every_number_of_every_verb_is_checked_before_anything_else(ver
             said = capsys.readouterr().err
             assert ended.value.code == 2 and said.count("\n") == 1, (option, value, said)
             assert f"argument {option}: {value!r}: expected a whole number" in said
-    known = {"extract": 3, "score": 3, "resynth": 3, "train": 1, "prepare": 1, "evaluate": 2, "perturb": 1}
+    known = {"extract": 3, "score": 3, "vocode": 1, "train": 1, "prepare": 1, "evaluate": 2, "perturb": 1}
     assert len([*parser.numeric()]) >= known.get(verb, 0)
 
 

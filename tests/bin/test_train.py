@@ -19,9 +19,10 @@ def folder(tmp_path_factory):
     tables = {
         field.name: {new: getattr(train, field.name)[old] for new, old in spoofs.items()}
         for field in dataclasses.fields(train)
-        if field.name != "path"
+        if field.name not in ("path", "source")
     }
-    tables |= {"label": dict.fromkeys(spoofs, "spoof"), "attack": dict.fromkeys(spoofs, "resynth-world")}
+    tables |= {"label": dict.fromkeys(spoofs, "spoof"), "attack": dict.fromkeys(spoofs, "vocoded-world")}
+    tables |= {"source": spoofs}
     DataDirectory(folder / "data" / "made", **tables).write()
     return folder
 
@@ -29,13 +30,13 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     "train, dev, overrides, message",
     [
-        ("train made", "dev", "", "say in a section 'resynthesis' what they are"),
-        ("train", "dev", "resynthesis.methods=[world]", "hold none of the spoofs"),
-        ("train made", "made", "resynthesis.methods=[world]", "they are for training only"),
+        ("train made", "dev", "", "say so in a section 'vocoded'"),
+        ("train", "dev", "vocoded.methods=[world]", "hold none of the spoofs"),
+        ("train made", "made", "vocoded.methods=[world]", "they are for training only"),
         ("train train", "dev", "", "is also in"),
-        ("made", "dev", "resynthesis.methods=[world]", "0 bona fide and 6 spoofed utterances"),
-        ("train made", "dev", "resynthesis.methods=[wold]", "wold"),
-        ("train made", "dev", "resynthesis.methods=[world]", "made/layer_00/feats.scp: there are no"),
+        ("made", "dev", "vocoded.methods=[world]", "0 bona fide and 6 spoofed utterances"),
+        ("train made", "dev", "vocoded.methods=[wold]", "wold"),
+        ("train made", "dev", "vocoded.methods=[world]", "made/layer_00/feats.scp: there are no"),
     ],
 )
 def test_sets_that_do_not_belong_together(folder, capsys, train, dev, overrides, message):

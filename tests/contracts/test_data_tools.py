@@ -368,6 +368,16 @@ def test_copy_with_prefixes(data, tmp_path, form):
     assert table(tmp_path / "again" / "utt2uniq")["m-n-LA_T_1001.x"] == "LA_T_1001"
 
 
+def test_vocoded_spoofs_stay_known_when_sets_are_combined(data, tmp_path):
+    vocoded = tmp_path / "vocoded"
+    make(vocoded, count=1, first=50)
+    write(vocoded / "utt2source", ["LA_T_1050 LA_T_1001"])
+    done("combine_data", tmp_path / "both", data, vocoded)
+    assert is_sound(tmp_path / "both")
+    sources = table(tmp_path / "both" / "utt2source")
+    assert sources["LA_T_1050"] == "LA_T_1001" and set(sources.values()) == {"-", "LA_T_1001"}
+
+
 def test_copy_of_a_kaldi_directory_renames_speakers_but_no_recordings(kaldi, tmp_path):
     out = tmp_path / "out"
     done("copy_data_dir", "--utt-prefix", "n-", "--spk-prefix", "n-", kaldi, out)

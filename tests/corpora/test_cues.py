@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from asvtk.corpora.cues import CUES, is_band_limited, measure_cues
+from asvtk.corpora.cues import BAND_LIMITED_DB, CUES, measure_cues
 
 RNG = np.random.default_rng(0)
 
@@ -14,6 +14,10 @@ def speech(samples):
     noise = signal.lfilter([1], [1, -0.9], RNG.standard_normal(samples))
     bursts = np.repeat(RNG.random(-(-samples // 4000)) < 0.6, 4000)[:samples]
     return (0.05 * noise * bursts + 1e-4 * RNG.standard_normal(samples)).astype(np.float32)
+
+
+def is_band_limited(samples):
+    return measure_cues(samples)["fall at 7.75 kHz"] > BAND_LIMITED_DB
 
 
 @pytest.mark.parametrize("samples", [300, 4000, 64_600])

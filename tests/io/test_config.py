@@ -79,28 +79,6 @@ def test_override_of_a_section_that_is_named_and_empty():
     assert apply_overrides({"a": None}, ["a.b=2"]) == {"a": {"b": 2}}
 
 
-def test_override_of_a_section_in_a_list():
-    content = {"m": {"parts": [{"a": 1}, {"a": 1}], "names": ["x"]}}
-    assert apply_overrides(content, ["m.parts.1.a=2"])["m"]["parts"] == [{"a": 1}, {"a": 2}]
-    for word, message in (
-        ("m.parts.2.a=2", "expected a number from 0 to 1, found '2'"),
-        ("m.parts.a=2", r"parts is a list of sections; expected .* m\.parts\.0\.KEY=VALUE"),
-        ("m.parts.1=2", r"parts is a list of sections; expected .* m\.parts\.0\.KEY=VALUE"),
-        ("m.names.0.a=2", "names is a value, no section"),
-    ):
-        with pytest.raises(AsvtkError, match=message):
-            apply_overrides(content, [word])
-
-
-def test_differences_of_sections_in_a_list():
-    old = {"parts": [{"a": 1, "b": 2}, {"a": 1}], "names": ["x"]}
-    new = {"parts": [{"a": 1, "b": 3}, {"a": 1}], "names": ["x", "y"]}
-    assert differences(old, new) == ["parts.0.b: 2 -> 3", "names: ['x'] -> ['x', 'y']"]
-    assert differences({"parts": [{"a": 1}]}, {"parts": [{"a": 1}, {"a": 2}]}) == [
-        "parts.1: None -> {'a': 2}"
-    ]
-
-
 def test_override_that_is_no_yaml_says_so():
     with pytest.raises(AsvtkError, match=r"a.b=\[3,.* is no YAML: .*; write lists without spaces"):
         apply_overrides({}, ["a.b=[3,"])

@@ -4,6 +4,7 @@ import gzip
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,20 @@ def edit(path, old, new):
 def test_round_trip(data):
     assert DataDirectory.read(data.path) == data
     assert find_problems(data.path) == []
+
+
+def test_a_table_of_sources_has_a_line_for_everyone_and_holds_vocoded_spoofs_alone(data):
+    vocoded = replace(data, source={"LA_T_3": "LA_T_1"})
+    vocoded.write()
+    assert read_table(data.path / "utt2source") == {"LA_T_1": "-", "LA_T_2": "-", "LA_T_3": "LA_T_1"}
+    assert DataDirectory.read(data.path) == vocoded and find_problems(data.path) == []
+    assert vocoded.digest() != data.digest()
+    assert vocoded.subset(["LA_T_1", "LA_T_2"]).source == {}
+    parts = [vocoded.subset(["LA_T_1", "LA_T_3"]), vocoded.subset(["LA_T_2"])]
+    assert DataDirectory.union(parts) == vocoded
+    edit(data.path / "utt2source", "LA_T_1 -", "LA_T_1 asvspoof")
+    with pytest.raises(AsvtkError, match="utt2source:1: LA_T_1 has 'asvspoof', expected '-' for bona fide"):
+        DataDirectory.read(data.path)
 
 
 def test_validate_says_so(data, capsys):

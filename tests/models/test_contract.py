@@ -8,9 +8,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from asvtk.models import MODEL_CONFIGS
+from asvtk.models import MODELS
 from asvtk.models.cascade_mamba import CascadeMambaConfig
-from asvtk.models.committee import CommitteeConfig, Members
 from asvtk.models.conv_moe_mamba import ConvMoeMambaConfig
 from asvtk.models.dual_stream import DualStreamConfig
 from asvtk.models.moe_mamba import MoeMambaConfig
@@ -54,7 +53,6 @@ CASES = {
     "S3, transformer": Case(MoeMambaConfig(**MOE, mixer="transformer")),
     "convolutional S3": Case(ConvMoeMambaConfig(**CONV, channels=(4, 6))),
     "convolutional S3, one layer": Case(ConvMoeMambaConfig(**CONV, channels=(4,)), layers=1),
-    "convolutional S3, means kept": Case(ConvMoeMambaConfig(**CONV, channels=(4, 6), subtract_mean=False)),
     "S4": Case(DualStreamConfig(**DUAL)),
     "S4, concatenation": Case(DualStreamConfig(**DUAL, fusion="concat")),
     "S4, attention": Case(DualStreamConfig(**DUAL, fusion="attention")),
@@ -62,21 +60,6 @@ CASES = {
     "S4, long hops": Case(DualStreamConfig(**DUAL, hop=20)),
     "S4, features alone": Case(DualStreamConfig(**DUAL, streams="features")),
     "S4, audio alone": Case(DualStreamConfig(**DUAL, streams="audio"), layers=0, d_in=0),
-    "S4, audio without means": Case(
-        DualStreamConfig(**DUAL, streams="audio", subtract_mean=True), layers=0, d_in=0
-    ),
-    "S4, cepstra of the audio": Case(DualStreamConfig(**DUAL, audio="cepstra", audio_stack=2)),
-    "S4, cepstra alone": Case(
-        DualStreamConfig(**DUAL, streams="audio", audio="cepstra", subtract_mean=True), layers=0, d_in=0
-    ),
-    "committee": Case(
-        CommitteeConfig(
-            Members((ConvMoeMambaConfig(**CONV, channels=(4, 6)), DualStreamConfig(**DUAL, streams="audio")))
-        )
-    ),
-    "committee, audio alone": Case(
-        CommitteeConfig(Members(2 * (DualStreamConfig(**DUAL, streams="audio"),))), layers=0, d_in=0
-    ),
 }
 #: systems whose own tests say what they keep: AASIST's graph is fixed by its published weights
 APART = {"aasist"}
@@ -92,8 +75,6 @@ def one_thread():
 
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-SINGLE = {name: case for name, case in CASES.items() if not isinstance(case.config, CommitteeConfig)}
-every_single_system = pytest.mark.parametrize("case", SINGLE.values(), ids=SINGLE.keys())
 
 
 def detector(case: Case, seed=0):
@@ -114,7 +95,7 @@ def settled(case: Case):
 
 
 def test_every_system_is_held_to_the_contract():
-    assert {case.config.name for case in CASES.values()} | APART == set(MODEL_CONFIGS)
+    assert {case.config.name for case in CASES.values()} | APART == set(MODELS)
 
 
 @every_case
@@ -161,7 +142,7 @@ def test_bfloat16_gives_finite_scores_and_gradients(case):
         assert system.eval().score_inputs(used(system, inputs)).isfinite().all()
 
 
-@every_single_system  # a committee's scores are their means, at another scale
+@every_case
 def test_scores_are_cosines(case):
     system = settled(case)
     scores = system.score_inputs(used(system, batch(case)[0]))

@@ -79,16 +79,6 @@ def test_noise_behind_an_utterance_is_not_heard():
     torch.testing.assert_close(noisy, quiet, rtol=0, atol=0)
 
 
-def test_without_means_no_level_and_no_steady_channel_is_heard():
-    """A gain is a constant on every filter's logarithm; noise as loud as speech keeps the floor out."""
-    batch = inputs([6400, 5000], [19, 15])
-    softer = batch._replace(audio=0.1 * batch.audio)
-    for subtract_mean in (False, True):
-        system = model(streams="audio", subtract_mean=subtract_mean)
-        loud, soft = system(batch).embedding, system(softer).embedding
-        assert torch.allclose(loud, soft, atol=1e-3) == subtract_mean
-
-
 def test_gate_decides_which_stream_is_heard():
     system, batch = model(), inputs([6400, 5000], [19, 15])
     heard = system(batch).embedding

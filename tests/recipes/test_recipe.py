@@ -321,12 +321,12 @@ def test_run_elsewhere_says_where(tmp_path):
     assert answer.returncode == 2 and "cd egs/asvspoof2019_la" in answer.stderr
 
 
-def test_resynthesised_spoofs_a_packed_model_and_its_robustness(recipe):
+def test_vocoded_spoofs_a_packed_model_and_its_robustness(recipe):
     """By the configuration alone."""
-    changes = f"{SMALL} resynthesis.methods=[zero_phase,world] resynthesis.share=0.5 training.epochs=2"
+    changes = f"{SMALL} vocoded.methods=[zero_phase,world] vocoded.share=0.5 training.epochs=2"
     answer = recipe.run(override=changes, stop_stage=7, skip_stages=6)
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    (made,) = (recipe.folder / "data").glob("train_resynth-*")
+    (made,) = (recipe.folder / "data").glob("train_vocoded-*")
     assert len(list((made / "flac").iterdir())) == 12 and f"{made}: 12 spoofs by 2 methods" in answer.stdout
     exp = recipe.folder / "exp" / "tiny"
     assert "training on 24 utterances" in (exp / "log" / "train.log").read_text()

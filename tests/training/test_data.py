@@ -1,15 +1,12 @@
 """Batches, and the audio of systems that want it."""
 
 import pytest
-import soundfile
 import torch
 from tiny_corpus import write_tiny_corpus
 
-from asvtk.augment.perturbation import lowpass
 from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends.base import Crop
 from asvtk.frontends.waveform import WaveformConfig
-from asvtk.io.audio import read_audio
 from asvtk.io.errors import AsvtkError
 from asvtk.models.moe_mamba import MoeMamba, MoeMambaConfig
 from asvtk.training.data import open_dataset
@@ -84,15 +81,3 @@ def test_system_that_needs_features_refuses_audio_alone(audio_set):
     system = MoeMamba(MoeMambaConfig(d_model=16, blocks=1), 1, 4)
     with pytest.raises(AsvtkError, match="model moe_mamba: needs the features of a front-end"):
         audio_set().serve(system)
-
-
-def test_band_limited_bona_fide_speech_is_found(tmp_path):
-    """The tiny corpus's bona fide speech has noise up to 8 kHz; one of it is low-passed here."""
-    la = write_tiny_corpus(tmp_path)
-    limited = la / "ASVspoof2019_LA_train/flac/LA_T_1000000.flac"
-    soundfile.write(limited, lowpass(read_audio(limited), 7500), 16000, subtype="PCM_16")
-    data = prepare_split(la, "train", tmp_path / "data")
-    dataset = open_dataset(data, None, WaveformConfig(crop=Crop(4000)), "", ())
-    found = dataset.find_band_limited()
-    assert [u for u, is_so in zip(dataset.utterances, found, strict=True) if is_so] == [limited.stem]
-    assert dataset.bonafide.sum() == 6

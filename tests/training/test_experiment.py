@@ -59,6 +59,23 @@ def test_resolved_config_means_the_same(config_file, tmp_path):
     experiment.claim(config, INPUTS)
 
 
+@pytest.mark.parametrize(
+    "word, message",
+    [
+        ("model={name: committee, members: []}", "model.name=committee was removed; .*'asvtk calibrate'"),
+        ("loss={name: am_softmax}", "loss.name=am_softmax was removed; oc_softmax and wce"),
+        ("resynthesis.methods=[world]", "resynthesis is called vocoded now"),
+        ("training.splice=0.5", "training.splice was removed; delete it"),
+        ("model.subtract_mean=false", "model.subtract_mean was removed; delete it"),
+    ],
+)
+def test_a_configuration_of_an_earlier_asvtk_is_refused_with_what_became_of_the_key(
+    config_file, word, message
+):
+    with pytest.raises(AsvtkError, match=rf"c\.yaml: {message}"):
+        load_config(config_file, [word])
+
+
 def test_folder_of_another_configuration_is_refused_with_the_difference(config_file, tmp_path):
     experiment = Experiment(tmp_path / "exp")
     experiment.claim(load_config(config_file), INPUTS)

@@ -25,12 +25,12 @@ def test_balanced_order_draws_both_classes_equally_and_everyone():
     assert counts.min() >= 1 and counts[:3].max() - counts[:3].min() <= 1
 
 
-#: 3 bona fide, 5 spoofs of the corpus's own, and 5 resyntheses of each bona fide one
+#: 3 bona fide, 5 spoofs of the corpus's own, and 5 vocoded ones of each bona fide one
 MADE_OF = torch.tensor([-1] * 8 + [0, 1, 2] * 5)
 
 
 @pytest.mark.parametrize(("balance", "counts"), [(False, (3, 5, 5)), (True, (10, 5, 5))])
-def test_share_of_resynthesised_spoofs(balance, counts):
+def test_share_of_vocoded_spoofs(balance, counts):
     drawn = [torch.tensor(draw_order(BONAFIDE, e, balance, MADE_OF, 0.5)) for e in (1, 2)]
     for order in drawn:
         own = ~BONAFIDE[order] & (MADE_OF[order] < 0)
@@ -42,34 +42,16 @@ def test_share_of_resynthesised_spoofs(balance, counts):
     assert (MADE_OF[many] >= 0).sum() == 45 and len(set(many)) == 23
 
 
-def test_a_resynthesis_stands_beside_its_source():
+def test_a_vocoded_spoof_stands_beside_its_source():
     order = draw_order(BONAFIDE, 1, True, MADE_OF, 0.4)
     copies = [(source, copy) for source, copy in pairwise(order) if MADE_OF[copy] >= 0]
     assert len(copies) == 3 and all(MADE_OF[copy] == source for source, copy in copies)
     assert len({source for source, _ in copies}) == 3  # not twice the same
 
 
-def test_a_resynthesis_without_its_source_is_not_drawn():
+def test_a_vocoded_spoof_without_its_source_is_not_drawn():
     made_of = torch.where(MADE_OF == 2, -2, MADE_OF)
     order = torch.tensor(draw_order(BONAFIDE, 1, True, made_of, 0.5))
     assert (made_of[order] >= 0).sum() == 5 and not (made_of[order] == -2).any()
-    with pytest.raises(AsvtkError, match="resynthesis.share: no resynthesised spoof has its source"):
+    with pytest.raises(AsvtkError, match="vocoded.share: no vocoded spoof has its source"):
         draw_order(BONAFIDE, 1, True, torch.where(MADE_OF >= 0, -2, MADE_OF), 0.5)
-
-
-LIMITED = torch.tensor([True] + [False] * 22)
-
-
-@pytest.mark.parametrize("share", [None, 0.5])
-def test_band_limited_bona_fide_speech_and_its_resyntheses_get_their_share(share):
-    order = torch.tensor(draw_order(BONAFIDE, 1, True, MADE_OF, share, LIMITED, 0.6))
-    bonafide = order[BONAFIDE[order]]
-    assert LIMITED[bonafide].sum() == round(0.6 * len(bonafide)) and set(bonafide.tolist()) == {0, 1, 2}
-    if share is not None:
-        sources = MADE_OF[order][MADE_OF[order] >= 0]
-        assert len(sources) == 5 and (sources == 0).sum() == 3
-
-
-def test_a_share_of_what_is_not_there_is_refused():
-    with pytest.raises(AsvtkError, match="of 3 bona fide utterances 0 end below 8 kHz.*null"):
-        draw_order(BONAFIDE, 1, False, band_limited=torch.zeros(23, dtype=torch.bool), limited_share=0.4)

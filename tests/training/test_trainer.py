@@ -6,7 +6,6 @@ import sys
 import types
 
 import pytest
-import tiny_training
 import torch
 from tiny_training import kill_at, open_sets
 
@@ -49,29 +48,6 @@ def test_same_seed_same_weights_and_other_seed_other_weights(run, tmp_path, cont
 )
 def test_killed_run_ends_with_the_same_bits(killed_run, killed_in, settings):
     killed_run(killed_in, *settings)
-
-
-def test_spliced_training_learns_and_ends_with_the_same_bits_when_killed(
-    cropped, tmp_path, monkeypatch, content
-):
-    def run(exp, splice=0.9):
-        return tiny_training.run(cropped, exp, f"training.splice={splice}", "training.save_every=1")
-
-    assert run(tmp_path / "a")["best_dev_eer"] == 0
-    kill_at(monkeypatch, 6, run, tmp_path / "b")
-    run(tmp_path / "b")
-    run(tmp_path / "c", 0)
-    assert content(tmp_path / "a") == content(tmp_path / "b") != content(tmp_path / "c")
-
-
-def test_splicing_wants_equally_long_utterances(corpus):
-    with pytest.raises(AsvtkError, match="training.splice joins utterances that are equally long"):
-        load_config(corpus / "c.yaml", ["training.splice=0.5"])
-
-
-def test_a_share_of_band_limited_speech_that_is_not_there_is_told(run, tmp_path):
-    with pytest.raises(AsvtkError, match="training.band_limited 0.4: of 6 bona fide utterances 0 end below"):
-        run(tmp_path, "training.band_limited=0.4")
 
 
 def test_checkpoints_within_an_epoch_are_where_training_goes_on(run, tmp_path, monkeypatch, capsys):

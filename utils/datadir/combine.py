@@ -11,6 +11,7 @@ have one agree. --extra-files is Kaldi's and not needed: every file of utterance
 import filecmp
 import os
 
+from asvtk.io.datadir_rules import NO_SOURCE, SOURCES
 from asvtk.io.errors import AsvtkError, listing
 from datadir.command import Usage, options
 from datadir.folder import Folder, write_folder
@@ -28,6 +29,9 @@ def main(words) -> None:
     if any("utt2uniq" in folder.tables for folder in sources):
         for folder in sources:  # the origin of an utterance that is no copy is the utterance
             folder.tables.setdefault("utt2uniq", {utterance: utterance for utterance in folder.utterances})
+    if any(SOURCES in folder.tables for folder in sources):
+        for folder in sources:  # vocoded spoofs stay known as such among others
+            folder.tables.setdefault(SOURCES, dict.fromkeys(folder.utterances, NO_SOURCE))
     shared = set.intersection(*(set(folder.tables) for folder in sources))
     left_out = sorted(set().union(*(folder.tables for folder in sources)) - shared)
     tables: dict[str, dict[str, str]] = {name: {} for name in sorted(shared)}

@@ -2,7 +2,7 @@
 """Generate a small anti-spoofing corpus in the layout of ASVspoof 2019 LA, without any download.
 
 "Bona fide" is the voice of espeak-ng, "spoof" the same voices saying other sentences, sent through
-a vocoder or a voice conversion (asvtk.augment.resynthesis). Both then pass the same random
+a vocoder or a voice conversion (asvtk.vocoding.vocoders). Both then pass the same random
 recording conditions. Training and development share six systems, A01 to A06; evaluation brings nine
 new ones, and, as in the real database, A16 is A04 again and A19 is A06.
 
@@ -27,16 +27,16 @@ import soundfile
 from espeak import speak
 from scipy import signal
 
-from asvtk.augment.resynthesis import RESYNTHESES, resynthesise
 from asvtk.io.atomic import write_text
 from asvtk.io.errors import AsvtkError
 from asvtk.io.processes import in_processes
+from asvtk.vocoding.vocoders import VOCODERS, vocode
 
 #: raise it when a change of this file or of the vocoders changes the corpus
 GENERATOR = 1
 SAMPLE_RATE = 16000
 
-#: attack -> resynthesis and its settings
+#: attack -> vocoder and its settings
 ATTACKS = {
     "A01": ("world_coded", {}),
     "A02": ("griffin_lim", {}),
@@ -185,7 +185,7 @@ def make(folder: Path, utterance: Utterance) -> None:
     audio = say(utterance.speaker, rng)
     if utterance.attack != "-":
         method, setting = ATTACKS[utterance.attack]
-        audio = resynthesise(method, audio, SAMPLE_RATE, rng, **setting)
+        audio = vocode(method, audio, SAMPLE_RATE, rng, **setting)
     path = folder / utterance.audio
     soundfile.write(path, record(audio, rng), SAMPLE_RATE, subtype="PCM_16", format="FLAC")
 
@@ -282,8 +282,8 @@ def generate(folder: Path, seed: int, counts: dict[str, int], jobs: int) -> None
 def attack_table() -> str:
     rows = ["attack\tkind\tsystem\n"]
     for attack, (method, setting) in ATTACKS.items():
-        words = [RESYNTHESES[method].description, *(f"{key} {value}" for key, value in setting.items())]
-        rows.append(f"{attack}\t{RESYNTHESES[method].kind}\t{', '.join(words)}\n")
+        words = [VOCODERS[method].description, *(f"{key} {value}" for key, value in setting.items())]
+        rows.append(f"{attack}\t{VOCODERS[method].kind}\t{', '.join(words)}\n")
     return "".join(rows)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import fft
 
-from asvtk.augment.vocoders.parts import (
+from asvtk.vocoding.dsp import (
     TINY,
     draw_ratio,
     excitation,

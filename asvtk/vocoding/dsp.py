@@ -1,4 +1,4 @@
-"""What the vocoders share: framing, overlap-add, mel bands, F0, excitation, levels.
+"""Signal processing that the vocoders share: framing, overlap-add, mel bands, F0, excitation, levels.
 
 One convention makes them short. Synthesis frames are four hops long and start a whole frame before
 the signal, so that Hann windows overlap to a constant from the first sample to the last, and nothing
@@ -55,11 +55,11 @@ def guarded(method):
         audio = np.asarray(audio)
         if audio.ndim != 1 or audio.dtype.kind != "f":
             raise AsvtkError(
-                f"resynthesis expects float audio of shape (samples,), got {audio.dtype} {audio.shape}; "
+                f"a vocoder expects float audio of shape (samples,), got {audio.dtype} {audio.shape}; "
                 "pick one channel and scale integers to -1..1 first"
             )
         if not np.isfinite(audio).all():
-            raise AsvtkError("resynthesis met nan or infinite samples; the recording is broken, leave it out")
+            raise AsvtkError("a vocoder met nan or infinite samples; the recording is broken, leave it out")
         if not audio.any():
             return audio.copy()
         rumble = _rumble(audio.astype(np.float64), sample_rate)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from asvtk.augment.resynthesis import RESYNTHESES, resynthesise
-from asvtk.augment.vocoders.parts import (
+from asvtk.io.errors import AsvtkError
+from asvtk.vocoding.dsp import (
     excitation,
     frames,
     grid,
@@ -17,7 +17,7 @@ from asvtk.augment.vocoders.parts import (
     stft,
     track_f0,
 )
-from asvtk.io.errors import AsvtkError
+from asvtk.vocoding.vocoders import VOCODERS, vocode
 
 RATE = 16000
 
@@ -41,7 +41,7 @@ FARTHEST = {
 }
 
 
-@pytest.fixture(params=RESYNTHESES)
+@pytest.fixture(params=VOCODERS)
 def name(request):
     if request.param.startswith("world"):
         pytest.importorskip("pyworld")
@@ -93,9 +93,9 @@ def distance(one, other):
     return 20 * np.mean(np.abs(one - other))
 
 
-def test_a_resynthesis_is_the_same_speech_made_anew(name):
+def test_vocoded_speech_is_the_same_speech_made_anew(name):
     audio = voice()
-    made = resynthesise(name, audio, RATE, np.random.default_rng(1))
+    made = vocode(name, audio, RATE, np.random.default_rng(1))
     assert made.shape == audio.shape
     assert np.isfinite(made).all()
     assert abs(decibels(rms(made) / rms(audio))) < 0.1
@@ -106,37 +106,37 @@ def test_a_resynthesis_is_the_same_speech_made_anew(name):
 def test_the_bounds_tell_speech_from_garbage():
     audio = voice()
     noise = np.random.default_rng(0).standard_normal(len(audio)) * audio.std()
-    assert set(FARTHEST) == set(RESYNTHESES)
+    assert set(FARTHEST) == set(VOCODERS)
     assert distance(audio, noise) > 1.5 * max(FARTHEST.values())
     assert distance(audio, audio[::-1]) > 1.5 * max(FARTHEST.values())
 
 
 def test_silence_around_speech_stays_silence(name):
     audio = np.concatenate([np.zeros(RATE // 2), voice(), np.zeros(RATE // 2)])
-    made = resynthesise(name, audio, RATE, np.random.default_rng(1))
+    made = vocode(name, audio, RATE, np.random.default_rng(1))
     quiet = np.concatenate([made[: RATE // 3], made[-RATE // 3 :]])
     assert decibels(rms(quiet) / rms(made)) < -90
 
 
 def test_randomness_comes_from_the_generator_only(name):
     audio = voice(0.5)
-    first, again, other = (resynthesise(name, audio, RATE, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (vocode(name, audio, RATE, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_float32_in_float32_out(name):
     audio = voice()
-    single = resynthesise(name, audio.astype(np.float32), RATE, np.random.default_rng(1))
+    single = vocode(name, audio.astype(np.float32), RATE, np.random.default_rng(1))
     assert single.dtype == np.float32
-    assert resynthesise(name, audio, RATE, np.random.default_rng(1)).dtype == np.float64
+    assert vocode(name, audio, RATE, np.random.default_rng(1)).dtype == np.float64
     assert distance(audio, single.astype(np.float64)) < FARTHEST[name]
 
 
 @pytest.mark.parametrize("samples", [0, 1, 7, 400, 4800])
 def test_short_audio(name, samples):
     audio = voice()[6000 : 6000 + samples]
-    made = resynthesise(name, audio, RATE, np.random.default_rng(1))
+    made = vocode(name, audio, RATE, np.random.default_rng(1))
     assert made.shape == audio.shape
     assert np.isfinite(made).all()
     if samples == 4800:
@@ -144,7 +144,7 @@ def test_short_audio(name, samples):
 
 
 def test_silence_gives_silence(name):
-    made = resynthesise(name, np.zeros(RATE, np.float32), RATE, np.random.default_rng(1))
+    made = vocode(name, np.zeros(RATE, np.float32), RATE, np.random.default_rng(1))
     assert made.dtype == np.float32
     assert not made.any()
 
@@ -163,7 +163,7 @@ def test_silence_gives_silence(name):
 )
 def test_level_and_full_scale_on_bad_recordings(name, spoil):
     audio = spoil(voice(0.6))
-    made = resynthesise(name, audio, RATE, np.random.default_rng(1))
+    made = vocode(name, audio, RATE, np.random.default_rng(1))
     assert np.isfinite(made).all()
     assert np.abs(made).max() <= max(0.99, np.abs(audio).max()) + 1e-9
     assert abs(decibels(rms(made) / rms(audio))) < 1
@@ -172,7 +172,7 @@ def test_level_and_full_scale_on_bad_recordings(name, spoil):
 @pytest.mark.parametrize("rate", [8000, 48000])
 def test_other_sample_rates(name, rate):
     audio = signal.resample(voice(0.5), int(0.5 * rate))
-    made = resynthesise(name, audio, rate, np.random.default_rng(1))
+    made = vocode(name, audio, rate, np.random.default_rng(1))
     assert made.shape == audio.shape
     assert np.isfinite(made).all()
     assert abs(decibels(rms(made) / rms(audio))) < 1
@@ -182,28 +182,26 @@ def test_other_sample_rates(name, rate):
 def test_a_conversion_moves_the_formants(name):
     if name.startswith("world"):
         pytest.importorskip("pyworld")
-    assert RESYNTHESES[name].kind == "VC"
+    assert VOCODERS[name].kind == "VC"
 
     def centre(audio):
         frequency, power = signal.welch(audio, RATE, nperseg=1024)
         return np.sum(frequency * np.sqrt(power)) / np.sum(np.sqrt(power))
 
-    up, down = (
-        resynthesise(name, voice(), RATE, np.random.default_rng(1), warp=warp) for warp in (1.2, 1 / 1.2)
-    )
+    up, down = (vocode(name, voice(), RATE, np.random.default_rng(1), warp=warp) for warp in (1.2, 1 / 1.2))
     assert centre(down) < centre(voice()) < centre(up)
 
 
 def test_world_conversion_moves_the_pitch():
     pytest.importorskip("pyworld")
-    made = resynthesise("world_conversion", voice(), RATE, np.random.default_rng(1), pitch=1.5, warp=1.0)
+    made = vocode("world_conversion", voice(), RATE, np.random.default_rng(1), pitch=1.5, warp=1.0)
     old, new = (track_f0(audio, RATE, 128) for audio in (voice(), made))
     assert np.median(new[new > 0]) / np.median(old[old > 0]) == pytest.approx(1.5, rel=0.03)
 
 
 def test_fewer_mels_lose_more():
     rich, poor = (
-        resynthesise("griffin_lim", voice(), RATE, np.random.default_rng(1), mels=mels) for mels in (80, 12)
+        vocode("griffin_lim", voice(), RATE, np.random.default_rng(1), mels=mels) for mels in (80, 12)
     )
     assert distance(voice(), poor) > distance(voice(), rich)
 
@@ -219,12 +217,12 @@ def test_fewer_mels_lose_more():
 )
 def test_audio_that_no_method_takes(audio, word):
     with pytest.raises(AsvtkError, match=word):
-        resynthesise("zero_phase", audio, RATE, np.random.default_rng(1))
+        vocode("zero_phase", audio, RATE, np.random.default_rng(1))
 
 
 def test_unknown_name_lists_the_known():
     with pytest.raises(AsvtkError, match="griffin_lim"):
-        resynthesise("hifigan", voice(), RATE, np.random.default_rng(1))
+        vocode("hifigan", voice(), RATE, np.random.default_rng(1))
 
 
 def test_without_pyworld_the_remedy_is_told(monkeypatch):
@@ -237,7 +235,7 @@ def test_without_pyworld_the_remedy_is_told(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(AsvtkError, match=r'pip install "asvtk\[mini\]".*setuptools < 81'):
-        resynthesise("world", voice(0.3), RATE, np.random.default_rng(1))
+        vocode("world", voice(0.3), RATE, np.random.default_rng(1))
 
 
 def test_frames_and_overlap_add_are_inverse_from_the_first_sample_to_the_last():

@@ -8,8 +8,8 @@ import warnings
 
 import numpy as np
 
-from asvtk.augment.vocoders.parts import draw_ratio, guarded
 from asvtk.io.errors import AsvtkError
+from asvtk.vocoding.dsp import draw_ratio, guarded
 
 __all__ = ["world", "world_buzzy", "world_coded", "world_conversion"]
 

@@ -1,1 +1,0 @@
-"""The classic vocoders behind :mod:`asvtk.augment.resynthesis`, and the parts that they share."""

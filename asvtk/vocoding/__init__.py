@@ -1,0 +1,1 @@
+"""Classic vocoders, and vocoded data: the training spoofs that they make of bona fide speech."""
