@@ -19,9 +19,7 @@ import yaml
 
 from asvtk.bin.arguments import UsageError, whole_number
 from asvtk.frontends import build_frontend, load_frontend_config
-from asvtk.frontends.cache import description
 from asvtk.frontends.cache_check import verify
-from asvtk.frontends.cache_import import import_features
 from asvtk.frontends.cache_prune import CacheInUse, find_named, hold, remove, unused_files
 from asvtk.frontends.cache_tools import (
     bytes_by_layer,
@@ -32,8 +30,6 @@ from asvtk.frontends.cache_tools import (
     require_space,
     size_on_disk,
 )
-from asvtk.frontends.extraction import find_sources
-from asvtk.frontends.extractor import Extractor
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError, readable
 from asvtk.report.markdown import table
@@ -208,6 +204,8 @@ def _candidates(args):
 
 
 def _size(args) -> None:
+    from asvtk.frontends.extraction import find_sources  # which needs torch
+
     config, augmentation = load_frontend_config(args.config, args.override)
     frontend = build_frontend(config)
     rows, total = [], 0
@@ -230,6 +228,11 @@ def _size(args) -> None:
 
 
 def _import(args) -> None:
+    from asvtk.frontends.cache import description
+    from asvtk.frontends.cache_import import import_features
+    from asvtk.frontends.extraction import find_sources
+    from asvtk.frontends.extractor import Extractor
+
     config, _ = load_frontend_config(args.config, args.override)
     frontend = build_frontend(config)
     layers = " ".join(map(str, frontend.stored))

@@ -9,12 +9,6 @@ import sys
 import time
 
 from asvtk.bin.arguments import check_share, whole_number
-from asvtk.frontends import build_frontend, load_frontend_config
-from asvtk.frontends.cache import description
-from asvtk.frontends.cache_prune import hold, remove
-from asvtk.frontends.cache_tools import bytes_needed, human_bytes, require_space
-from asvtk.frontends.extraction import extract_missing, find_sources
-from asvtk.frontends.extractor import Extractor
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.locks import locked, locked_together
@@ -50,6 +44,10 @@ def add_arguments(parser):
 
 
 def run(args):
+    from asvtk.frontends import build_frontend, load_frontend_config
+    from asvtk.frontends.extraction import find_sources
+    from asvtk.frontends.extractor import Extractor
+
     check_share(args.job, args.nj)
     config, augmentation = load_frontend_config(args.config, args.override)
     frontend = build_frontend(config)
@@ -69,6 +67,11 @@ def run(args):
 
 
 def _begin(sources, frontend, augmentation, args) -> None:
+    from asvtk.frontends.cache import description
+    from asvtk.frontends.cache_prune import hold, remove
+    from asvtk.frontends.cache_tools import bytes_needed, human_bytes, require_space
+    from asvtk.frontends.extraction import find_sources
+
     if not frontend.stored:
         how = " runs in training" if frontend.layers else ""
         print(f"front-end {frontend.label}{how}: nothing to cache", file=sys.stderr)
@@ -100,6 +103,8 @@ def _begin(sources, frontend, augmentation, args) -> None:
 
 
 def _compute(sources, extractor, args) -> None:
+    from asvtk.frontends.extraction import extract_missing
+
     for source in sources:
         folder, started = source.cache.folder, time.monotonic()
         # Shares of another number of jobs overlap with these: two runs on one dump compute nothing twice.

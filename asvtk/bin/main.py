@@ -37,7 +37,7 @@ TYPED = {
 }
 #: the same for what run.sh calls with the options of a recipe
 CALLED = {
-    "resynth": "bona fide training speech -> further spoofs by vocoders (stage 1)",
+    "vocode": "bona fide training speech -> vocoded data, further spoofs (stage 1)",
     "extract": "data directory -> cached front-end features (stage 2)",
     "train": "cached features or audio -> a trained experiment (stage 3)",
 }

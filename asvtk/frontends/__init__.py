@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asvtk.augment.config import AugmentationConfig
 from asvtk.io.config import apply_overrides, build, load_yaml
 from asvtk.io.errors import AsvtkError
 from asvtk.io.former import refuse_former
 from asvtk.io.registry import Registry
 
 if TYPE_CHECKING:
+    from asvtk.augment.config import AugmentationConfig
     from asvtk.frontends.base import FrontEnd
 
 __all__ = ["FRONTENDS", "build_frontend", "check_augmentation", "load_frontend_config"]
@@ -52,6 +52,8 @@ def load_frontend_config(path, overrides: list[str] = ()):
     Raises:
         AsvtkError: anything unknown, missing or impossible in them.
     """
+    from asvtk.augment.config import AugmentationConfig  # its filters take a second to import
+
     content = apply_overrides(load_yaml(path), overrides)
     refuse_former(content, str(path))
     frontend = FRONTENDS.config(content.get("frontend"), f"{path}: frontend")

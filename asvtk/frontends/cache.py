@@ -12,15 +12,16 @@ only the missing ones. A part is never written to by two processes, nor again af
 run opens a new one, and what an scp line of an old one points at is complete (see ``io.ark``).
 """
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asvtk.augment.config import AugmentationConfig
-from asvtk.frontends.base import FrontEnd
 from asvtk.io.ark import ArkWriter, Encoded, MatrixReader, parse_scp_line, read_scp
 from asvtk.io.atomic import write_text
 from asvtk.io.datadir import DataDirectory
@@ -29,6 +30,10 @@ from asvtk.io.locks import locked
 from asvtk.io.stamps import digest
 from asvtk.io.tables import read_table, write_table
 from asvtk.io.text import read_text
+
+if TYPE_CHECKING:
+    from asvtk.augment.config import AugmentationConfig
+    from asvtk.frontends.base import FrontEnd
 
 __all__ = ["CachedFeatures", "FeatureCache", "FeatureWriter", "cache_name", "copy_name", "description"]
 
@@ -154,7 +159,7 @@ class FeatureCache:
                 {utterance: f"{ark}:{offset}" for utterance, (ark, offset) in entries.items()},
             )
 
-    def open(self, data: DataDirectory, layers) -> "CachedFeatures":
+    def open(self, data: DataDirectory, layers) -> CachedFeatures:
         """Read access for training and scoring.
 
         Raises:
@@ -202,7 +207,7 @@ class CachedFeatures:
         self._reader = MatrixReader()
 
     @classmethod
-    def union(cls, parts: list["CachedFeatures"]) -> "CachedFeatures":
+    def union(cls, parts: list[CachedFeatures]) -> CachedFeatures:
         """Features of the same layers of several data sets, as of one."""
         layers = zip(*(part._scps for part in parts), strict=True)
         return cls([{u: place for scp in scps for u, place in scp.items()} for scps in layers])
@@ -242,7 +247,7 @@ class FeatureWriter:
             self._writers[layer] = _open_part(self._cache.layer_folder(layer))
         self._writers[layer].write_encoded(utterance, *entry)
 
-    def __enter__(self) -> "FeatureWriter":
+    def __enter__(self) -> FeatureWriter:
         return self
 
     def __exit__(self, kind, *_) -> None:

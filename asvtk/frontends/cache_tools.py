@@ -1,19 +1,24 @@
 """What the feature caches of a dump folder hold, and what stage 2 will add to them."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from asvtk.frontends.base import FrontEnd
 from asvtk.frontends.cache import FeatureCache
-from asvtk.frontends.extraction import Source
 from asvtk.io.ark import entry_size, read_scp
 from asvtk.io.errors import AsvtkError
 from asvtk.io.tables import read_table
 from asvtk.io.text import read_json
+
+if TYPE_CHECKING:
+    from asvtk.frontends.base import FrontEnd
+    from asvtk.frontends.extraction import Source
 
 __all__ = [
     "Contents",

@@ -31,24 +31,24 @@ def error_of(capsys, *argv):
     [
         ([], "found neither"),
         (EXPERIMENT[:2], "found --exp"),
-        (PUBLISHED[:4], "found --system --weights"),
         (EXPERIMENT + PUBLISHED[4:], "found --dump --exp --out"),
-        (EXPERIMENT + PUBLISHED, "found --dump --exp --out --system --weights"),
     ],
 )
 def test_options_are_those_of_one_way_and_all_of_them(options, found, capsys):
     said = error_of(capsys, "--data", "data/eval", *options)
-    assert "expected either --exp and --dump (an experiment) or --system, --weights and --out" in said
+    assert "expected --model (a packed model, an experiment or published weights) with --audio" in said
     assert said.endswith(found)
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--data", "dev", "eval", *PUBLISHED], "--out scores.txt: takes the scores of one data directory"),
-        (["--data", "eval", "--force", *PUBLISHED], "--force: goes with --exp"),
+        (["--data", "dev", "eval", *PUBLISHED], "--model: takes one data directory, and --out FILE"),
+        (["--data", "eval", "--force", *PUBLISHED], "--force does not go with --model"),
+        (["--data", "eval", *EXPERIMENT, *PUBLISHED], "--exp does not go with --model"),
+        (["--data", "eval", *PUBLISHED[:2]], "--system and --weights go together"),
         (["--data", "eval", "--ngpu", "2", *PUBLISHED], "--ngpu 2: expected 0"),
-        (["--data", "eval", *PUBLISHED], "w.pth: no such file"),
+        (["--data", ".", *PUBLISHED], "wav.scp"),
         (["--data", "eval", *EXPERIMENT], "exp/config.yaml: nothing was trained here"),
     ],
 )
@@ -74,7 +74,7 @@ def test_published_weights_give_the_authors_scores(shared_data, tmp_path, capsys
     weights, out = str(shared_data / "aasist" / "AASIST-L.pth"), tmp_path / "folder" / "scores.txt"
     options = ["--system", "aasist", "--weights", weights, "--data", str(few.path), "--out", str(out)]
     assert main(["score", *options]) == 0
-    assert capsys.readouterr().out == f"{out}: 2 trials\n"
+    assert capsys.readouterr().out == f"{out}: 2 trials; higher = bona fide\n"
     found, expected = read_scores(out), read_scores(shared_data / "aasist" / "scores.AASIST-L.dev.txt")
     rows = [expected.utterances.tolist().index(utterance) for utterance in chosen]
     assert found.utterances.tolist() == chosen

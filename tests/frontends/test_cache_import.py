@@ -93,7 +93,7 @@ def test_stage_2_computes_what_was_not_imported(data, features):
     assert run(data, "a.ark") == Imported(5, 0, 0, len(features) - 5)
     source = source_of("dump", data, FRONTEND)
     assert not (source.cache.layer_folder(3) / "feats.scp").exists()
-    assert extract_missing(source, FRONTEND, 1, 1) == (len(features), {})  # layer 0 of all
+    assert extract_missing(source, Extractor(FRONTEND), 1, 1) == (len(features), {})  # layer 0 of all
     source.cache.join(data, (0, 3))
     assert verify(source.cache) == (2 * len(features), [])
 
