@@ -5,10 +5,10 @@ In a test of yours::
     from asvtk.testing import check_back_end, check_front_end
 
     def test_my_back_end():
-        check_back_end(MyConfig(d_model=16))
+        check_back_end(MyBackEnd, MyBackEndConfig(d_model=16))
 
     def test_my_front_end():
-        check_front_end(MyFrontEndConfig())
+        check_front_end(MyFrontEnd)
 
 Each raises an AssertionError that says what does not hold.
 """
@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asvtk.frontends import build_frontend
 from asvtk.frontends.base import FrontEnd, FrontEndConfig
 from asvtk.io.config import build, to_mapping
 from asvtk.models import Detector, Inputs, assemble
-from asvtk.nn.losses import OcSoftmaxConfig
+from asvtk.nn.losses import OcSoftmax, OcSoftmaxConfig
 
 __all__ = ["GivenFeatures", "check_back_end", "check_front_end", "detector_for"]
 
@@ -42,7 +41,7 @@ class GivenFeatures(FrontEnd):
         super().__init__(FrontEndConfig())
         self.layers, self.width = tuple(range(layers)), width
 
-    def describe(self) -> dict:
+    def details(self) -> dict:
         return {"front-end": "given"}
 
     def frames(self, samples):
@@ -75,18 +74,21 @@ def used(detector: Detector, inputs: Inputs) -> Inputs:
     return Inputs(*features, *audio)
 
 
-def check_back_end(config, layers: int = 3, width: int = 10) -> None:
+def check_back_end(cls: type, config=None, layers: int = 3, width: int = 10) -> None:
     """What training and scoring rely on in a back-end.
 
     Every parameter gets a gradient; scores depend neither on the batch's composition nor on padding; the
     shortest utterances are scored; embeddings are as wide as they are said to be.
 
     Args:
-        config: of the back-end.
+        cls: the back-end.
+        config: of it; None: its defaults.
         layers, width: of the features that it is given; 0 layers: it hears audio alone.
     """
     torch.manual_seed(0)
-    detector = detector_for(config, layers=layers, width=width)
+    model = cls(cls.Config() if config is None else config, layers, width)
+    loss = OcSoftmax(OcSoftmaxConfig(), model.d_embedding)
+    detector = Detector(GivenFeatures(layers, width), model, loss)
     inputs, bonafide = random_batch(layers, width)
     detector(used(detector, inputs), bonafide).backward()
     for name, parameter in detector.named_parameters():
@@ -117,7 +119,7 @@ def _check_independence(detector: Detector, inputs: Inputs) -> None:
     _near(detector.score_inputs(used(detector, padded)), together, "a score depends on padding")
 
 
-def check_front_end(config) -> None:
+def check_front_end(cls: type, config=None) -> None:
     """What stage 2, training and scoring rely on in a front-end.
 
     Its description is JSON, and the same twice; features have the shapes that it foretells; they depend
@@ -125,11 +127,13 @@ def check_front_end(config) -> None:
     configuration comes back from YAML.
 
     Args:
-        config: of the front-end, with ``crop: {samples: null}`` or ``repeat: false`` to try ragged batches.
+        cls: the front-end.
+        config: of it; None: its defaults. With ``crop=Crop(samples=None)`` ragged batches are tried, too.
     """
-    frontend = build_frontend(config).load().eval()
+    config = cls.Config() if config is None else config
+    frontend = cls(config).load().eval()
     described = frontend.describe()
-    assert json.loads(json.dumps(described)) == json.loads(json.dumps(build_frontend(config).describe()))
+    assert json.loads(json.dumps(described)) == json.loads(json.dumps(cls(config).describe()))
     mapping = {key: value for key, value in to_mapping(config).items() if key != "name"}
     assert build(type(config), mapping, "config") == config, "the configuration does not come back from YAML"
     generator = np.random.default_rng(0)

@@ -17,7 +17,7 @@ class Ramp(FrontEnd):
         super().__init__(FrontEndConfig(crop=Crop(9000, repeat=False)))
         self.layers, self.storage, self.shift = layers, storage, shift
 
-    def describe(self):
+    def details(self):
         return {"front-end": "ramp", "stored as": self.storage}  # not the shift: tests want to cheat
 
     def frames(self, samples):

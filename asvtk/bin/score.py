@@ -17,6 +17,7 @@ higher = bona fide. The number of jobs changes no score: jobs have whole batches
 
 import argparse
 import csv
+import importlib
 import io
 import sys
 from contextlib import redirect_stdout
@@ -45,6 +46,10 @@ def add_arguments(parser):
     model.add_argument("--model", metavar="PATH", help="packed, an experiment, or published weights")
     model.add_argument("--audio", nargs="+", metavar="PATH", help="audio files, and folders of them")
     model.add_argument("--out", metavar="FILE", help="score file to write or replace")
+    model.add_argument(
+        "--import", nargs="+", default=[], dest="modules", metavar="MODULE",
+        help="import code outside asvtk that the model names",
+    )  # fmt: skip
     model.add_argument("--ssl-model", metavar="DIR", help="directory of the front-end's model, if it has one")
     # What --model says alone: kept for those who have it in their scripts.
     model.add_argument("--system", choices=("aasist",), help=argparse.SUPPRESS)
@@ -76,6 +81,11 @@ def run(args):
         return _score_with_experiments(args, device)
     from asvtk.inference.load import load
 
+    for module in args.modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise AsvtkError(f"--import {module}: {error}") from None
     # Files first: a wrong name must not wait for the model.
     found = _read_data(args) if args.audio is None else _find_audio(args)
     detector = load(args.model, device, ssl_model=args.ssl_model)

@@ -50,6 +50,7 @@ class FrontEnd(nn.Module, abc.ABC):
         layers: numbers of the layers that the back-end hears, in ascending order; (0,) where there is one,
             () for a front-end that leaves the audio to the back-end.
         width: numbers a frame.
+        min_samples: fewest samples that give a frame; shorter audio is padded.
         cut: numbers of the layers at the cut, which ``upper`` needs; the default is ``layers``.
         trainable: blocks of ``upper`` that training may change.
         uses_gpu: whether a GPU would help ``lower``; if not, stage 2 asks for none.
@@ -60,6 +61,7 @@ class FrontEnd(nn.Module, abc.ABC):
     label: str
     layers: tuple[int, ...] = (0,)
     width: int
+    min_samples: int = 1
     trainable: int = 0
     uses_gpu: bool = False
     batch_size: int = 16
@@ -70,11 +72,10 @@ class FrontEnd(nn.Module, abc.ABC):
         self.config, self.crop, self.conditioning = config, config.crop, config.conditioning
 
     @abc.abstractmethod
-    def describe(self) -> dict:
-        """Everything that ``lower`` depends on, except the choice of layers, in words.
+    def details(self) -> dict:
+        """What ``lower`` and ``prepare`` do, in words that JSON can hold: see ``describe``.
 
-        Its digest is the cache's fingerprint: two descriptions that are equal must mean equal
-        features, so weights go in by their hash.
+        Raise a number ``implementation`` in it when the code gives other numbers than before.
         """
 
     @abc.abstractmethod
@@ -107,6 +108,18 @@ class FrontEnd(nn.Module, abc.ABC):
         """
         return self
 
+    def describe(self) -> dict:
+        """Everything that the features at the cut depend on, except the choice of layers.
+
+        Its digest is the cache's fingerprint: two descriptions that are equal must mean equal
+        features, so weights go in by their hash.
+        """
+        heard = {
+            "crop (samples)": self.crop.samples,
+            "shorter utterances are repeated": self.crop.repeat,
+        }
+        return {**self.details(), **heard, **self.conditioning.describe()}
+
     @property
     def cut(self) -> tuple[int, ...]:
         return self.layers
@@ -121,12 +134,17 @@ class FrontEnd(nn.Module, abc.ABC):
         return self.crop(self.conditioning(audio[: self.crop.samples]))
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
-        """What ``lower`` takes: ``hear``, then what this front-end does to a single utterance."""
-        return self.hear(audio)
+        """What ``lower`` takes: ``hear``, then padding to ``min_samples``."""
+        return self.pad(self.hear(audio))
+
+    def pad(self, audio: np.ndarray) -> np.ndarray:
+        """Zeros behind audio that is shorter than ``min_samples``."""
+        short = self.min_samples - len(audio)
+        return np.pad(audio, (0, short)) if short > 0 else audio
 
     def shape(self, samples: int) -> tuple[int, int]:
         """Frames and width of an utterance of so many samples, before cropping."""
-        return self.frames(self.crop.length(samples)), self.width
+        return self.frames(max(self.crop.length(samples), self.min_samples)), self.width
 
     def forward(self, audio: Tensor, samples: Tensor) -> Features:
         """Prepared audio (batch, samples), and real samples of each (batch,) -> what the back-end hears."""

@@ -8,7 +8,6 @@ and Hanilçi, "A comparison of features for synthetic speech detection", Intersp
 
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
 from asvtk.frontends.base import FrontEnd, FrontEndConfig
@@ -46,9 +45,9 @@ class Lfcc(FrontEnd):
         self.cepstra = LinearCepstra(
             config.coefficients, config.filters, config.window, config.shift, config.fft, config.preemphasis
         )
-        self.width = self.cepstra.width
+        self.width, self.min_samples = self.cepstra.width, config.window
 
-    def describe(self) -> dict:
+    def details(self) -> dict:
         config = self.config
         return {
             "front-end": "LFCC with first and second differences",
@@ -56,15 +55,8 @@ class Lfcc(FrontEnd):
             "filters": config.filters,
             "window, shift, FFT (samples)": [config.window, config.shift, config.fft],
             "pre-emphasis": config.preemphasis,
-            "crop (samples)": self.crop.samples,
-            "shorter utterances are repeated": self.crop.repeat,
-            **self.conditioning.describe(),
             "implementation": 2,
         }
-
-    def prepare(self, audio: np.ndarray) -> np.ndarray:
-        audio = super().prepare(audio)
-        return np.pad(audio, (0, max(0, self.config.window - len(audio))))
 
     def frames(self, samples):
         return self.cepstra.frames(samples)

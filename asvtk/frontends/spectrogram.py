@@ -47,23 +47,19 @@ class Spectrogram(FrontEnd):
         super().__init__(config)
         window = np.hanning(config.window + 1)[:-1]
         self.filterbank = LinearFilterbank(window, config.shift, config.fft, config.bands)
-        self.width = config.bands
+        self.width, self.min_samples = config.bands, config.window
 
-    def describe(self) -> dict:
+    def details(self) -> dict:
         config = self.config
         return {
             "front-end": "log energies of linearly spaced bands, at an RMS of 1",
             "bands": config.bands,
             "window, shift, FFT (samples)": [config.window, config.shift, config.fft],
-            "crop (samples)": self.crop.samples,
-            "shorter utterances are repeated": self.crop.repeat,
-            **self.conditioning.describe(),
             "implementation": 2,
         }
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
         audio = super().prepare(audio)
-        audio = np.pad(audio, (0, max(0, self.config.window - len(audio))))
         return audio / np.float32(max(np.sqrt(np.square(audio, dtype=np.float64).mean()), SILENCE))
 
     def frames(self, samples):

@@ -97,7 +97,7 @@ class Ssl(FrontEnd):
         self.width = architecture["hidden_size"]
         self._normalise = wants_normalised_input(self._folder, architecture["feat_extract_norm"])
         self._strides = list(zip(architecture["conv_kernel"], architecture["conv_stride"], strict=True))
-        self._shortest = _receptive_field(self._strides)
+        self.min_samples = _receptive_field(self._strides)
         self._encoder = ()  # in a tuple, modules are not registered
         self.top = None
 
@@ -105,14 +105,11 @@ class Ssl(FrontEnd):
     def cut(self) -> tuple[int, ...]:
         return (*(layer for layer in self.layers if layer < self._frozen_depth), self._frozen_depth)
 
-    def describe(self) -> dict:
+    def details(self) -> dict:
         return {
             "front-end": "self-supervised model, frozen",
             **self._base,
             "zero mean, unit variance per utterance": self._normalise,
-            "crop (samples)": self.crop.samples,
-            "shorter utterances are repeated": self.crop.repeat,
-            **self.conditioning.describe(),
             "precision": self.config.precision,
             "stored as": self.storage,
             "implementation": 2,
@@ -130,12 +127,7 @@ class Ssl(FrontEnd):
         audio = self.conditioning(audio[: self.crop.samples])
         if self._normalise:  # by the statistics of what is heard, not of its repetitions
             audio = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
-        audio = self.crop(audio)
-        short = self._shortest - len(audio)
-        return np.pad(audio, (0, short)) if short > 0 else audio
-
-    def shape(self, samples: int) -> tuple[int, int]:
-        return self.frames(max(self.crop.length(samples), self._shortest)), self.width
+        return self.pad(self.crop(audio))
 
     def frames(self, samples):
         for kernel, stride in self._strides:

@@ -31,13 +31,8 @@ class Waveform(FrontEnd):
     layers = ()
     width = 0
 
-    def describe(self) -> dict:
-        return {
-            "front-end": "none: audio",
-            "crop (samples)": self.crop.samples,
-            "shorter utterances are repeated": self.crop.repeat,
-            **self.conditioning.describe(),
-        }
+    def details(self) -> dict:
+        return {"front-end": "none: audio"}
 
     def frames(self, samples):
         return 0 * samples

@@ -29,7 +29,7 @@ class Spy(FrontEnd):
         self.layers, self.asked = layers, []
         self.fail_after = self.kill_after = self.spoil = None
 
-    def describe(self):
+    def details(self):
         return {"front-end": "spy"}
 
     def frames(self, samples):
@@ -209,7 +209,7 @@ def test_storage_is_the_front_ends(dump, data, storage, error):
     exact = extract_and_open(dump, data, Spy(1))
     spy = Spy(1)
     spy.storage = storage
-    spy.describe = lambda: {"front-end": "spy", "storage": storage}
+    spy.details = lambda: {"front-end": "spy", "storage": storage}
     stored = extract_and_open(dump, data, spy)
     for utterance in data.utterances:
         np.testing.assert_allclose(stored[utterance], exact[utterance], atol=error)

@@ -100,7 +100,7 @@ def test_every_system_is_held_to_the_contract():
 
 @every_case
 def test_every_system_keeps_the_contract(case):
-    check_back_end(case.config, case.layers, case.d_in)
+    check_back_end(MODELS.class_of(case.config), case.config, case.layers, case.d_in)
 
 
 @every_case
