@@ -71,16 +71,10 @@ class Package(NamedTuple):
 def is_package(path) -> bool:
     """Whether something looks like a package: a tar file, or a folder that one was unpacked to."""
     path = Path(path)
-    if path.is_dir():
-        return (path / ABOUT).is_file()
     if not path.is_file():
-        return False
+        return (path / ABOUT).is_file()
     with open(path, "rb") as stream:
-        return (
-            ABOUT.encode() == stream.read(len(ABOUT))
-            or path.stat().st_size >= tarfile.BLOCKSIZE
-            and (stream.seek(257) and stream.read(5) == b"ustar")
-        )
+        return stream.read(tarfile.BLOCKSIZE)[257:262] == b"ustar"
 
 
 def read_package(path) -> Package:

@@ -20,10 +20,19 @@ BATCH = 16
 class Detector(nn.Module):
     """All that a checkpoint and a package hold, and all that scoring needs.
 
-    >>> import asvtk, soundfile                                                   # doctest: +SKIP
-    >>> detector = asvtk.load("exp/lfcc_moe_mamba/lfcc_moe_mamba.asvtk.tar")      # doctest: +SKIP
-    >>> detector.score(*soundfile.read("clip.flac"))  # higher = bona fide        # doctest: +SKIP
-    1.2345
+    ``asvtk.load`` gives a trained one; a fresh one is made of its parts:
+
+    >>> import numpy as np
+    >>> from asvtk.frontends.lfcc import Lfcc, LfccConfig
+    >>> from asvtk.models import assemble
+    >>> from asvtk.models.moe_mamba import MoeMambaConfig
+    >>> from asvtk.nn.losses import OcSoftmaxConfig
+    >>> detector = assemble(Lfcc(LfccConfig()), MoeMambaConfig(d_model=16, blocks=1), OcSoftmaxConfig())
+    >>> noise = np.random.default_rng(0).normal(size=24_000)
+    >>> detector.score(0.1 * noise, sample_rate=48_000) <= 1  # a cosine: higher = bona fide
+    True
+    >>> detector.score_batch([0.1 * noise, np.ones(8_000)]).shape
+    torch.Size([2])
 
     Args:
         frontend: audio -> features. Its frozen part is in no checkpoint: `FrontEnd.load` reads it.

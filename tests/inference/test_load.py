@@ -1,5 +1,6 @@
 """asvtk.load: one object from waveform to score, whatever it was made from."""
 
+import doctest
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import torch
 from tiny_training import prepare
 
 import asvtk
+import asvtk.models.detector
 from asvtk.bin.main import main
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
 from asvtk.io.audio import read_audio
@@ -144,3 +146,7 @@ def test_import_is_light():
     code = "import asvtk, sys; print(sorted({'torch', 'numpy', 'scipy'} & sys.modules.keys()), asvtk.load)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.startswith("[] <function load")
+
+
+def test_the_example_of_the_detector_works():
+    assert doctest.testmod(asvtk.models.detector) == (0, 9)
