@@ -150,7 +150,6 @@ def test_layers_of_stage_2(tmp_path):
         ({"trainable": -1}, "trainable must not be negative"),
         ({"random_crop": True}, "random_crop: .* set cache to false"),
         ({"cache": "often"}, "frontend.cache: 'often' does not fit; expected true or false"),
-        ({"mode": "split"}, "unknown key 'mode'; write cache: true for what was cached or split"),
     ],
 )
 def test_what_cannot_be_is_refused(content, message):

@@ -55,10 +55,10 @@ def test_weighted_cross_entropy_follows_the_definition():
     torch.testing.assert_close(habit.score(embedding), torch.tensor([1.5, -0.5]))
 
 
-@pytest.mark.parametrize("config", LOSSES)
-def test_higher_is_bona_fide_under_every_loss(config):
+@pytest.mark.parametrize("name", LOSSES)
+def test_higher_is_bona_fide_under_every_loss(name):
     torch.manual_seed(0)
-    loss = LOSSES[config](config(), 6)
+    loss = LOSSES.build(LOSSES.config({"name": name}, "loss"), 6)
     embedding = torch.randn(4, 6, requires_grad=True)
     bonafide = torch.tensor([True, True, False, False])
     optimiser = torch.optim.Adam([embedding, *loss.parameters()], 0.1)

@@ -65,6 +65,7 @@ def test_resolved_config_means_the_same(config_file, tmp_path):
         ("model={name: committee, members: []}", "model.name=committee was removed; .*'asvtk calibrate'"),
         ("loss={name: am_softmax}", "loss.name=am_softmax was removed; oc_softmax and wce"),
         ("resynthesis.methods=[world]", "resynthesis is called vocoded now"),
+        ("frontend.mode=live", "frontend.mode is frontend.cache now: .* false for live"),
         ("training.splice=0.5", "training.splice was removed; delete it"),
         ("model.subtract_mean=false", "model.subtract_mean was removed; delete it"),
     ],
