@@ -55,7 +55,7 @@ def test_weighted_cross_entropy_follows_the_definition():
     torch.testing.assert_close(habit.score(embedding), torch.tensor([1.5, -0.5]))
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", list(LOSSES))
 def test_higher_is_bona_fide_under_every_loss(name):
     torch.manual_seed(0)
     loss = LOSSES.build(LOSSES.config({"name": name}, "loss"), 6)

@@ -71,7 +71,7 @@ def test_request_to_stop_is_passed_on_and_not_kept(detector, batch):
     assert [step([batch], 4, stop=stop)[2] for stop in (False, True, False)] == [False, True, False]
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", list(LOSSES))
 def test_losses_are_float32_under_autocast(name):
     torch.manual_seed(0)
     loss = LOSSES.build(LOSSES.config({"name": name}, "loss"), 8)
