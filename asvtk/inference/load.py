@@ -81,9 +81,10 @@ def _from_experiment(folder: Path, ssl_model) -> Detector:
     detector = build_trained(best, config, tensors, _front_end(config, str(folder), ssl_model))
     detector.name = folder.resolve().name
     if (dev := folder / "scores" / "dev.txt").exists():
-        scores = read_scores(dev)
-        curve = det_curve(scores.scores[scores.bonafide], scores.scores[~scores.bonafide])
-        detector.threshold = operating_point(curve, "eer")["threshold"]
+        table = read_scores(dev)
+        if table.bonafide is not None and 0 < table.bonafide.sum() < len(table.bonafide):
+            curve = det_curve(table.scores[table.bonafide], table.scores[~table.bonafide])
+            detector.threshold = operating_point(curve, "eer")["threshold"]
     return detector
 
 
