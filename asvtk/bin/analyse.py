@@ -29,9 +29,9 @@ def add_arguments(parser):
 
 def run(args):
     from asvtk.report.analysis_figures import require_matplotlib
-    from asvtk.training.assembly import TrainedSystem
-    from asvtk.training.device import choose_device
-    from asvtk.training.experiment_folder import Experiment
+    from asvtk.training.distributed import choose_device
+    from asvtk.training.experiment import Experiment
+    from asvtk.training.trained import TrainedSystem
 
     require_matplotlib()
     device = choose_device(args.ngpu)

@@ -27,8 +27,6 @@ from asvtk.io.atomic import write_text
 from asvtk.io.datadir import BONAFIDE, SPOOF, DataDirectory
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.scores import write_scores
-from asvtk.training.device import choose_device
-from asvtk.training.score_parts import ScoreParts
 
 NO_SPEECH = "no_speech"
 
@@ -72,6 +70,8 @@ def run(args):
     if not with_experiments:
         _check_model_options(args)
     import torch
+
+    from asvtk.training.distributed import choose_device
 
     # Only who computes needs the GPU; the host that submits may have none.
     device = choose_device(args.ngpu if args.action in (None, "job") else 0)
@@ -211,8 +211,8 @@ def _write_decisions(out, rows: list[tuple[str, float, str]]) -> None:
 
 
 def _score_with_experiments(args, device: str) -> None:
-    from asvtk.training.assembly import TrainedSystem
-    from asvtk.training.experiment_folder import Experiment
+    from asvtk.training.experiment import Experiment
+    from asvtk.training.trained import TrainedSystem
 
     systems = [TrainedSystem(Experiment(folder), args.dump) for folder in args.exp]
     data = [DataDirectory.read(path) for path in args.data]
@@ -241,6 +241,8 @@ class _Work:
     """One data set that is scored with one experiment."""
 
     def __init__(self, system, data: DataDirectory):
+        from asvtk.training.scoring import ScoreParts
+
         self._system, self._data = system, data
         basis = {"checkpoint": system.digest, "data": data.digest()}
         self.scores = ScoreParts(system.experiment.scores(data.name), basis)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from asvtk.io.errors import AsvtkError
 from asvtk.models import Inputs
 from asvtk.nn.grouped_convolution import half_is_sound
-from asvtk.training import parallel
+from asvtk.training import distributed
 
 __all__ = ["GradientStep"]
 
@@ -65,7 +65,7 @@ class GradientStep:
             self._accumulate(inputs, bonafide, len(bonafide) / batch)
         if stop:
             self._stop.fill_(1.0)
-        parallel.sum_in_place(self._sums)
+        distributed.sum_in_place(self._sums)
         # In float64: on a CPU tens of millions of squares would lose half a per cent.
         norm = torch.linalg.vector_norm(self._gradient, dtype=torch.float64).float()
         self._gradient.mul_((self._clip / (norm + 1e-6)).clamp(max=1.0))

@@ -15,21 +15,18 @@ from tqdm import tqdm
 
 from asvtk.io.stamps import write_stamp
 from asvtk.models import Detector, build_detector
-from asvtk.training import parallel
-from asvtk.training.averaging import MovingAverage
-from asvtk.training.checkpoint import read_training
-from asvtk.training.data import UtteranceDataset
-from asvtk.training.device import compute_deterministically
-from asvtk.training.experiment import ExperimentConfig
-from asvtk.training.experiment_folder import Experiment
-from asvtk.training.health import Diverged, FaultLog
-from asvtk.training.initial import InitialWeights
-from asvtk.training.journal import Journal
-from asvtk.training.loading import Loader, in_parts
-from asvtk.training.optimiser import build_optimiser, learning_rate, set_rates
-from asvtk.training.order import draw_order
-from asvtk.training.saving import CheckpointWriter
-from asvtk.training.selection import Selection
+from asvtk.training import distributed
+from asvtk.training.checkpoint import CheckpointWriter, read_training
+from asvtk.training.config import ExperimentConfig
+from asvtk.training.dataloader import Loader, in_parts
+from asvtk.training.dataset import UtteranceDataset
+from asvtk.training.distributed import compute_deterministically
+from asvtk.training.evaluation import Diverged, Selection
+from asvtk.training.experiment import Experiment
+from asvtk.training.logger import FaultLog, Journal
+from asvtk.training.optim import MovingAverage, build_optimiser, learning_rate, set_rates
+from asvtk.training.resume import InitialWeights
+from asvtk.training.sampler import draw_order
 from asvtk.training.signals import Stopped, StopRequest, stop_request
 from asvtk.training.state import Progress, TrainingState
 from asvtk.training.step import GradientStep
@@ -107,7 +104,7 @@ class _Run:
         fits = detector.model.uses_features and not any(".mvn." in name for name in taken)
         if found is None and fits and self.settings.normalise_on:
             detector.model.mvn.fit(_sample_features(detector, training_set, self.settings.normalise_on))
-            parallel.take_from_writer(detector.buffers())
+            distributed.take_from_writer(detector.buffers())
         self.detector, self.step, self.trained_blocks = detector, None, None
         self.loaders = {name: Loader(dataset, device) for name, dataset in self.sets.items()}
         average = MovingAverage(detector, self.settings.ema) if self.settings.ema else None
@@ -140,17 +137,17 @@ class _Run:
         number = progress.epoch + 1
         self._unfreeze(number)
         epoch_seed = self.config.seed * 100_003 + number
-        torch.manual_seed(epoch_seed + 1_000_003 * parallel.rank())  # dropout
+        torch.manual_seed(epoch_seed + 1_000_003 * distributed.rank())  # dropout
         order = self._order(epoch_seed)
         batches = [order[i : i + settings.batch_size] for i in range(0, len(order), settings.batch_size)]
         todo = batches[progress.step :]
-        shares = [in_parts(parallel.share(batch), settings.accumulate) for batch in todo]
+        shares = [in_parts(distributed.share(batch), settings.accumulate) for batch in todo]
         loaded = self.loaders["train"]([part for parts in shares for part in parts], epoch_seed)
         self.state.restore_random()
         self.detector.train()
         bar = tqdm(
             total=len(batches), initial=progress.step, desc=f"epoch {number}/{settings.epochs}", unit="batch",
-            disable=None if parallel.is_writer() else True, leave=False,
+            disable=None if distributed.is_writer() else True, leave=False,
         )  # fmt: skip
         with contextlib.closing(bar):
             for batch, parts in zip(todo, shares, strict=True):
@@ -263,11 +260,11 @@ class _Run:
         if self.progress.bad_steps:  # in the last batches: there is nothing to go back for any more
             self._save()
         self.writer.finish()
-        parallel.wait()
+        distributed.wait()
         if said := self.selection.average():
             self.journal.say(said)
         self.writer.finish()
-        if parallel.is_writer():
+        if distributed.is_writer():
             write_stamp(self.experiment.done, self.progress.as_dict())
             for path in self.experiment.checkpoints.glob("epoch_*.safetensors"):
                 path.unlink()

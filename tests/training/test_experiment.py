@@ -13,9 +13,9 @@ from asvtk.io.config import to_mapping
 from asvtk.io.errors import AsvtkError
 from asvtk.models import Inputs
 from asvtk.testing import detector_for
-from asvtk.training.device import choose_device
-from asvtk.training.experiment import load_config
-from asvtk.training.experiment_folder import Experiment
+from asvtk.training.config import load_config
+from asvtk.training.distributed import choose_device
+from asvtk.training.experiment import Experiment
 
 REPOSITORY = Path(__file__).parents[2]
 INPUTS = {"features": "lfcc-0123", "layers": [0], "train data": "a", "dev data": "b"}
@@ -95,7 +95,7 @@ def test_folder_of_other_data_is_refused_with_the_difference(config_file, tmp_pa
 
 def test_second_process_waits_until_the_first_has_ended(tmp_path):
     program = (
-        "import sys; from asvtk.training.experiment_folder import Experiment\n"
+        "import sys; from asvtk.training.experiment import Experiment\n"
         "with Experiment(sys.argv[1]).lock(): print('locked', flush=True); sys.stdin.read()"
     )
 
@@ -166,7 +166,7 @@ def test_what_became_of_a_training(config_file, tmp_path):
 
 
 def test_changed_source_is_recorded(tmp_path, monkeypatch):
-    from asvtk.training import environment
+    from asvtk.training import experiment
 
     repository = tmp_path / "repository"
     (repository / "a" / "b").mkdir(parents=True)
@@ -174,12 +174,12 @@ def test_changed_source_is_recorded(tmp_path, monkeypatch):
     git = ["git", "-C", str(repository), "-c", "user.name=n", "-c", "user.email=e"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "m"]):
         subprocess.run([*git, *command], check=True)
-    monkeypatch.setattr(environment, "__file__", str(repository / "a" / "b" / "c.py"))
-    environment.write_environment(tmp_path, "cpu", 3, {})
+    monkeypatch.setattr(experiment, "__file__", str(repository / "a" / "b" / "c.py"))
+    experiment.write_environment(tmp_path, "cpu", 3, {})
     assert not (tmp_path / "diff.patch").exists()
     (repository / "a" / "b" / "c.py").write_text("x = 2\n")
     (repository / "new.py").write_text("y = 3\n")
-    environment.write_environment(tmp_path, "cpu", 3, {})
+    experiment.write_environment(tmp_path, "cpu", 3, {})
     patch = (tmp_path / "diff.patch").read_text()
     assert "-x = 1" in patch and "+x = 2" in patch and "+y = 3" in patch
 

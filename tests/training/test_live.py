@@ -13,7 +13,7 @@ from asvtk.frontends import build_frontend
 from asvtk.io.errors import AsvtkError
 from asvtk.models import build_detector
 from asvtk.training.checkpoint import read_tensors
-from asvtk.training.experiment import load_config
+from asvtk.training.config import load_config
 
 LIVE = ("frontend.cache=false", "frontend.trainable=2")
 SPLIT = ("frontend.trainable=2",)

@@ -13,8 +13,8 @@ from asvtk.io.errors import AsvtkError
 from asvtk.models import build_detector
 from asvtk.training import trainer
 from asvtk.training.checkpoint import load_detector, read_tensors
-from asvtk.training.experiment import load_config
-from asvtk.training.loading import Loader
+from asvtk.training.config import load_config
+from asvtk.training.dataloader import Loader
 from asvtk.training.scoring import score_dataset
 from asvtk.training.signals import Stopped
 from asvtk.training.state import TrainingState
@@ -115,7 +115,7 @@ def test_moving_average_is_what_dev_judges_and_best_keeps(run, tmp_path):
 
 
 def test_average_of_the_best_is_their_mean(run, tmp_path, capsys, monkeypatch):
-    from asvtk.training import selection
+    from asvtk.training import evaluation
 
     seen = []
 
@@ -123,8 +123,8 @@ def test_average_of_the_best_is_their_mean(run, tmp_path, capsys, monkeypatch):
         seen.append(states)
         return mean_weights(states)
 
-    mean_weights = selection.mean_weights
-    monkeypatch.setattr(selection, "mean_weights", mean)
+    mean_weights = evaluation.mean_weights
+    monkeypatch.setattr(evaluation, "mean_weights", mean)
     run(tmp_path, "training.average_best=3")
     assert "average of epoch_" in capsys.readouterr().out and len(seen[0]) == 3
     best, progress = read_tensors(tmp_path / "checkpoints" / "best.safetensors")
@@ -135,11 +135,11 @@ def test_average_of_the_best_is_their_mean(run, tmp_path, capsys, monkeypatch):
 
 
 def test_average_that_dev_likes_less_is_not_taken(run, tmp_path, monkeypatch, content):
-    from asvtk.training import selection
+    from asvtk.training import evaluation
 
     run(tmp_path / "plain")
     monkeypatch.setattr(
-        selection, "mean_weights", lambda states: {name: -x for name, x in states[-1].items()}
+        evaluation, "mean_weights", lambda states: {name: -x for name, x in states[-1].items()}
     )
     run(tmp_path / "averaged", "training.average_best=2")
     one, two = (
@@ -239,7 +239,7 @@ def test_tensorboard_gets_what_the_log_gets(run, tmp_path, records, monkeypatch)
 
 
 def test_sets_without_both_classes_are_refused(corpus, tmp_path):
-    from asvtk.training.experiment_folder import Experiment
+    from asvtk.training.experiment import Experiment
 
     config = load_config(corpus / "c.yaml")
     training, dev = open_sets(corpus, config)

@@ -39,11 +39,11 @@ from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmaxConfig
 from asvtk.nn.selective_scan import active_backend
 from asvtk.testing import detector_for
-from asvtk.training.data import UtteranceDataset
-from asvtk.training.loading import Loader
-from asvtk.training.optimiser import build_optimiser, set_rates
-from asvtk.training.order import draw_order
-from asvtk.training.settings import Rates, TrainingConfig
+from asvtk.training.config import Rates, TrainingConfig
+from asvtk.training.dataloader import Loader
+from asvtk.training.dataset import UtteranceDataset
+from asvtk.training.optim import build_optimiser, set_rates
+from asvtk.training.sampler import draw_order
 from asvtk.training.step import GradientStep
 
 SAMPLES = 64_600

@@ -18,10 +18,10 @@ from asvtk.frontends.cache import CachedFeatures
 from asvtk.io.ark import ArkWriter, read_scp
 from asvtk.io.datadir import DataDirectory
 from asvtk.metrics.eer import compute_eer
-from asvtk.training.assembly import TrainedSystem
-from asvtk.training.data import UtteranceDataset
-from asvtk.training.experiment_folder import Experiment
+from asvtk.training.dataset import UtteranceDataset
+from asvtk.training.experiment import Experiment
 from asvtk.training.scoring import score_dataset
+from asvtk.training.trained import TrainedSystem
 
 
 def store(dataset: UtteranceDataset, kind: str, folder: Path) -> tuple[CachedFeatures, int]:

@@ -38,11 +38,11 @@ from asvtk.models import Inputs
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.selective_scan import active_backend
 from asvtk.testing import GivenFeatures, detector_for
-from asvtk.training.data import UtteranceDataset
-from asvtk.training.loading import Loader
-from asvtk.training.optimiser import build_optimiser
-from asvtk.training.order import draw_order
-from asvtk.training.settings import TrainingConfig
+from asvtk.training.config import TrainingConfig
+from asvtk.training.dataloader import Loader
+from asvtk.training.dataset import UtteranceDataset
+from asvtk.training.optim import build_optimiser
+from asvtk.training.sampler import draw_order
 from asvtk.training.step import GradientStep
 
 D_IN = 1024

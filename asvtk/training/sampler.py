@@ -1,4 +1,4 @@
-"""Which utterances an epoch hears, and in which order."""
+"""Sampler of an epoch: which utterances it has, in which order, and how classes are balanced."""
 
 from collections import Counter, defaultdict
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from asvtk.io.errors import AsvtkError
-from asvtk.training import saving
-from asvtk.training.checkpoint import read_tensors
-from asvtk.training.saving import CheckpointWriter
+from asvtk.training import checkpoint
+from asvtk.training.checkpoint import CheckpointWriter, read_tensors
 
 PROGRESS = {"top": []}
 
@@ -24,14 +23,14 @@ def written(tmp_path, name):
 @pytest.fixture
 def slow_disk(monkeypatch):
     """Writes wait for ``go``; ``order`` is what was written."""
-    write, go, order = saving.write_tensors, threading.Event(), []
+    write, go, order = checkpoint.write_tensors, threading.Event(), []
 
     def slow(path, *rest):
         assert go.wait(30)
         write(path, *rest)
         order.append(path.stem)
 
-    monkeypatch.setattr(saving, "write_tensors", slow)
+    monkeypatch.setattr(checkpoint, "write_tensors", slow)
     return go, order
 
 
@@ -54,7 +53,7 @@ def test_of_what_found_no_room_the_newest_is_written(tmp_path, monkeypatch, caps
     writer = CheckpointWriter(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(
-            saving, "write_tensors", lambda path, *_: (_ for _ in ()).throw(AsvtkError(f"{path}: full"))
+            checkpoint, "write_tensors", lambda path, *_: (_ for _ in ()).throw(AsvtkError(f"{path}: full"))
         )
         offer(writer, "best", 1)
         offer(writer, "last", 1)
@@ -67,7 +66,7 @@ def test_of_what_found_no_room_the_newest_is_written(tmp_path, monkeypatch, caps
 
 
 def test_fault_of_the_thread_reaches_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(saving, "write_tensors", lambda *_: 1 / 0)
+    monkeypatch.setattr(checkpoint, "write_tensors", lambda *_: 1 / 0)
     writer = CheckpointWriter(tmp_path)
     offer(writer, "last", 1)
     writer.begin()
@@ -87,7 +86,7 @@ def test_nothing_is_written_any_more_when_it_is_closed(tmp_path, slow_disk, caps
 
 
 def test_closing_says_what_was_not_written(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(saving, "write_tensors", lambda *_: 1 / 0)
+    monkeypatch.setattr(checkpoint, "write_tensors", lambda *_: 1 / 0)
     writer = CheckpointWriter(tmp_path)
     offer(writer, "last", 1)
     writer.begin()

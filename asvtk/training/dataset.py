@@ -1,4 +1,4 @@
-"""A data set as tensors: cached features, audio, or both."""
+"""Dataset of labelled utterances as tensors: cached features, audio, or both."""
 
 from collections.abc import Iterator
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from asvtk.io.errors import AsvtkError
-from asvtk.training.order import draw_order
+from asvtk.training.sampler import draw_order
 
 BONAFIDE = torch.tensor([True] * 3 + [False] * 20)
 

@@ -1,4 +1,4 @@
-"""Batches of a data set on their way to the processor."""
+"""DataLoader with prefetching workers: batches of a dataset, on their way to the device."""
 
 import functools
 import multiprocessing
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from asvtk.io.errors import AsvtkError
 from asvtk.models import Inputs
-from asvtk.training.data import UtteranceDataset
+from asvtk.training.dataset import UtteranceDataset
 from asvtk.training.slots import Slots
 
 __all__ = ["Loader", "collate", "in_parts"]

@@ -3,7 +3,7 @@
 import pytest
 
 from asvtk.io.errors import AsvtkError
-from asvtk.training.score_parts import ScoreParts
+from asvtk.training.scoring import ScoreParts
 
 
 @pytest.fixture
