@@ -156,7 +156,7 @@ class CheckpointWriter:
         for leftover in self.folder.glob(".*.tmp") if distributed.is_writer() else ():
             leftover.unlink()  # of a writer that was killed
 
-    def offer(self, name: str, tensors: dict[str, Tensor], progress: dict) -> None:
+    def enqueue(self, name: str, tensors: dict[str, Tensor], progress: dict) -> None:
         """Take a checkpoint to write; an older one of that name, not yet written, is dropped.
 
         Args:

@@ -90,16 +90,16 @@ class TrainingConfig:
     lr_end: float = 1e-6  # where the cosine ends
     warmup_epochs: float = 1.0  # linear rise to lr
     weight_decay: float = 1e-4  # of matrices only
-    clip: float = 1.0  # largest norm of the gradient; 0: no clipping
+    grad_clip: float = 1.0  # largest norm of the gradient; 0: no clipping
     balance: bool = False  # draw as many bona fide as spoofed utterances
     normalise_on: int = 1000  # training utterances that the input statistics are taken on; 0: none
 
     optimizer: Literal["adamw", "adam"] = "adamw"  # decay of the weights themselves, or by the gradient
     rates: Rates = Rates()  # prefix of parameter names -> highest learning rate, where not lr
     unfreeze: Unfreezing = Unfreezing()  # epoch -> how many of the front-end's top blocks train from then on
-    accumulate: int = 1  # parts that a batch is computed in, one after another, to need less memory
+    grad_accum: int = 1  # micro-batches that a batch is computed in, one after another, to need less memory
     precision: Literal["float32", "bfloat16"] = "float32"  # of products in training; weights: float32
-    ema: float = 0.0  # decay of the moving average of the weights that dev judges and best keeps; 0: none
+    ema: float = 0.0  # decay of the moving average of the weights that is evaluated on dev and kept; 0: none
     average_best: int = 0  # average the weights of so many best evaluations, if dev likes it; 0: do not
 
     eval_every: float = 1.0  # epochs from one evaluation on dev to the next
@@ -113,13 +113,13 @@ class TrainingConfig:
     cuda_graph: bool = True  # one GPU launch for a full batch instead of hundreds, where crops are fixed
 
     def __post_init__(self):
-        if min(self.epochs, self.batch_size, self.accumulate, self.max_bad_steps) < 1:
-            raise ValueError("epochs, batch_size, accumulate and max_bad_steps must be positive")
-        if self.accumulate > self.batch_size:
-            raise ValueError(f"accumulate {self.accumulate} must not exceed batch_size ({self.batch_size})")
+        if min(self.epochs, self.batch_size, self.grad_accum, self.max_bad_steps) < 1:
+            raise ValueError("epochs, batch_size, grad_accum and max_bad_steps must be positive")
+        if self.grad_accum > self.batch_size:
+            raise ValueError(f"grad_accum {self.grad_accum} must not exceed batch_size ({self.batch_size})")
         if not 0 <= self.lr_end <= self.lr < math.inf:
             raise ValueError("expected 0 <= lr_end <= lr")
-        not_negative = ("clip", "weight_decay", "normalise_on", "average_best", "patience", "save_every")
+        not_negative = ("grad_clip", "weight_decay", "normalise_on", "average_best", "patience", "save_every")
         if min(getattr(self, name) for name in (*not_negative, "max_rollbacks")) < 0:
             raise ValueError(f"{', '.join(not_negative)} and max_rollbacks must not be negative")
         if not 0 <= self.warmup_epochs < self.epochs:

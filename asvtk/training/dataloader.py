@@ -15,7 +15,7 @@ from asvtk.models import Inputs
 from asvtk.training.dataset import UtteranceDataset
 from asvtk.training.slots import Slots
 
-__all__ = ["Loader", "collate", "in_parts"]
+__all__ = ["Loader", "collate", "split_batch"]
 
 #: bytes of the batches that a loader reads ahead, or two batches if these are larger
 _ROOM = 4 << 30
@@ -201,8 +201,8 @@ def _cpus_per_gpu(most: int = 12) -> int:
     return max(1, min(most, cpus // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
 
 
-def in_parts(items: list[int], count: int) -> list[list[int]]:
-    """``items`` in up to ``count`` parts of nearly equal size; none is empty."""
+def split_batch(items: list[int], count: int) -> list[list[int]]:
+    """A batch as up to ``count`` micro-batches of nearly equal size; none is empty."""
     return [items[number::count] for number in range(min(count, len(items)))]
 
 

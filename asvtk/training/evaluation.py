@@ -109,7 +109,7 @@ class Selection:
         self._settings, self._writer = settings, writer
         self._staged: dict[str, tuple] = {}
 
-    def judge(self) -> tuple[Evaluation, dict]:
+    def validate(self) -> tuple[Evaluation, dict]:
         """Evaluate the weights as they are now, and hold a copy if they are worth it.
 
         Returns:
@@ -132,10 +132,10 @@ class Selection:
         detector.train()
         return dev, more
 
-    def offer(self) -> None:
+    def enqueue(self) -> None:
         """Give what is held to the writer: the state that knows of it is about to be saved."""
         for name, checkpoint in self._staged.items():
-            self._writer.offer(name, *checkpoint)
+            self._writer.enqueue(name, *checkpoint)
         self.discard()
 
     def discard(self) -> None:
@@ -174,7 +174,7 @@ class Selection:
         chosen = dev.eer <= progress.best_dev_eer
         if chosen:
             progress.best_dev_eer, progress.best_dev_loss = dev.rank
-            self._writer.offer("best", mean, progress.as_dict() | {"average_of": names})
+            self._writer.enqueue("best", mean, progress.as_dict() | {"average_of": names})
         return f"average of {', '.join(names)}: dev loss {dev.loss:.4f}, dev EER {100 * dev.eer:.3f} %: " + (
             "it is the best" if chosen else f"the best stays epoch {progress.best_epoch}"
         )

@@ -20,10 +20,10 @@ from asvtk.training.evaluation import Evaluation
 from asvtk.training.experiment import Experiment
 from asvtk.training.state import Progress
 
-__all__ = ["FaultLog", "Journal", "starved_experts"]
+__all__ = ["FaultLog", "TrainingLog", "starved_experts"]
 
 
-class Journal:
+class TrainingLog:
     """Of one run.
 
     Args:
@@ -37,18 +37,18 @@ class Journal:
         self._since = time.monotonic()
         self._events_folder, self._events = experiment.folder / "tensorboard", None
 
-    def say(self, line: str) -> None:
+    def info(self, line: str) -> None:
         if distributed.is_writer():
             print(line, flush=True)
 
-    def say_start(self, config: ExperimentConfig, detector: nn.Module, sets, progress: Progress) -> None:
+    def start(self, config: ExperimentConfig, detector: nn.Module, sets, progress: Progress) -> None:
         parameters = sum(parameter.numel() for parameter in detector.parameters())
         device = next(detector.parameters()).device.type
         several = f" in {distributed.size()} processes" if distributed.size() > 1 else ""
-        self.say(f"{config.model.name}: {parameters:,} parameters on {device}{several}, seed {config.seed}")
-        self.say(f"training on {len(sets['train'])} utterances, choosing on {len(sets['dev'])}")
+        self.info(f"{config.model.name}: {parameters:,} parameters on {device}{several}, seed {config.seed}")
+        self.info(f"training on {len(sets['train'])} utterances, choosing on {len(sets['dev'])}")
         if progress.epoch or progress.step:
-            self.say(f"going on {progress}")
+            self.info(f"going on {progress}")
 
     def cut(self, progress: Progress) -> None:
         """Drop what the log says of steps after ``progress``: they are going to be repeated."""
@@ -89,14 +89,14 @@ class Journal:
         self.restart_clock()
         self._records.append(record)
         self._write()
-        self._say(record, is_best=dev is not None and progress.stale == 0)
+        self._log_line(record, is_best=dev is not None and progress.stale == 0)
         for warning in starved_experts(record.get("routing", {})):
-            self.say(f"warning: {warning}")
+            self.info(f"warning: {warning}")
         self._add_events(record)
         if self._on_record is not None and distributed.is_writer():
             self._on_record(self._records)
 
-    def _say(self, record: dict, is_best: bool) -> None:
+    def _log_line(self, record: dict, is_best: bool) -> None:
         words = [f"epoch {record['epoch']:>3}"]
         words += [f"batch {record['step']}"] if "step" in record else []
         words += [f"loss {record['loss']:.4f}"] if record["loss"] is not None else ["no good step"]
@@ -105,7 +105,7 @@ class Journal:
         if "eval_eer_percent" in record:
             words += [f"eval EER {record['eval_eer_percent']:.3f} %"]
         words += [f"{record['seconds']:.1f} s"] + (["* best"] if is_best else [])
-        self.say("  ".join(words))
+        self.info("  ".join(words))
 
     def _write(self) -> None:
         """All lines anew: a disk that was full in between loses none of them."""
@@ -114,7 +114,7 @@ class Journal:
         try:
             write_text(self._path, "".join(json.dumps(record) + "\n" for record in self._records))
         except AsvtkError as error:
-            self.say(f"warning: {error} Training goes on.")
+            self.info(f"warning: {error} Training goes on.")
 
     def _add_events(self, record: dict) -> None:
         if not distributed.is_writer():
@@ -216,8 +216,8 @@ class FaultLog:
             hint = "no utterance was in two bad batches, so the settings are at fault rather than the data"
         return AsvtkError(
             f"{reason}, after {rollbacks} times back to the last good state. {hint}. Lower training.lr or "
-            f"training.clip, or lengthen training.warmup_epochs; {self._path} lists the batches, and the "
-            "last good checkpoint is kept"
+            "training.grad_clip, or lengthen training.warmup_epochs; "
+            f"{self._path} lists the batches, and the last good checkpoint is kept"
         )
 
 

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["draw_order"]
+__all__ = ["sample_epoch"]
 
 
-def draw_order(
+def sample_epoch(
     bonafide: Tensor,
     epoch_seed: int,
     balance: bool,

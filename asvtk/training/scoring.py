@@ -22,7 +22,7 @@ from asvtk.training import distributed
 from asvtk.training.dataloader import Loader
 from asvtk.training.dataset import UtteranceDataset
 
-__all__ = ["ScoreParts", "batches_of", "require_finite_scores", "score_dataset"]
+__all__ = ["ScoreShards", "batches_of", "require_finite_scores", "score_dataset"]
 
 
 def batches_of(utterances: int, batch_size: int, job: int = 1, num_jobs: int = 1) -> list[list[int]]:
@@ -75,19 +75,19 @@ def require_finite_scores(utterances: list[str], scores: list[float], system) ->
         )
 
 
-class ScoreParts:
-    """One score file and its parts.
+class ScoreShards:
+    """One score file and its shards.
 
     Args:
         path: the score file, a ``Path``.
-        basis: what the scores depend on, in words; parts and files of another basis do not count.
+        basis: what the scores depend on, in words; shards and files of another basis do not count.
     """
 
     def __init__(self, path, basis: dict):
         self.path, self._basis = path, basis
         self._stamp = path.with_name(f".{path.stem}.done")
         self._folder = path.with_name(f".{path.stem}.parts")
-        self._parts = self._folder / digest(basis)[:12]
+        self._shards = self._folder / digest(basis)[:12]
 
     def is_complete(self) -> bool:
         """Whether the score file is there, and of this basis."""
@@ -98,21 +98,21 @@ class ScoreParts:
         self._stamp.unlink(missing_ok=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def part(self, job: int, num_jobs: int):
-        """Path of the part of job ``job``, 1 ... ``num_jobs``; it exists when it is whole."""
-        return self._parts / f"{job}.of.{num_jobs}.txt"
+    def shard(self, job: int, num_jobs: int):
+        """Path of the shard of job ``job``, 1 ... ``num_jobs``; it exists when it is whole."""
+        return self._shards / f"{job}.of.{num_jobs}.txt"
 
     def lock(self, job: int, num_jobs: int):
-        """One process at a time computes a part; another one waits."""
-        # Not beside the parts, which go when they are joined.
+        """One process at a time computes a shard; another one waits."""
+        # Not beside the shards, which go when they are joined.
         name = f".{self.path.stem}.{job}.of.{num_jobs}.lock"
-        return locked(self.path.with_name(name), "scores this part")
+        return locked(self.path.with_name(name), "scores this shard")
 
     def join(self, num_jobs: int) -> int:
-        """Put the parts of all jobs together, in their order; returns the number of trials.
+        """Put the shards of all jobs together, in their order; returns the number of trials.
 
         Raises:
-            AsvtkError: parts are missing, or the disk is full; the parts stay.
+            AsvtkError: shards are missing, or the disk is full; the shards stay.
         """
         with locked(self.path.with_name(f".{self.path.stem}.lock"), "joins the scores"):
             if self.is_complete():  # by another run
@@ -120,16 +120,16 @@ class ScoreParts:
             return self._join(num_jobs)
 
     def _join(self, num_jobs: int) -> int:
-        parts = [self.part(job, num_jobs) for job in range(1, num_jobs + 1)]
-        if missing := [part.name for part in parts if not part.exists()]:
+        shards = [self.shard(job, num_jobs) for job in range(1, num_jobs + 1)]
+        if missing := [shard.name for shard in shards if not shard.exists()]:
             raise AsvtkError(
-                f"{self._parts}: {len(missing)} of {num_jobs} parts are missing: {listing(missing)}; "
+                f"{self._shards}: {len(missing)} of {num_jobs} shards are missing: {listing(missing)}; "
                 "run stage 4 again, it goes on where it was"
             )
         trials = 0
         with atomic_path(self.path) as temporary, open(temporary, "wb") as file:
-            for part in parts:
-                lines = part.read_bytes()
+            for shard in shards:
+                lines = shard.read_bytes()
                 file.write(lines)
                 trials += lines.count(b"\n")
         write_stamp(self._stamp, self._basis)

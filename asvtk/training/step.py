@@ -1,4 +1,4 @@
-"""One step of training: losses and gradients of a batch, summed over its parts and over all processes."""
+"""Gradient of one training step, accumulated over micro-batches and summed over processes."""
 
 from contextlib import nullcontext
 
@@ -24,14 +24,15 @@ class GradientStep:
     Args:
         detector: on its device; its parameters that take gradients are those that do now. When others do,
             make another step: optimisers pass over parameters that were given no gradient.
-        clip: largest norm of the gradient; 0: no clipping.
+        grad_clip: largest norm of the gradient; 0: no clipping.
         bfloat16: whether products are computed in bfloat16; weights and gradients stay float32.
         record: on a GPU, whether batches are computed by a CUDA graph, recorded at the first of their
             shape: one launch instead of hundreds. For systems that ask the host for nothing.
     """
 
-    def __init__(self, detector: nn.Module, clip: float, bfloat16: bool = False, record: bool = False):
-        self._detector, self._clip, self._bfloat16 = detector, clip or torch.inf, bfloat16
+    def __init__(self, detector: nn.Module, grad_clip: float, bfloat16: bool = False, record: bool = False):
+        self._detector, self._bfloat16 = detector, bfloat16
+        self._grad_clip = grad_clip or torch.inf
         self._parameters = [parameter for parameter in detector.parameters() if parameter.requires_grad]
         self._sums = torch.zeros(
             sum(parameter.numel() for parameter in self._parameters) + 2, device=self._parameters[0].device
@@ -45,11 +46,11 @@ class GradientStep:
             begin += parameter.numel()
         self._records, self._recordings = record, {}
 
-    def __call__(self, parts: list[tuple[Inputs, Tensor]], batch: int, stop: bool = False):
+    def __call__(self, micro_batches: list[tuple[Inputs, Tensor]], batch: int, stop: bool = False):
         """Leave clipped gradients of the mean loss over a batch in the parameters.
 
         Args:
-            parts: this process's share of the batch, in parts that are computed one after another.
+            micro_batches: this process's share of the batch, computed one after another.
             batch: utterances in the whole batch.
             stop: whether this process was asked to stop.
 
@@ -61,14 +62,14 @@ class GradientStep:
             AsvtkError: the step cannot be recorded.
         """
         self._sums.zero_()
-        for inputs, bonafide in parts:
+        for inputs, bonafide in micro_batches:
             self._accumulate(inputs, bonafide, len(bonafide) / batch)
         if stop:
             self._stop.fill_(1.0)
         distributed.sum_in_place(self._sums)
         # In float64: on a CPU tens of millions of squares would lose half a per cent.
         norm = torch.linalg.vector_norm(self._gradient, dtype=torch.float64).float()
-        self._gradient.mul_((self._clip / (norm + 1e-6)).clamp(max=1.0))
+        self._gradient.mul_((self._grad_clip / (norm + 1e-6)).clamp(max=1.0))
         loss, norm, stop = torch.stack([self._loss, norm, self._stop]).tolist()  # the one wait for a GPU
         return loss, norm, bool(stop)
 

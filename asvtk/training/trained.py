@@ -21,10 +21,10 @@ from asvtk.training.checkpoint import read_tensors
 from asvtk.training.dataset import UtteranceDataset, open_dataset
 from asvtk.training.experiment import Experiment
 
-__all__ = ["TrainedSystem", "pack", "threshold_on_dev"]
+__all__ = ["TrainedDetector", "pack", "threshold_on_dev"]
 
 
-class TrainedSystem:
+class TrainedDetector:
     """The best weights of an experiment whose training is over.
 
     Args:

@@ -18,15 +18,15 @@ from asvtk.models import Detector, build_detector
 from asvtk.training import distributed
 from asvtk.training.checkpoint import CheckpointWriter, read_training
 from asvtk.training.config import ExperimentConfig
-from asvtk.training.dataloader import Loader, in_parts
+from asvtk.training.dataloader import Loader, split_batch
 from asvtk.training.dataset import UtteranceDataset
 from asvtk.training.distributed import compute_deterministically
 from asvtk.training.evaluation import Diverged, Selection
 from asvtk.training.experiment import Experiment
-from asvtk.training.logger import FaultLog, Journal
+from asvtk.training.logger import FaultLog, TrainingLog
 from asvtk.training.optim import MovingAverage, build_optimiser, learning_rate, set_rates
 from asvtk.training.resume import InitialWeights
-from asvtk.training.sampler import draw_order
+from asvtk.training.sampler import sample_epoch
 from asvtk.training.signals import Stopped, StopRequest, stop_request
 from asvtk.training.state import Progress, TrainingState
 from asvtk.training.step import GradientStep
@@ -97,12 +97,12 @@ class _Run:
         detector = build_detector(config, frontend).to(device)
         for dataset in self.sets.values():
             dataset.serve(detector.model)
-        found = read_training(experiment.checkpoints)
+        checkpoint = read_training(experiment.checkpoints)
         taken, begun_with = set(), None
-        if found is None and initial is not None:
+        if checkpoint is None and initial is not None:
             taken, begun_with = initial.load(detector)
         fits = detector.model.uses_features and not any(".mvn." in name for name in taken)
-        if found is None and fits and self.settings.normalise_on:
+        if checkpoint is None and fits and self.settings.normalise_on:
             detector.model.mvn.fit(_sample_features(detector, training_set, self.settings.normalise_on))
             distributed.take_from_writer(detector.buffers())
         self.detector, self.step, self.trained_blocks = detector, None, None
@@ -113,15 +113,15 @@ class _Run:
         self.writer = CheckpointWriter(experiment.checkpoints)
         self.selection = Selection(self.state, self.sets, self.loaders, self.settings, self.writer)
         self.faults = FaultLog(experiment.faults)
-        self.journal = Journal(experiment, on_record)
-        if found is not None:
-            path, *saved = found
+        self.log = TrainingLog(experiment, on_record)
+        if checkpoint is not None:
+            path, *saved = checkpoint
             self.state.restore(*saved, path)
         self.good = self.state.snapshot()
-        self.journal.cut(self.state.progress)
-        self.journal.say_start(config, detector, self.sets, self.progress)
+        self.log.cut(self.state.progress)
+        self.log.start(config, detector, self.sets, self.progress)
         if begun_with is not None:
-            self.journal.say(begun_with)
+            self.log.info(begun_with)
 
     @property
     def progress(self):
@@ -141,8 +141,8 @@ class _Run:
         order = self._order(epoch_seed)
         batches = [order[i : i + settings.batch_size] for i in range(0, len(order), settings.batch_size)]
         todo = batches[progress.step :]
-        shares = [in_parts(distributed.share(batch), settings.accumulate) for batch in todo]
-        loaded = self.loaders["train"]([part for parts in shares for part in parts], epoch_seed)
+        shares = [split_batch(distributed.share(batch), settings.grad_accum) for batch in todo]
+        loaded = self.loaders["train"]([micro_batch for share in shares for micro_batch in share], epoch_seed)
         self.state.restore_random()
         self.detector.train()
         bar = tqdm(
@@ -150,11 +150,11 @@ class _Run:
             disable=None if distributed.is_writer() else True, leave=False,
         )  # fmt: skip
         with contextlib.closing(bar):
-            for batch, parts in zip(todo, shares, strict=True):
+            for batch, share in zip(todo, shares, strict=True):
                 done = number - 1 + progress.step / len(batches)
                 rate = progress.rate_scale * learning_rate(settings, done)
                 set_rates(self.state.optimiser, rate)
-                inputs = [next(loaded) for _ in parts]
+                inputs = [next(loaded) for _ in share]
                 loss, norm, stopped = self.step(inputs, len(batch), stop.signal is not None)
                 progress.step += 1
                 if math.isfinite(loss) and math.isfinite(norm):
@@ -172,7 +172,7 @@ class _Run:
     def _order(self, epoch_seed: int) -> list[int]:
         training_set, vocoded = self.sets["train"], self.config.vocoded
         share = None if vocoded is None else vocoded.share
-        return draw_order(
+        return sample_epoch(
             training_set.bonafide, epoch_seed, self.settings.balance, training_set.made_of, share
         )
 
@@ -184,12 +184,12 @@ class _Run:
             return
         if frontend.trainable:
             frontend.train_top(blocks)
-            self.journal.say(f"epoch {epoch}: {blocks} of {frontend.trainable} trainable blocks are trained")
+            self.log.info(f"epoch {epoch}: {blocks} of {frontend.trainable} trainable blocks are trained")
         self.trained_blocks = blocks
         self.step = None  # its memory makes room for the next one's
         self.step = GradientStep(
             self.detector,
-            settings.clip,
+            settings.grad_clip,
             bfloat16=settings.precision == "bfloat16",
             record=self.on_gpu and settings.cuda_graph and self.config.frontend.crop.is_fixed,
         )
@@ -208,22 +208,22 @@ class _Run:
         progress, settings = self.progress, self.settings
         done = progress.epoch * steps + progress.step
         ended = progress.step == steps
-        judged = done % max(1, round(settings.eval_every * steps)) == 0 or done == settings.epochs * steps
+        validated = done % max(1, round(settings.eval_every * steps)) == 0 or done == settings.epochs * steps
         if ended:
             progress.epoch, progress.step = progress.epoch + 1, 0
-        if ended or judged:
-            dev, more = self.selection.judge() if judged else (None, {})
-            self.journal.record(progress, done / steps, rate, dev, more)
+        if ended or validated:
+            dev, more = self.selection.validate() if validated else (None, {})
+            self.log.record(progress, done / steps, rate, dev, more)
             progress.loss_sum, progress.loss_count = 0.0, 0
         saved = settings.save_every and progress.step and progress.step % settings.save_every == 0
-        if (ended or judged or saved) and not progress.bad_steps:
+        if (ended or validated or saved) and not progress.bad_steps:
             self._save()
         self.writer.retry()
 
     def _save(self) -> None:
         self.good = self.state.snapshot()
-        self.selection.offer()
-        self.writer.offer("last", *self.good)
+        self.selection.enqueue()
+        self.writer.enqueue("last", *self.good)
         self.writer.begin()
 
     def _stop(self, stop: StopRequest) -> None:
@@ -252,7 +252,7 @@ class _Run:
         progress.rollbacks, progress.skipped_steps = rollbacks + 1, skipped
         progress.rate_scale /= 2
         self.good = self.good[0], progress.as_dict()  # another way back goes to a lower rate still
-        self.journal.cut(progress)
+        self.log.cut(progress)
         self.faults.rolled_back(reason, progress)
 
     def finish(self) -> dict:
@@ -261,8 +261,8 @@ class _Run:
             self._save()
         self.writer.finish()
         distributed.wait()
-        if said := self.selection.average():
-            self.journal.say(said)
+        if outcome := self.selection.average():
+            self.log.info(outcome)
         self.writer.finish()
         if distributed.is_writer():
             write_stamp(self.experiment.done, self.progress.as_dict())

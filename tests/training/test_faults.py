@@ -59,9 +59,11 @@ def test_best_of_a_state_that_was_given_up_is_no_best(run, tmp_path, monkeypatch
     """The weights that epoch 2 ends with, after a bad step, are given up in epoch 3."""
     spoil_loss(monkeypatch, {6, 7, 8})
     written = []
-    offer = checkpoint.CheckpointWriter.offer
+    enqueue = checkpoint.CheckpointWriter.enqueue
     monkeypatch.setattr(
-        checkpoint.CheckpointWriter, "offer", lambda *a: (written.append((a[1], a[3]["epoch"])), offer(*a))[1]
+        checkpoint.CheckpointWriter,
+        "enqueue",
+        lambda *a: (written.append((a[1], a[3]["epoch"])), enqueue(*a))[1],
     )
     progress = run(tmp_path)
     assert (progress["rollbacks"], progress["best_epoch"]) == (1, 4)

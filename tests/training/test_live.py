@@ -46,7 +46,7 @@ def load(exp, name="best"):
 
 @pytest.mark.parametrize("mode", [("frontend.cache=false",), LIVE, SPLIT], ids=["frozen", "live", "split"])
 def test_frozen_it_trains_what_the_cache_trains(run, tmp_path, mode):
-    settings = (*TWO_EPOCHS, "training.clip=0")  # what is not moved has gradients all the same
+    settings = (*TWO_EPOCHS, "training.grad_clip=0")  # what is not moved has gradients all the same
     run(tmp_path / "cached", *settings)
     run(
         tmp_path / "other",

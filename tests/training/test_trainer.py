@@ -42,7 +42,7 @@ def test_same_seed_same_weights_and_other_seed_other_weights(run, tmp_path, cont
     [
         (),
         ("training.save_every=1", "training.ema=0.9", "training.average_best=2"),
-        ("training.save_every=2", "training.eval_every=0.34", "training.accumulate=3"),
+        ("training.save_every=2", "training.eval_every=0.34", "training.grad_accum=3"),
     ],
     ids=["plain", "averages", "often"],
 )
@@ -83,11 +83,11 @@ def test_asked_to_stop_it_saves_the_step_and_goes_on_to_the_same_bits(
         assert content(tmp_path / "stopped", name) == content(tmp_path / "undisturbed", name)
 
 
-def test_batch_in_parts_gives_the_gradient_of_the_whole(run, tmp_path):
+def test_micro_batches_give_the_gradient_of_the_whole(run, tmp_path):
     # Without the load-balance loss, which is not a mean over utterances.
     settings = ("model.balance_weight=0", "model.z_weight=0", "model.dropout=0")
     for parts in (1, 3):
-        run(tmp_path / str(parts), *settings, f"training.accumulate={parts}")
+        run(tmp_path / str(parts), *settings, f"training.grad_accum={parts}")
     one, three = (read_tensors(tmp_path / name / "checkpoints" / "last.safetensors")[0] for name in "13")
     for name, tensor in one.items():
         torch.testing.assert_close(three[name], tensor, rtol=1e-3, atol=1e-4)
