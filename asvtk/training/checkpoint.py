@@ -6,6 +6,7 @@ file cannot disagree after a kill: each file is written whole or not at all. A d
 stops nothing: training goes on, and says what it needs."""
 
 import json
+import logging
 import os
 import shutil
 import time
@@ -33,6 +34,8 @@ __all__ = [
     "save_detector",
     "write_tensors",
 ]
+
+_log = logging.getLogger(__name__)
 
 
 def save_detector(path, detector: nn.Module, progress: dict) -> None:
@@ -72,7 +75,7 @@ def read_training(folder) -> tuple[Path, dict[str, Tensor], dict] | None:
             faults.append(str(error))
             continue
         for fault in faults:
-            print(f"warning: {fault}; going on from {path}")
+            _log.warning(f"{fault}; going on from {path}")
         return path, *found
     if faults:
         raise AsvtkError("; ".join(faults) + "; give --force to train anew")
@@ -205,7 +208,7 @@ class CheckpointWriter:
         """Wait for the thread, whatever ended training: the folder is somebody else's afterwards."""
         self._thread.shutdown()
         if self._writing is not None and (fault := self._writing.exception()):
-            print(f"warning: {self.folder}: a checkpoint was not written: {fault!r}", flush=True)
+            _log.warning(f"{self.folder}: a checkpoint was not written: {fault!r}")
 
     def _settle(self) -> None:
         """Wait for the thread; what found no room is pending again, unless a newer one is."""
@@ -223,7 +226,7 @@ class CheckpointWriter:
                 self._require_room(path, sum(tensor.nbytes for tensor in tensors.values()) + _SPARE)
                 write_tensors(path, tensors, progress, self._replaced(name))
             except AsvtkError as error:
-                print(f"warning: {error} Training goes on, and tries again.", flush=True)
+                _log.warning(f"{error} Training goes on, and tries again.")
                 break
             del left[name]
             if name == "last":

@@ -5,6 +5,7 @@ gets scores that are not finite, the weights go back to the last good state and 
 halved; after a number of those training stops with a diagnosis."""
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from asvtk.training.experiment import Experiment
 from asvtk.training.state import Progress
 
 __all__ = ["FaultLog", "TrainingLog", "starved_experts"]
+
+_log = logging.getLogger(__name__)
 
 
 class TrainingLog:
@@ -39,7 +42,11 @@ class TrainingLog:
 
     def info(self, line: str) -> None:
         if distributed.is_writer():
-            print(line, flush=True)
+            _log.info(line)
+
+    def warning(self, line: str) -> None:
+        if distributed.is_writer():
+            _log.warning(line)
 
     def start(self, config: ExperimentConfig, detector: nn.Module, sets, progress: Progress) -> None:
         parameters = sum(parameter.numel() for parameter in detector.parameters())
@@ -91,7 +98,7 @@ class TrainingLog:
         self._write()
         self._log_line(record, is_best=dev is not None and progress.stale == 0)
         for warning in starved_experts(record.get("routing", {})):
-            self.info(f"warning: {warning}")
+            self.warning(warning)
         self._add_events(record)
         if self._on_record is not None and distributed.is_writer():
             self._on_record(self._records)
@@ -114,7 +121,7 @@ class TrainingLog:
         try:
             write_text(self._path, "".join(json.dumps(record) + "\n" for record in self._records))
         except AsvtkError as error:
-            self.info(f"warning: {error} Training goes on.")
+            self.warning(f"{error} Training goes on.")
 
     def _add_events(self, record: dict) -> None:
         if not distributed.is_writer():
@@ -171,7 +178,7 @@ class FaultLog:
             with open(self._path, "a") as stream:
                 stream.write(json.dumps(record) + "\n")
         except OSError as error:
-            print(f"warning: {self._path}: {error.strerror}; not noted: {json.dumps(record)}", flush=True)
+            _log.warning(f"{self._path}: {error.strerror}; not noted: {json.dumps(record)}")
 
     def skipped(self, epoch: int, step: int, loss: float, norm: float, utterances: list[str]) -> None:
         """A step was skipped."""
@@ -184,10 +191,9 @@ class FaultLog:
             utterances=utterances,
         )
         if distributed.is_writer():
-            print(
-                f"warning: epoch {epoch}, batch {step}: loss {loss}, norm of the gradient {norm}; the step "
-                f"is skipped. Utterances: {listing(utterances, 4)}; all of them are in {self._path}",
-                flush=True,
+            _log.warning(
+                f"epoch {epoch}, batch {step}: loss {loss}, norm of the gradient {norm}; the step "
+                f"is skipped. Utterances: {listing(utterances, 4)}; all of them are in {self._path}"
             )
 
     def rolled_back(self, reason: str, progress: Progress) -> None:
@@ -195,10 +201,9 @@ class FaultLog:
         where = {"epoch": progress.epoch, "step": progress.step}
         self.note(fault="rollback", reason=reason, **where, rate_scale=progress.rate_scale)
         if distributed.is_writer():
-            print(
-                f"warning: {reason}; back to the weights {progress}, with {progress.rate_scale:g} of the "
-                f"learning rate (rollback {progress.rollbacks})",
-                flush=True,
+            _log.warning(
+                f"{reason}; back to the weights {progress}, with {progress.rate_scale:g} of the "
+                f"learning rate (rollback {progress.rollbacks})"
             )
 
     def diagnosis(self, reason: str, rollbacks: int) -> AsvtkError:

@@ -95,7 +95,8 @@ def test_folder_of_other_data_is_refused_with_the_difference(config_file, tmp_pa
 
 def test_second_process_waits_until_the_first_has_ended(tmp_path):
     program = (
-        "import sys; from asvtk.training.experiment import Experiment\n"
+        "import logging, sys; from asvtk.training.experiment import Experiment\n"
+        "logging.basicConfig(format='%(message)s', level=logging.INFO)\n"
         "with Experiment(sys.argv[1]).lock(): print('locked', flush=True); sys.stdin.read()"
     )
 
