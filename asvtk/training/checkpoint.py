@@ -3,7 +3,8 @@
 ``last`` (with ``previous``, the one before it) holds all that training changes, and in its header the
 progress of the run; ``best`` and ``epoch_NNN`` hold a detector alone. Progress and weights in one
 file cannot disagree after a kill: each file is written whole or not at all. A disk that is slow or full
-stops nothing: training goes on, and says what it needs."""
+stops nothing: training goes on, and says what it needs.
+"""
 
 import json
 import logging
@@ -70,13 +71,13 @@ def read_training(folder) -> tuple[Path, dict[str, Tensor], dict] | None:
         if not path.exists():
             continue
         try:
-            found = read_tensors(path)
+            checkpoint = read_tensors(path)
         except AsvtkError as error:
             faults.append(str(error))
             continue
         for fault in faults:
             _log.warning(f"{fault}; going on from {path}")
-        return path, *found
+        return path, *checkpoint
     if faults:
         raise AsvtkError("; ".join(faults) + "; give --force to train anew")
     return None

@@ -2,7 +2,8 @@
 
 Every process walks through the same order of batches and computes its share of each; gradients are
 summed, so that all hold the same weights. Alone, a process is rank 0 of 1, and nothing here costs
-anything. Only rank 0 writes. There is no silent way from a GPU that was asked for to the CPU."""
+anything. Only rank 0 writes. There is no silent way from a GPU that was asked for to the CPU.
+"""
 
 import os
 from collections.abc import Iterator
@@ -86,9 +87,9 @@ def gather_objects(own) -> list:
     """What every process gives, by rank."""
     if size() == 1:
         return [own]
-    found = [None] * size()
-    dist.all_gather_object(found, own)
-    return found
+    gathered = [None] * size()
+    dist.all_gather_object(gathered, own)
+    return gathered
 
 
 def sum_in_place(x: Tensor) -> None:

@@ -78,12 +78,12 @@ def evaluate(detector, dataset: UtteranceDataset, loader: Loader, batch_size: in
 
 def _summary(routing: dict) -> dict[str, dict]:
     """Means over utterances; of the writer's share, which is as good a sample as any."""
-    found = {}
+    summary = {}
     for layer, batches in routing.items():
         load = torch.cat([batch.load for batch in batches]).double().mean(0)
         entropy = torch.cat([batch.entropy for batch in batches]).double().mean()
-        found[layer] = {"load": [round(x, 6) for x in load.tolist()], "entropy": round(entropy.item(), 6)}
-    return found
+        summary[layer] = {"load": [round(x, 6) for x in load.tolist()], "entropy": round(entropy.item(), 6)}
+    return summary
 
 
 class Selection:
@@ -93,7 +93,7 @@ class Selection:
         state: what is trained; its progress holds what was chosen.
         sets: ``dev`` and maybe ``eval``.
         loaders: of these sets.
-        settings: how many to keep, and the batch size.
+        config: how many to keep, and the batch size.
         writer: takes the checkpoints ``best`` and ``epoch_*``.
     """
 
@@ -102,11 +102,11 @@ class Selection:
         state: TrainingState,
         sets: dict[str, UtteranceDataset],
         loaders: dict[str, Loader],
-        settings: TrainingConfig,
+        config: TrainingConfig,
         writer: CheckpointWriter,
     ):
         self._state, self._sets, self._loaders = state, sets, loaders
-        self._settings, self._writer = settings, writer
+        self._config, self._writer = config, writer
         self._staged: dict[str, tuple] = {}
 
     def validate(self) -> tuple[Evaluation, dict]:
@@ -121,16 +121,16 @@ class Selection:
         detector, average = self._state.detector, self._state.average
         distributed.take_from_writer(detector.buffers())
         with average.in_place() if average is not None else nullcontext():
-            dev, more = self._evaluate("dev"), {}
+            dev, extra = self._evaluate("dev"), {}
             kept = self._rank(dev)
             if kept:
                 tensors = copies(detector_tensors(detector))
                 for name in kept:
                     self._staged[name] = tensors, self._state.progress.as_dict()
             if "best" in kept and "eval" in self._sets:
-                more["eval_eer_percent"] = 100 * self._evaluate("eval").eer
+                extra["eval_eer_percent"] = 100 * self._evaluate("eval").eer
         detector.train()
-        return dev, more
+        return dev, extra
 
     def enqueue(self) -> None:
         """Give what is held to the writer: the state that knows of it is about to be saved."""
@@ -151,7 +151,7 @@ class Selection:
             progress.best_dev_eer, progress.best_dev_loss = dev.rank
             kept.append("best")
         name = f"epoch_{progress.running_epoch:03d}" + (f"_{progress.step}" if progress.step else "")
-        top = sorted([*progress.top, [*dev.rank, name]])[: self._settings.average_best]
+        top = sorted([*progress.top, [*dev.rank, name]])[: self._config.average_best]
         if top != progress.top:
             progress.top = top
             kept.append(name)
@@ -182,7 +182,7 @@ class Selection:
     def _evaluate(self, name: str) -> Evaluation:
         try:
             return evaluate(
-                self._state.detector, self._sets[name], self._loaders[name], self._settings.batch_size
+                self._state.detector, self._sets[name], self._loaders[name], self._config.batch_size
             )
         except NonFiniteScores as fault:
             raise Diverged(f"epoch {self._state.progress.running_epoch}: {name} {fault}") from None

@@ -2,7 +2,8 @@
 
 A step whose loss or gradient is not finite is skipped. When that happens again and again, or when dev
 gets scores that are not finite, the weights go back to the last good state and the learning rate is
-halved; after a number of those training stops with a diagnosis."""
+halved; after a number of those training stops with a diagnosis.
+"""
 
 import json
 import logging
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class TrainingLog:
-    """Of one run.
+    """Log of one training run; of several processes only the first writes.
 
     Args:
         experiment: its folder.
@@ -67,7 +68,7 @@ class TrainingLog:
         self._since = time.monotonic()
 
     def record(
-        self, progress: Progress, epochs: float, rate: float, dev: Evaluation | None, more: dict
+        self, progress: Progress, epochs: float, rate: float, dev: Evaluation | None, extra: dict
     ) -> None:
         """A line for what was done since the last one.
 
@@ -76,7 +77,7 @@ class TrainingLog:
             epochs: the same in epochs, with a fraction.
             rate: learning rate of the last step.
             dev: what the dev set says, if it was asked.
-            more: further items of the record.
+            extra: further items of the record.
         """
         record = {"epoch": progress.running_epoch, **({"step": progress.step} if progress.step else {})}
         record["loss"] = progress.loss_sum / progress.loss_count if progress.loss_count else None
@@ -92,7 +93,7 @@ class TrainingLog:
             record |= {"skipped_steps": progress.skipped_steps, "rate_scale": progress.rate_scale}
         if dev is not None and dev.routing:
             record["routing"] = dev.routing
-        record |= more
+        record |= extra
         self.restart_clock()
         self._records.append(record)
         self._write()
@@ -132,8 +133,8 @@ class TrainingLog:
         for name in ("loss", "dev_loss", "dev_eer_percent", "eval_eer_percent", "lr"):
             if record.get(name) is not None:
                 self._events.add_scalar(name, record[name], step)
-        for layer, found in record.get("routing", {}).items():
-            for number, load in enumerate(found["load"]):
+        for layer, stats in record.get("routing", {}).items():
+            for number, load in enumerate(stats["load"]):
                 self._events.add_scalar(f"routing/{layer}/expert_{number}", load, step)
         self._events.flush()
 
@@ -233,14 +234,14 @@ def starved_experts(routing: dict[str, dict]) -> list[str]:
         routing: as in ``Evaluation``.
     """
     lines = []
-    for layer, found in routing.items():
-        load = found["load"]
+    for layer, stats in routing.items():
+        load = stats["load"]
         starved = [str(number) for number, x in enumerate(load) if x < _STARVED / len(load)]
         if starved:
             shares = " ".join(f"{100 * x:.1f}" for x in load)
             lines.append(
                 f"routing collapse in {layer}: expert {', '.join(starved)} of {len(load)} gets less than a "
-                f"tenth of an even share (load {shares} %, entropy {found['entropy']:.2f} nats); raise "
+                f"tenth of an even share (load {shares} %, entropy {stats['entropy']:.2f} nats); raise "
                 "model.balance_weight"
             )
     return lines

@@ -15,7 +15,7 @@ __all__ = ["MovingAverage", "build_optimiser", "learning_rate", "mean_weights", 
 _OPTIMISERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 
 
-def build_optimiser(detector: nn.Module, settings: TrainingConfig) -> torch.optim.Optimizer:
+def build_optimiser(detector: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """Two groups of parameters, decayed and spared, for each learning rate.
 
     Biases, gains, the class vector and the scan's own A and D are not pulled to zero.
@@ -23,11 +23,11 @@ def build_optimiser(detector: nn.Module, settings: TrainingConfig) -> torch.opti
     Raises:
         AsvtkError: a prefix in ``rates`` fits no parameter.
     """
-    highest = dict(settings.rates.by_prefix)
+    highest = dict(config.rates.by_prefix)
     members = {(prefix, decayed): [] for prefix in (None, *highest) for decayed in (True, False)}
     for name, parameter in detector.named_parameters():
         decayed = parameter.ndim > 1 and not name.endswith("A_log")
-        members[settings.rates.prefix_of(name), decayed].append(parameter)
+        members[config.rates.prefix_of(name), decayed].append(parameter)
     for prefix in highest:
         if not (members[prefix, True] or members[prefix, False]):
             raise AsvtkError(
@@ -37,13 +37,13 @@ def build_optimiser(detector: nn.Module, settings: TrainingConfig) -> torch.opti
     groups = [
         {
             "params": parameters,
-            "weight_decay": settings.weight_decay if decayed else 0.0,
-            "share": highest[prefix] / settings.lr if prefix is not None and settings.lr else 1.0,
+            "weight_decay": config.weight_decay if decayed else 0.0,
+            "share": highest[prefix] / config.lr if prefix is not None and config.lr else 1.0,
         }
         for (prefix, decayed), parameters in members.items()
     ]
     on_gpu = next(detector.parameters()).is_cuda
-    return _OPTIMISERS[settings.optimizer](groups, lr=settings.lr, fused=on_gpu or None)
+    return _OPTIMISERS[config.optimizer](groups, lr=config.lr, fused=on_gpu or None)
 
 
 def set_rates(optimiser: torch.optim.Optimizer, rate: float) -> None:
@@ -52,12 +52,12 @@ def set_rates(optimiser: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["share"]
 
 
-def learning_rate(settings: TrainingConfig, epochs_done: float) -> float:
+def learning_rate(config: TrainingConfig, epochs_done: float) -> float:
     """Linear warm-up, then half a cosine; a function of progress alone, so it needs no state."""
-    if epochs_done < settings.warmup_epochs:
-        return settings.lr * max(epochs_done / settings.warmup_epochs, 1e-2)
-    share = (epochs_done - settings.warmup_epochs) / (settings.epochs - settings.warmup_epochs)
-    return settings.lr_end + (settings.lr - settings.lr_end) * (1 + math.cos(math.pi * share)) / 2
+    if epochs_done < config.warmup_epochs:
+        return config.lr * max(epochs_done / config.warmup_epochs, 1e-2)
+    share = (epochs_done - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
+    return config.lr_end + (config.lr - config.lr_end) * (1 + math.cos(math.pi * share)) / 2
 
 
 class MovingAverage:

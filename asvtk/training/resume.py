@@ -2,7 +2,8 @@
 
 When an experiment is extended, learning rates are those of a training of the new length, from where it goes
 on. What was trained before had those of the shorter one, so that the weights are not those of 14 epochs in
-one go."""
+one go.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -49,11 +50,11 @@ def extend(experiment: Experiment, config: ExperimentConfig, inputs: dict) -> st
     if not is_extension(experiment, config, inputs):
         return None
     before = experiment.config().training
-    said = None
+    outcome = None
     if config.training.epochs > before.epochs or config.training.patience != before.patience:
-        said = _reopen(experiment, experiment.inputs(), before.epochs, config.training.epochs)
+        outcome = _reopen(experiment, experiment.inputs(), before.epochs, config.training.epochs)
     write_text(experiment.folder / "config.yaml", yaml.safe_dump(to_mapping(config), sort_keys=False))
-    return said
+    return outcome
 
 
 def is_extension(experiment: Experiment, config: ExperimentConfig, inputs: dict) -> bool:
@@ -72,15 +73,15 @@ def is_extension(experiment: Experiment, config: ExperimentConfig, inputs: dict)
 
 def _reopen(experiment: Experiment, inputs: dict, old: int, new: int) -> str | None:
     """Let training go on where the last checkpoint is; says so."""
-    found, finished = read_training(experiment.checkpoints), read_stamp(experiment.done)
-    if found is None:
+    checkpoint, finished = read_training(experiment.checkpoints), read_stamp(experiment.done)
+    if checkpoint is None:
         if not experiment.done.exists():
             return None  # nothing was trained yet
         raise AsvtkError(
             f"{experiment.checkpoints}/last.safetensors: is gone, and training cannot go on from there; name "
             "another --tag and begin with these weights (--init), or give --force true"
         )
-    _, tensors, progress = found
+    _, tensors, progress = checkpoint
     if finished is not None:
         # The best weights may be an average, and what it was made of was deleted.
         progress |= {name: value for name, value in finished.items() if name.startswith("best_")}
@@ -147,6 +148,6 @@ class InitialWeights(NamedTuple):
             for name, x in taken.items():
                 own[name].copy_(x)
         fresh, unused = sorted(own.keys() - taken.keys()), sorted(self.tensors.keys() - taken.keys())
-        said = f"begins with {len(taken)} of {len(own)} tensors of {self.source}"
-        said += f"; new: {listing(fresh, 4)}" if fresh else ""
-        return set(taken), said + (f"; not used: {listing(unused, 4)}" if unused else "")
+        outcome = f"begins with {len(taken)} of {len(own)} tensors of {self.source}"
+        outcome += f"; new: {listing(fresh, 4)}" if fresh else ""
+        return set(taken), outcome + (f"; not used: {listing(unused, 4)}" if unused else "")

@@ -5,7 +5,8 @@
     EXP/scores/.NAME.parts/DIGEST/J.of.N.txt   until then: the shard of job J, of the same basis
 
 Shards and the file are written in one step each, and a shard that is there is not computed again: a job
-that was killed or put back into a queue loses its own shard at most."""
+that was killed or put back into a queue loses its own shard at most.
+"""
 
 import math
 import shutil

@@ -1,4 +1,4 @@
-"""All that training changes, as one thing that can be saved and brought back."""
+"""Training state: detector, optimizer, EMA, random numbers and progress, saved and restored as one."""
 
 import dataclasses
 import math

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from asvtk.frontends import build_frontend
-from asvtk.io.config import to_mapping
+from asvtk.io.config import load_yaml, to_mapping
 from asvtk.io.errors import AsvtkError
 from asvtk.models import Inputs
+from asvtk.models.config import DetectorConfig
 from asvtk.testing import detector_for
 from asvtk.training.config import load_config
 from asvtk.training.distributed import choose_device
@@ -65,6 +66,8 @@ def test_resolved_config_means_the_same(config_file, tmp_path):
         ("model={name: committee, members: []}", "model.name=committee was removed; .*'asvtk calibrate'"),
         ("loss={name: am_softmax}", "loss.name=am_softmax was removed; oc_softmax and wce"),
         ("resynthesis.methods=[world]", "resynthesis is called vocoded now"),
+        ("training.accumulate=2", "training.accumulate is called training.grad_accum now"),
+        ("training.clip=0", "training.clip is called training.grad_clip now"),
         ("training.splice=0.5", "training.splice was removed; delete it"),
         ("model.subtract_mean=false", "model.subtract_mean was removed; delete it"),
     ],
@@ -136,6 +139,13 @@ def test_second_process_waits_until_the_first_has_ended(tmp_path):
 def test_config_that_cannot_be_is_refused(config_file, override, message):
     with pytest.raises(AsvtkError, match=message):
         load_config(config_file, [override])
+
+
+def test_detector_of_a_former_training_can_be_built(config_file):
+    """Its package holds the whole configuration, and scoring needs none of the keys that were renamed."""
+    content = load_yaml(config_file)
+    content["training"] = {"clip": 1.0}
+    assert DetectorConfig.of(content, "a package") == DetectorConfig.of(load_yaml(config_file), "a package")
 
 
 def test_config_without_a_section_is_refused(config_file):
