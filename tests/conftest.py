@@ -7,6 +7,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from asvtk.bin.main import log_to_terminal
+
+# What the library logs is read by tests as the lines that a user sees.
+log_to_terminal()
 # Before torch is imported, and for all that tests start: their tensors are too small for a second thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Programs that tests interrupt must hear of it also where pytest itself was started to ignore that: in a

@@ -11,9 +11,9 @@ from asvtk.frontends.cache import FeatureCache, cache_name, description
 from asvtk.frontends.extraction import Source, extract_missing
 from asvtk.frontends.extractor import Extractor
 from asvtk.io.datadir import DataDirectory
-from asvtk.training.data import open_dataset
-from asvtk.training.experiment import load_config
-from asvtk.training.experiment_folder import Experiment
+from asvtk.training.config import load_config
+from asvtk.training.dataset import open_dataset
+from asvtk.training.experiment import Experiment
 from asvtk.training.state import TrainingState
 from asvtk.training.trainer import train
 

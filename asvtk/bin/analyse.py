@@ -29,14 +29,14 @@ def add_arguments(parser):
 
 def run(args):
     from asvtk.report.analysis_figures import require_matplotlib
-    from asvtk.training.assembly import TrainedSystem
-    from asvtk.training.device import choose_device
-    from asvtk.training.experiment_folder import Experiment
+    from asvtk.training.distributed import choose_device
+    from asvtk.training.experiment import Experiment
+    from asvtk.training.trained import TrainedDetector
 
     require_matplotlib()
     device = choose_device(args.ngpu)
     experiment = Experiment(args.exp)
-    system = TrainedSystem(experiment, args.dump)
+    system = TrainedDetector(experiment, args.dump)
     data = [DataDirectory.read(path) for path in args.data]
     if len({of.name for of in data}) < len(data):
         raise AsvtkError("--data: two data directories have the same name; analyse them one at a time")

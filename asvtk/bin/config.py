@@ -18,6 +18,6 @@ def add_arguments(parser):
 
 
 def run(args):
-    from asvtk.training.experiment import load_config
+    from asvtk.training.config import load_config
 
     yaml.safe_dump(to_mapping(load_config(args.config, args.override)), sys.stdout, sort_keys=False)

@@ -17,7 +17,7 @@ from asvtk.io.fields import field_of
 from asvtk.io.stamps import read_stamp
 from asvtk.io.text import read_json
 from asvtk.metrics.results import read_results
-from asvtk.training.experiment_folder import Experiment
+from asvtk.training.experiment import Experiment
 
 _HEADER = (
     "experiment", "corpus", "model", "front-end", "seed", "epochs", "best dev EER %", "eval EER %", "minutes",

@@ -12,7 +12,6 @@ from asvtk.bin.arguments import check_share, whole_number
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.locks import locked, locked_together
-from asvtk.training.device import choose_device
 
 
 def add_arguments(parser):
@@ -58,6 +57,8 @@ def run(args):
         _begin(sources, frontend, augmentation, args)
     elif args.action == "job":
         # Only a job computes; the host that submits it need not have its GPU.
+        from asvtk.training.distributed import choose_device
+
         _compute(sources, Extractor(frontend, choose_device(args.ngpu)), args)
     else:
         for source in sources:

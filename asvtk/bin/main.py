@@ -8,6 +8,7 @@ by its functions, so that ``--help`` and a usage error never wait for it.
 import argparse
 import contextlib
 import importlib
+import logging
 import os
 import sys
 
@@ -54,8 +55,31 @@ def usage() -> str:
     return "\n".join(lines)
 
 
+class _Lines(logging.Handler):
+    """Messages of the library as plain lines.
+
+    Training's go to standard output, where its progress is read; all others to standard error, as a script
+    may read a verb's answer on standard output.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        training = record.name.startswith("asvtk.training.")
+        prefix = "" if record.levelno < logging.WARNING else "warning: " if training else "asvtk: warning: "
+        print(prefix + record.getMessage(), file=sys.stdout if training else sys.stderr, flush=True)
+
+
+def log_to_terminal() -> None:
+    """Have the logger ``asvtk`` write to this process's terminal."""
+    logger = logging.getLogger("asvtk")
+    if not logger.handlers:
+        logger.addHandler(_Lines())
+        logger.setLevel(logging.INFO)
+        logger.propagate = False  # other libraries may give the root a handler too
+
+
 def main(argv=None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
+    log_to_terminal()
     # Names of files may be any bytes, and a terminal's code may be poor.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # closed, or somebody's own

@@ -15,8 +15,8 @@ def add_arguments(parser):
 
 def run(args):
     from asvtk.report.card import model_card
-    from asvtk.training.experiment_folder import Experiment
-    from asvtk.training.packing import pack, threshold_on_dev
+    from asvtk.training.experiment import Experiment
+    from asvtk.training.trained import pack, threshold_on_dev
 
     experiment = Experiment(args.exp)
     experiment.config()  # something was trained here

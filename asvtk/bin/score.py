@@ -27,8 +27,6 @@ from asvtk.io.atomic import write_text
 from asvtk.io.datadir import BONAFIDE, SPOOF, DataDirectory
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.scores import write_scores
-from asvtk.training.device import choose_device
-from asvtk.training.score_parts import ScoreParts
 
 NO_SPEECH = "no_speech"
 
@@ -72,6 +70,8 @@ def run(args):
     if not with_experiments:
         _check_model_options(args)
     import torch
+
+    from asvtk.training.distributed import choose_device
 
     # Only who computes needs the GPU; the host that submits may have none.
     device = choose_device(args.ngpu if args.action in (None, "job") else 0)
@@ -211,10 +211,10 @@ def _write_decisions(out, rows: list[tuple[str, float, str]]) -> None:
 
 
 def _score_with_experiments(args, device: str) -> None:
-    from asvtk.training.assembly import TrainedSystem
-    from asvtk.training.experiment_folder import Experiment
+    from asvtk.training.experiment import Experiment
+    from asvtk.training.trained import TrainedDetector
 
-    systems = [TrainedSystem(Experiment(folder), args.dump) for folder in args.exp]
+    systems = [TrainedDetector(Experiment(folder), args.dump) for folder in args.exp]
     data = [DataDirectory.read(path) for path in args.data]
     work = [_Work(system, of) for system in systems for of in data]
     if args.force and args.action in (None, "begin"):
@@ -222,7 +222,7 @@ def _score_with_experiments(args, device: str) -> None:
             of.scores.forget()
     todo = [of for of in work if not of.scores.is_complete()]
     if args.action == "begin":
-        # Parts count as long as there are as many: that must not hang on which sets are finished.
+        # Shards count as long as there are as many: that must not hang on which sets are finished.
         with redirect_stdout(sys.stderr):  # also what opening a data set has to say
             jobs = min(args.nj, max(of.count_batches() for of in work)) if todo else 0
         print(jobs)  # for the shell, and nothing else
@@ -241,9 +241,11 @@ class _Work:
     """One data set that is scored with one experiment."""
 
     def __init__(self, system, data: DataDirectory):
+        from asvtk.training.scoring import ScoreShards
+
         self._system, self._data = system, data
         basis = {"checkpoint": system.digest, "data": data.digest()}
-        self.scores = ScoreParts(system.experiment.scores(data.name), basis)
+        self.scores = ScoreShards(system.experiment.scores(data.name), basis)
         self._batch_size = system.config.training.batch_size
 
     def count_batches(self) -> int:
@@ -252,20 +254,20 @@ class _Work:
         return len(batches_of(len(self._system.open(self._data)), self._batch_size))
 
     def compute(self, device: str, job: int, num_jobs: int) -> None:
-        """Write the part of a job, unless it is there."""
-        part = self.scores.part(job, num_jobs)
+        """Write the shard of a job, unless it is there."""
+        shard = self.scores.shard(job, num_jobs)
         with self.scores.lock(job, num_jobs):
             if self.scores.is_complete():  # since another run joined it
                 print(f"{self.scores.path}: up to date")
                 return
-            if part.exists():
-                print(f"{self._data.path}: part {job} of {num_jobs} is there")
+            if shard.exists():
+                print(f"{self._data.path}: shard {job} of {num_jobs} is there")
                 return
             dataset = self._system.open(self._data)
             detector = self._system.detector()
-            trials = _score(detector, self._data, dataset, self._batch_size, device, part, job, num_jobs)
+            trials = _score(detector, self._data, dataset, self._batch_size, device, shard, job, num_jobs)
             if num_jobs > 1:
-                print(f"{self._data.path}: part {job} of {num_jobs}: {trials} trials")
+                print(f"{self._data.path}: shard {job} of {num_jobs}: {trials} trials")
 
 
 def _score(

@@ -15,7 +15,6 @@ from asvtk.io.datadir import SPOOF, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp
 from asvtk.report.curves import draw_curves
-from asvtk.training.device import choose_device
 from asvtk.training.signals import EXIT_STATUS, Stopped
 
 _REDRAW_S = 30.0
@@ -52,13 +51,12 @@ def add_arguments(parser):
 def run(args):
     from asvtk.frontends import build_frontend
     from asvtk.frontends.cache import cache_name
-    from asvtk.training import parallel
-    from asvtk.training.data import open_dataset
-    from asvtk.training.environment import write_environment
-    from asvtk.training.experiment import load_config
-    from asvtk.training.experiment_folder import Experiment
-    from asvtk.training.extension import extend
-    from asvtk.training.initial import InitialWeights
+    from asvtk.training import distributed
+    from asvtk.training.config import load_config
+    from asvtk.training.dataset import open_dataset
+    from asvtk.training.distributed import choose_device
+    from asvtk.training.experiment import Experiment, write_environment
+    from asvtk.training.resume import InitialWeights, extend
     from asvtk.training.trainer import train
 
     config = load_config(args.config, args.override)
@@ -83,22 +81,22 @@ def run(args):
         return None
     sets = {name: open_dataset(of, args.dump, frontend) for name, of in data.items()}
     sets["train"] = open_dataset(training_sets, args.dump, frontend, config.augmentation)
-    with parallel.joined(device), _alone(experiment):
-        if parallel.is_writer():
+    with distributed.joined(device), _alone(experiment):
+        if distributed.is_writer():
             if args.force:
                 experiment.clear()
             elif said := extend(experiment, config, claim):
                 print(said)
             experiment.claim(config, claim)
-        parallel.wait()
+        distributed.wait()
         if stamp := read_stamp(experiment.done):
-            if parallel.is_writer():
+            if distributed.is_writer():
                 print(
                     f"{experiment.folder}: trained already, best epoch {stamp['best_epoch']}; "
                     "--force true trains it anew"
                 )
             return None
-        if parallel.is_writer():
+        if distributed.is_writer():
             write_environment(
                 experiment.folder,
                 device,
@@ -118,13 +116,13 @@ def run(args):
                 initial=initial,
             )
         except Stopped as stopped:
-            if parallel.is_writer():
+            if distributed.is_writer():
                 print(f"asvtk train: {stopped}", file=sys.stderr, flush=True)
-            parallel.wait()  # torchrun ends all processes with the first that goes
+            distributed.wait()  # torchrun ends all processes with the first that goes
             return EXIT_STATUS
         finally:
             curves.draw()
-        if parallel.is_writer():
+        if distributed.is_writer():
             print(
                 f"{experiment.folder}: best epoch {progress['best_epoch']} of {progress['epoch']}, "
                 f"dev EER {100 * progress['best_dev_eer']:.3f} %"
@@ -138,7 +136,7 @@ def _state(experiment, config, claim: dict) -> str:
     Raises:
         AsvtkError: another training has the folder.
     """
-    from asvtk.training.extension import is_extension
+    from asvtk.training.resume import is_extension
 
     if is_extension(experiment, config, claim):
         return "unfinished"
@@ -167,9 +165,9 @@ class _Curves:
 
 def _alone(experiment):
     """The lock of the experiment; of several processes of one training the first holds it for all."""
-    from asvtk.training import parallel
+    from asvtk.training import distributed
 
-    return experiment.lock() if parallel.is_writer() else contextlib.nullcontext()
+    return experiment.lock() if distributed.is_writer() else contextlib.nullcontext()
 
 
 def _read_two_classes(path) -> DataDirectory:

@@ -2,8 +2,8 @@
 
 import contextlib
 import fcntl
+import logging
 import re
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +14,8 @@ from asvtk.io.ark import read_scp
 from asvtk.io.errors import AsvtkError, listing
 
 __all__ = ["CacheInUse", "find_named", "hold", "remove", "unused_files"]
+
+_log = logging.getLogger(__name__)
 
 #: how old, in seconds, a temporary file is before it is nobody's: each is renamed within a moment
 _ABANDONED = 3600
@@ -107,10 +109,7 @@ def remove(cache: FeatureCache, path: Path) -> None:
             with contextlib.suppress(OSError):
                 folder.rmdir()
     if foreign := sorted(path.rglob("*")):
-        print(
-            f"{path}: left alone, as no cache has such files: {listing(map(str, foreign), 3)}",
-            file=sys.stderr,
-        )
+        _log.info(f"{path}: left alone, as no cache has such files: {listing(map(str, foreign), 3)}")
     # NFS keeps the lock files under other names while they are open; the empty folder does no harm.
     with contextlib.suppress(OSError):
         path.rmdir()

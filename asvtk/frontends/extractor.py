@@ -1,5 +1,6 @@
 """Batches of audio through the frozen part of a front-end, encoded as an ark stores them."""
 
+import functools
 from collections.abc import Callable
 from itertools import groupby
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from asvtk.frontends.base import FrontEnd
 from asvtk.io.ark import Encoded
 from asvtk.io.ark.batches import as_entries, encode_batch
-from asvtk.nn.replay import Replay
+from asvtk.nn.cuda_graph import CudaGraphs
 
 __all__ = ["Extractor"]
 
@@ -96,7 +97,8 @@ class Extractor:
         def lower(audio: Tensor) -> dict[int, Tensor]:
             return self.frontend.lower(audio, None)
 
-        self._lower = Replay(lower) if self.on_gpu and self.frontend.crop.is_fixed else lower
+        recorded = self.on_gpu and self.frontend.crop.is_fixed
+        self._lower = functools.partial(CudaGraphs(), lower) if recorded else lower
 
 
 def _fetch(tensors: list[Tensor]) -> Callable[[], list[np.ndarray]]:

@@ -1,14 +1,12 @@
-"""Audio for a front-end, decoded ahead of need by processes of their own.
+"""Pool of processes that decode audio ahead of a front-end.
 
 Opening and decoding a file is dozens of short calls from Python. Threads would do them too, but then
 the one thread that keeps a GPU busy waits with all of them for the interpreter's lock. What is decoded
-passes through memory that all share, a bounded number of batches of it.
+passes through a ring buffer that all share. A batch is split among the processes, where a DataLoader would
+give all of it to one: here a single batch must come soon, there many at once.
 """
 
-import mmap
 import multiprocessing
-import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from asvtk.io.errors import AsvtkError
-from asvtk.io.processes import leave_interrupts_to_parent
+from asvtk.io.processes import end_with_parent
+from asvtk.io.ring_buffer import RingBuffer
 
 __all__ = ["AudioReaders", "Request"]
 
@@ -64,13 +63,12 @@ class AudioReaders:
         if not room:
             yield from ([] for _ in requests)
             return
-        # No name and no file, so nothing is left behind by a kill.
-        shared = np.frombuffer(mmap.mmap(-1, 4 * room * _BATCHES), np.float32).reshape(_BATCHES, room)
+        ring = RingBuffer(_BATCHES, room)
         pool = ProcessPoolExecutor(
-            self._processes, multiprocessing.get_context("fork"), _begin, (self._read, shared)
+            self._processes, multiprocessing.get_context("fork"), _begin, (self._read, ring)
         )
         try:
-            yield from self._collect(pool, shared, requests)
+            yield from self._collect(pool, ring, requests)
         except BrokenProcessPool:
             raise AsvtkError(
                 "a process that decodes audio was killed, perhaps for want of memory; what was computed is "
@@ -80,14 +78,14 @@ class AudioReaders:
             pool.shutdown(cancel_futures=True)
 
     def _collect(
-        self, pool: ProcessPoolExecutor, shared: np.ndarray, requests: Iterable[Request]
+        self, pool: ProcessPoolExecutor, ring: RingBuffer, requests: Iterable[Request]
     ) -> Iterator[list[np.ndarray | AsvtkError]]:
         reading: deque[tuple[Request, np.ndarray, list[Future]]] = deque()
         upcoming = enumerate(requests)
         while True:
             while len(reading) < _BATCHES and (following := next(upcoming, None)) is not None:
                 number, request = following
-                reading.append((request, shared[number % _BATCHES], self._order(pool, number, request)))
+                reading.append((request, ring.slot(number), self._submit(pool, number, request)))
             if not reading:
                 return
             request, batch, answers = reading.popleft()
@@ -100,41 +98,37 @@ class AudioReaders:
                     found.append(length if isinstance(length, AsvtkError) else batch[begin : begin + length])
             yield found
 
-    def _order(self, pool: ProcessPoolExecutor, number: int, request: Request) -> list[Future]:
+    def _submit(self, pool: ProcessPoolExecutor, number: int, request: Request) -> list[Future]:
         count, longest = len(request.utterances), request.longest
         step = min(_AT_ONCE, -(-count // self._processes))
         return [
-            pool.submit(
-                _fill, number % _BATCHES, start * longest, longest, request.utterances[start : start + step]
-            )
+            pool.submit(_fill, number, start * longest, longest, request.utterances[start : start + step])
             for start in range(0, count, step)
         ]
 
 
 # What follows runs in the processes.
 
-_read, _shared = None, None
+_read, _ring = None, None
 
 
-def _begin(read: Callable[[str], np.ndarray], shared: np.ndarray) -> None:
-    global _read, _shared
-    _read, _shared = read, shared
-    leave_interrupts_to_parent()
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # it may be killed
+def _begin(read: Callable[[str], np.ndarray], ring: RingBuffer) -> None:
+    global _read, _ring
+    _read, _ring = read, ring
+    end_with_parent()
 
 
 def _fill(
-    batch: int, begin: int, longest: int, utterances: Sequence[str]
+    number: int, begin: int, longest: int, utterances: Sequence[str]
 ) -> tuple[list[int | AsvtkError], float]:
     """Read utterances to ``begin``, ``begin + longest`` ...; returns how long they are, and the seconds."""
-    started, lengths = time.perf_counter(), []
+    started, lengths, slot = time.perf_counter(), [], _ring.slot(number)
     for place in range(begin, begin + longest * len(utterances), longest):
         try:
             samples = _read(utterances[len(lengths)])
         except AsvtkError as error:
             lengths.append(error)
         else:
-            _shared[batch, place : place + longest][: len(samples)] = samples  # a longer one is a ValueError
+            slot[place : place + longest][: len(samples)] = samples  # a longer one is a ValueError
             lengths.append(len(samples))
     return lengths, time.perf_counter() - started

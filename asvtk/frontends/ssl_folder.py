@@ -4,7 +4,7 @@ torch and transformers take seconds to import, so only the functions that need t
 """
 
 import functools
-import sys
+import logging
 from pathlib import Path
 
 from asvtk.io.errors import AsvtkError
@@ -20,6 +20,8 @@ __all__ = [
     "wants_normalised_input",
     "weight_files",
 ]
+
+_log = logging.getLogger(__name__)
 
 ARCHITECTURES = ("wavlm", "wav2vec2", "hubert")
 
@@ -115,11 +117,10 @@ def wants_normalised_input(folder: Path, encoder_norm: str) -> bool:
         # What both leave out is true by the default of transformers' Wav2Vec2FeatureExtractor.
         return field_of({"do_normalize": True} | content, "do_normalize", bool, path)
     normalised = encoder_norm == "layer"
-    print(
-        f"asvtk: warning: {folder}: no preprocessor_config.json or processor_config.json says whether the "
+    _log.warning(
+        f"{folder}: no preprocessor_config.json or processor_config.json says whether the "
         f"model wants zero mean and unit variance; taken to be {'yes' if normalised else 'no'}, as its "
-        f"feature encoder is {'layer' if normalised else 'group'}-normalised",
-        file=sys.stderr,
+        f"feature encoder is {'layer' if normalised else 'group'}-normalised"
     )
     return normalised
 

@@ -1,13 +1,15 @@
 """Sound files in folders: what a stranger has lying about."""
 
+import logging
 import os
-import sys
 from pathlib import Path
 
 from asvtk.io.decoding import path_text
 from asvtk.io.errors import AsvtkError, listing
 
 __all__ = ["SUFFIXES", "find_audio"]
+
+_log = logging.getLogger(__name__)
 
 #: what a folder is searched for; a file that is named is taken whatever it is called
 SUFFIXES = (
@@ -42,10 +44,9 @@ def find_audio(paths) -> tuple[list[Path], list[str]]:
             faults.append(f"{path_text(path)}: no such file or folder")
     if skipped:
         names = listing(map(path_text, skipped), 5)
-        print(
+        _log.info(
             f"note: {len(skipped)} files in folders were skipped, their names end unlike a sound file's: "
-            f"{names}; name a file to have it tried all the same",
-            file=sys.stderr,
+            f"{names}; name a file to have it tried all the same"
         )
     if not found:
         raise AsvtkError("; ".join(faults) or f"{listing(map(path_text, paths))}: no sound files there")

@@ -1,7 +1,7 @@
 """``asvtk.load``: a trained detector from a package, an experiment or published weights."""
 
 import dataclasses
-import sys
+import logging
 from pathlib import Path
 
 from asvtk.frontends import build_frontend
@@ -18,6 +18,8 @@ from asvtk.models.config import DetectorConfig
 from asvtk.nn.weights import read_safetensors
 
 __all__ = ["load"]
+
+_log = logging.getLogger(__name__)
 
 _EXPECTED = (
     "expected a packed model (NAME.asvtk.tar, or the folder it was unpacked to), the folder of a trained "
@@ -51,7 +53,7 @@ def load(path, device: str = "cpu", *, ssl_model=None) -> Detector:
         except AsvtkError as error:
             raise AsvtkError(f"{str(error).partition('; expected ')[0]}; {_EXPECTED}") from None
         if note:
-            print(f"asvtk: {note}", file=sys.stderr)
+            _log.info(note)
     detector.frontend.load()
     return detector.to(device).eval()
 

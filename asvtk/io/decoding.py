@@ -1,10 +1,10 @@
 """The one way from a sound file to samples: libsndfile, what it refuses PyAV, then our own FLAC decoder."""
 
 import contextlib
+import logging
 import mmap
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar
 
@@ -17,6 +17,8 @@ from asvtk.io.extent import Extent, read_extent
 from asvtk.io.sound import CutOff, Refused, Sound
 
 __all__ = ["decode", "path_text"]
+
+_log = logging.getLogger(__name__)
 
 #: Hz and channels that recordings have; others stand in damaged headers
 _RATES, _CHANNELS = (4_000, 384_000), 32
@@ -71,10 +73,9 @@ def decode(path, use: Callable[[Sound], _Result], most: int | None = None) -> tu
             if refusals and not _told[0]:
                 _told[0] = 1
                 name, reason = path_text(path), refusals["libsndfile"]
-                print(
-                    f"asvtk: warning: {name}: libsndfile refuses it ({reason}), {decoder} decoded it; other "
-                    "files may follow without a word",
-                    file=sys.stderr,
+                _log.warning(
+                    f"{name}: libsndfile refuses it ({reason}), {decoder} decoded it; other "
+                    "files may follow without a word"
                 )
             return result, decoder
         raise _fault(path, f"{_verdict(refusals, os.pread(file.fileno(), 512, 0))}")

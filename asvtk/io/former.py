@@ -13,6 +13,8 @@ FORMER = {
     "model.subtract_mean": "was removed; delete it: conv_moe_mamba subtracts the mean, dual_stream does not",
     "resynthesis": "is called vocoded now",
     "training.band_limited": "was removed; delete it",
+    "training.accumulate": "is called training.grad_accum now",
+    "training.clip": "is called training.grad_clip now",
     "training.splice": "was removed; delete it",
     "loss.name=am_softmax": "was removed; oc_softmax and wce are what the recipes use",
 }

@@ -1,13 +1,15 @@
 """Locks between processes, on one machine or several that share a file system."""
 
 import fcntl
+import logging
 import os
 import platform
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = ["locked", "locked_together"]
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -65,5 +67,4 @@ def _content(stream) -> str:
 
 
 def _say_wait(path: Path, holder: str) -> None:
-    # Not on standard output: a script may read a command's answer there.
-    print(f"{path.parent}: waiting for {holder or 'another process'}", file=sys.stderr, flush=True)
+    _log.info(f"{path.parent}: waiting for {holder or 'another process'}")

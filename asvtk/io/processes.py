@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["in_processes", "leave_interrupts_to_parent"]
+__all__ = ["end_with_parent", "in_processes", "leave_interrupts_to_parent"]
 
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
@@ -34,7 +34,7 @@ def in_processes(function: Callable, items: Sequence, jobs: int, description: st
     Raises:
         AsvtkError: a process was killed. What ``function`` raises comes through.
     """
-    with ProcessPoolExecutor(max(1, min(jobs, len(items))), initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(max(1, min(jobs, len(items))), initializer=end_with_parent) as pool:
         with _without_interrupts():  # a process that has just begun would die of Ctrl-C with a traceback
             results = pool.map(function, items, chunksize=4)
         try:
@@ -63,7 +63,8 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """In a process of a pool: leave interrupts to the parent, and end when it does, even if it is killed."""
     leave_interrupts_to_parent()
 
     def watch():

@@ -33,8 +33,8 @@ class DetectorConfig:
             raise AsvtkError(f"{where}: expected 'key: value' lines")
         if missing := [name for name in _CHOICES if name not in content]:
             raise AsvtkError(f"{where}: the key {missing[0]!r} is missing")
-        sections = build_sections(content, where, imports=False)
-        return cls(**{name: sections[name] for name in _CHOICES})
+        # Of the other sections nothing is asked: a package of an earlier asvtk scores as it did.
+        return cls(**build_sections({name: content[name] for name in _CHOICES}, where, imports=False))
 
 
 def build_sections(content: dict, where: str, imports: bool = True) -> dict:

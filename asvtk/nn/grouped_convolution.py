@@ -1,13 +1,15 @@
 """Grouped convolution in half precision, where the processor gets it right."""
 
 import functools
-import sys
+import logging
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = ["grouped_conv1d", "half_is_sound"]
+
+_log = logging.getLogger(__name__)
 
 
 def grouped_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, groups: int) -> Tensor:
@@ -49,9 +51,8 @@ def half_is_sound(dtype: torch.dtype, shape: tuple[int, int, int], groups: int) 
         error = (F.conv1d(x, weight, groups=groups).float() - expected).norm() / expected.norm()
     sound = bool(error < 0.1)
     if not sound:
-        print(
-            f"asvtk: warning: this CPU's {str(dtype).removeprefix('torch.')} convolution of groups of "
-            f"{channels} channels is wrong by {100 * error:.0f} % (oneDNN); float32 is used instead",
-            file=sys.stderr,
+        _log.warning(
+            f"this CPU's {str(dtype).removeprefix('torch.')} convolution of groups of "
+            f"{channels} channels is wrong by {100 * error:.0f} % (oneDNN); float32 is used instead"
         )
     return sound

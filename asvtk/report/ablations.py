@@ -29,8 +29,8 @@ from asvtk.models import build_detector
 from asvtk.report.markdown import table
 from asvtk.report.seeds import seed_groups
 from asvtk.report.values import kind_name, mean_sd
-from asvtk.training.experiment import load_config
-from asvtk.training.experiment_folder import Experiment
+from asvtk.training.config import load_config
+from asvtk.training.experiment import Experiment
 
 __all__ = ["Cell", "ablation_table", "count_parameters", "read_list", "write_config"]
 

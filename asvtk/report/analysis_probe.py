@@ -70,7 +70,7 @@ def observe(detector: nn.Module, dataset, batch_size: int, device: str) -> Obser
 
     Args:
         detector: on ``device``.
-        dataset: an `asvtk.training.data.UtteranceDataset`.
+        dataset: an `asvtk.training.dataset.UtteranceDataset`.
         batch_size, device: as for `asvtk.training.scoring.score_dataset`.
     """
     model = detector.model

@@ -12,7 +12,7 @@ from asvtk.metrics.results import WRITTEN, read_results
 from asvtk.report.ablations import count_parameters
 from asvtk.report.markdown import CONVENTIONS, code, plain_text, results_tables, table
 from asvtk.report.values import shown
-from asvtk.training.experiment_folder import Experiment
+from asvtk.training.experiment import Experiment
 
 __all__ = ["model_card"]
 
@@ -49,7 +49,7 @@ def model_card(experiment: Experiment, threshold: dict, licence: str | None = No
 
     Args:
         experiment: its folder.
-        threshold: as ``asvtk.training.packing.threshold_on_dev`` gives it.
+        threshold: as ``asvtk.training.trained.threshold_on_dev`` gives it.
         licence: of the weights.
 
     Raises:

@@ -1,1 +1,1 @@
-"""From cached features to a trained experiment, and from that to scores."""
+"""Training: from cached features or audio to a trained experiment, and from that to scores."""

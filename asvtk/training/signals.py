@@ -1,4 +1,4 @@
-"""What schedulers say before they kill: finish the step, save, go."""
+"""Stop signals of schedulers (SIGTERM, SIGUSR1): training finishes its step, saves, and ends."""
 
 import signal
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""All that training changes, as one thing that can be saved and brought back."""
+"""Training state: detector, optimizer, EMA, random numbers and progress, saved and restored as one."""
 
 import dataclasses
 import math
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from asvtk.inference.weights import part, prefixed, put_detector
 from asvtk.io.errors import AsvtkError
-from asvtk.training import parallel
-from asvtk.training.averaging import MovingAverage
+from asvtk.training import distributed
 from asvtk.training.checkpoint import copies, detector_tensors
+from asvtk.training.optim import MovingAverage
 
 __all__ = ["Progress", "TrainingState"]
 
@@ -80,7 +80,7 @@ class TrainingState:
         if self.average is not None:
             tensors |= prefixed(_AVERAGE, self.average.average)
         if self.progress.step:  # each epoch begins with a seed of its own
-            for rank, state in enumerate(parallel.gather_objects(_random_state())):
+            for rank, state in enumerate(distributed.gather_objects(_random_state())):
                 tensors |= prefixed(f"{_RANDOM}{rank}.", state)
         return copies(tensors), self.progress.as_dict()
 
@@ -99,7 +99,7 @@ class TrainingState:
         if self.average is not None:
             for name, value in part(_AVERAGE, tensors).items():
                 self.average.average[name].copy_(value)
-        self._random = part(f"{_RANDOM}{parallel.rank()}.", tensors)
+        self._random = part(f"{_RANDOM}{distributed.rank()}.", tensors)
         self.progress = Progress()
         for name, default in self.progress.as_dict().items():
             value = progress.get(name, default)

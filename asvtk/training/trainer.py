@@ -1,4 +1,4 @@
-"""Stage 3: setup -> data -> model -> loop -> finish.
+"""Training loop (stage 3): setup -> data -> model -> epochs -> finish.
 
 Randomness is a function of (seed, epoch) alone: each epoch seeds itself, and a checkpoint within one
 holds the state of the generators. A run that was killed and goes on from its last checkpoint therefore
@@ -15,21 +15,18 @@ from tqdm import tqdm
 
 from asvtk.io.stamps import write_stamp
 from asvtk.models import Detector, build_detector
-from asvtk.training import parallel
-from asvtk.training.averaging import MovingAverage
-from asvtk.training.checkpoint import read_training
-from asvtk.training.data import UtteranceDataset
-from asvtk.training.device import compute_deterministically
-from asvtk.training.experiment import ExperimentConfig
-from asvtk.training.experiment_folder import Experiment
-from asvtk.training.health import Diverged, FaultLog
-from asvtk.training.initial import InitialWeights
-from asvtk.training.journal import Journal
-from asvtk.training.loading import Loader, in_parts
-from asvtk.training.optimiser import build_optimiser, learning_rate, set_rates
-from asvtk.training.order import draw_order
-from asvtk.training.saving import CheckpointWriter
-from asvtk.training.selection import Selection
+from asvtk.training import distributed
+from asvtk.training.checkpoint import CheckpointWriter, read_training
+from asvtk.training.config import ExperimentConfig
+from asvtk.training.dataloader import Loader, split_batch
+from asvtk.training.dataset import UtteranceDataset
+from asvtk.training.distributed import compute_deterministically
+from asvtk.training.evaluation import Diverged, Selection
+from asvtk.training.experiment import Experiment
+from asvtk.training.logger import FaultLog, TrainingLog
+from asvtk.training.optim import MovingAverage, build_optimiser, learning_rate, set_rates
+from asvtk.training.resume import InitialWeights
+from asvtk.training.sampler import sample_epoch
 from asvtk.training.signals import Stopped, StopRequest, stop_request
 from asvtk.training.state import Progress, TrainingState
 from asvtk.training.step import GradientStep
@@ -84,9 +81,10 @@ class _Run:
 
     def __init__(self, experiment, config, training_set, dev_set, device, eval_set, on_record, initial):
         # Setup
-        self.experiment, self.config, self.settings = experiment, config, config.training
+        self.experiment, self.config = experiment, config
+        self.training = config.training  # its section of the configuration
         self.on_gpu = device != "cpu"
-        if self.settings.deterministic:
+        if self.training.deterministic:
             compute_deterministically()
         torch.manual_seed(config.seed)
         # Data
@@ -100,64 +98,64 @@ class _Run:
         detector = build_detector(config, frontend).to(device)
         for dataset in self.sets.values():
             dataset.serve(detector.model)
-        found = read_training(experiment.checkpoints)
+        checkpoint = read_training(experiment.checkpoints)
         taken, begun_with = set(), None
-        if found is None and initial is not None:
+        if checkpoint is None and initial is not None:
             taken, begun_with = initial.load(detector)
         fits = detector.model.uses_features and not any(".mvn." in name for name in taken)
-        if found is None and fits and self.settings.normalise_on:
-            detector.model.mvn.fit(_sample_features(detector, training_set, self.settings.normalise_on))
-            parallel.take_from_writer(detector.buffers())
+        if checkpoint is None and fits and self.training.normalise_on:
+            detector.model.mvn.fit(_sample_features(detector, training_set, self.training.normalise_on))
+            distributed.take_from_writer(detector.buffers())
         self.detector, self.step, self.trained_blocks = detector, None, None
         self.loaders = {name: Loader(dataset, device) for name, dataset in self.sets.items()}
-        average = MovingAverage(detector, self.settings.ema) if self.settings.ema else None
-        self.state = TrainingState(detector, build_optimiser(detector, self.settings), average)
+        average = MovingAverage(detector, self.training.ema) if self.training.ema else None
+        self.state = TrainingState(detector, build_optimiser(detector, self.training), average)
         # Where the last run ended
         self.writer = CheckpointWriter(experiment.checkpoints)
-        self.selection = Selection(self.state, self.sets, self.loaders, self.settings, self.writer)
+        self.selection = Selection(self.state, self.sets, self.loaders, self.training, self.writer)
         self.faults = FaultLog(experiment.faults)
-        self.journal = Journal(experiment, on_record)
-        if found is not None:
-            path, *saved = found
+        self.log = TrainingLog(experiment, on_record)
+        if checkpoint is not None:
+            path, *saved = checkpoint
             self.state.restore(*saved, path)
         self.good = self.state.snapshot()
-        self.journal.cut(self.state.progress)
-        self.journal.say_start(config, detector, self.sets, self.progress)
+        self.log.cut(self.state.progress)
+        self.log.start(config, detector, self.sets, self.progress)
         if begun_with is not None:
-            self.journal.say(begun_with)
+            self.log.info(begun_with)
 
     @property
     def progress(self):
         return self.state.progress  # a new object after each roll-back
 
     def is_over(self) -> bool:
-        impatient = 0 < self.settings.patience <= self.progress.stale
-        return impatient or self.progress.epoch == self.settings.epochs
+        impatient = 0 < self.training.patience <= self.progress.stale
+        return impatient or self.progress.epoch == self.training.epochs
 
     def epoch(self, stop: StopRequest) -> None:
         """From where progress is to the end of the epoch."""
-        progress, settings = self.progress, self.settings
+        progress, training = self.progress, self.training
         number = progress.epoch + 1
         self._unfreeze(number)
         epoch_seed = self.config.seed * 100_003 + number
-        torch.manual_seed(epoch_seed + 1_000_003 * parallel.rank())  # dropout
+        torch.manual_seed(epoch_seed + 1_000_003 * distributed.rank())  # dropout
         order = self._order(epoch_seed)
-        batches = [order[i : i + settings.batch_size] for i in range(0, len(order), settings.batch_size)]
+        batches = [order[i : i + training.batch_size] for i in range(0, len(order), training.batch_size)]
         todo = batches[progress.step :]
-        shares = [in_parts(parallel.share(batch), settings.accumulate) for batch in todo]
-        loaded = self.loaders["train"]([part for parts in shares for part in parts], epoch_seed)
+        shares = [split_batch(distributed.share(batch), training.grad_accum) for batch in todo]
+        loaded = self.loaders["train"]([micro_batch for share in shares for micro_batch in share], epoch_seed)
         self.state.restore_random()
         self.detector.train()
         bar = tqdm(
-            total=len(batches), initial=progress.step, desc=f"epoch {number}/{settings.epochs}", unit="batch",
-            disable=None if parallel.is_writer() else True, leave=False,
+            total=len(batches), initial=progress.step, desc=f"epoch {number}/{training.epochs}", unit="batch",
+            disable=None if distributed.is_writer() else True, leave=False,
         )  # fmt: skip
         with contextlib.closing(bar):
-            for batch, parts in zip(todo, shares, strict=True):
+            for batch, share in zip(todo, shares, strict=True):
                 done = number - 1 + progress.step / len(batches)
-                rate = progress.rate_scale * learning_rate(settings, done)
+                rate = progress.rate_scale * learning_rate(training, done)
                 set_rates(self.state.optimiser, rate)
-                inputs = [next(loaded) for _ in parts]
+                inputs = [next(loaded) for _ in share]
                 loss, norm, stopped = self.step(inputs, len(batch), stop.signal is not None)
                 progress.step += 1
                 if math.isfinite(loss) and math.isfinite(norm):
@@ -175,26 +173,26 @@ class _Run:
     def _order(self, epoch_seed: int) -> list[int]:
         training_set, vocoded = self.sets["train"], self.config.vocoded
         share = None if vocoded is None else vocoded.share
-        return draw_order(
-            training_set.bonafide, epoch_seed, self.settings.balance, training_set.made_of, share
+        return sample_epoch(
+            training_set.bonafide, epoch_seed, self.training.balance, training_set.made_of, share
         )
 
     def _unfreeze(self, epoch: int) -> None:
         """Let as many of the front-end's top blocks be trained as that epoch trains."""
-        frontend, settings = self.detector.frontend, self.settings
-        blocks = settings.unfreeze.blocks(epoch, frontend.trainable)
+        frontend, training = self.detector.frontend, self.training
+        blocks = training.unfreeze.blocks(epoch, frontend.trainable)
         if blocks == self.trained_blocks:
             return
         if frontend.trainable:
             frontend.train_top(blocks)
-            self.journal.say(f"epoch {epoch}: {blocks} of {frontend.trainable} trainable blocks are trained")
+            self.log.info(f"epoch {epoch}: {blocks} of {frontend.trainable} trainable blocks are trained")
         self.trained_blocks = blocks
         self.step = None  # its memory makes room for the next one's
         self.step = GradientStep(
             self.detector,
-            settings.clip,
-            bfloat16=settings.precision == "bfloat16",
-            record=self.on_gpu and settings.cuda_graph and self.config.frontend.crop.is_fixed,
+            training.grad_clip,
+            bfloat16=training.precision == "bfloat16",
+            record=self.on_gpu and training.cuda_graph and self.config.frontend.crop.is_fixed,
         )
 
     def _skip(self, batch: list[int], loss: float, norm: float) -> None:
@@ -203,30 +201,30 @@ class _Run:
         progress.skipped_steps += 1
         utterances = [self.sets["train"].utterances[index] for index in batch]
         self.faults.skipped(progress.running_epoch, progress.step, loss, norm, utterances)
-        if progress.bad_steps == self.settings.max_bad_steps:
+        if progress.bad_steps == self.training.max_bad_steps:
             raise Diverged(f"epoch {progress.running_epoch}: {progress.bad_steps} bad batches in a row")
 
     def _after_step(self, steps: int, rate: float) -> None:
         """Evaluate, log and save where that is due."""
-        progress, settings = self.progress, self.settings
+        progress, training = self.progress, self.training
         done = progress.epoch * steps + progress.step
         ended = progress.step == steps
-        judged = done % max(1, round(settings.eval_every * steps)) == 0 or done == settings.epochs * steps
+        validated = done % max(1, round(training.eval_every * steps)) == 0 or done == training.epochs * steps
         if ended:
             progress.epoch, progress.step = progress.epoch + 1, 0
-        if ended or judged:
-            dev, more = self.selection.judge() if judged else (None, {})
-            self.journal.record(progress, done / steps, rate, dev, more)
+        if ended or validated:
+            dev, extra = self.selection.validate() if validated else (None, {})
+            self.log.record(progress, done / steps, rate, dev, extra)
             progress.loss_sum, progress.loss_count = 0.0, 0
-        saved = settings.save_every and progress.step and progress.step % settings.save_every == 0
-        if (ended or judged or saved) and not progress.bad_steps:
+        saved = training.save_every and progress.step and progress.step % training.save_every == 0
+        if (ended or validated or saved) and not progress.bad_steps:
             self._save()
         self.writer.retry()
 
     def _save(self) -> None:
         self.good = self.state.snapshot()
-        self.selection.offer()
-        self.writer.offer("last", *self.good)
+        self.selection.enqueue()
+        self.writer.enqueue("last", *self.good)
         self.writer.begin()
 
     def _stop(self, stop: StopRequest) -> None:
@@ -247,7 +245,7 @@ class _Run:
             AsvtkError: that was once too often; with a diagnosis.
         """
         rollbacks, skipped = self.progress.rollbacks, self.progress.skipped_steps
-        if rollbacks == self.settings.max_rollbacks:
+        if rollbacks == self.training.max_rollbacks:
             raise self.faults.diagnosis(reason, rollbacks)
         self.state.restore(*self.good)
         self.selection.discard()
@@ -255,7 +253,7 @@ class _Run:
         progress.rollbacks, progress.skipped_steps = rollbacks + 1, skipped
         progress.rate_scale /= 2
         self.good = self.good[0], progress.as_dict()  # another way back goes to a lower rate still
-        self.journal.cut(progress)
+        self.log.cut(progress)
         self.faults.rolled_back(reason, progress)
 
     def finish(self) -> dict:
@@ -263,11 +261,11 @@ class _Run:
         if self.progress.bad_steps:  # in the last batches: there is nothing to go back for any more
             self._save()
         self.writer.finish()
-        parallel.wait()
-        if said := self.selection.average():
-            self.journal.say(said)
+        distributed.wait()
+        if outcome := self.selection.average():
+            self.log.info(outcome)
         self.writer.finish()
-        if parallel.is_writer():
+        if distributed.is_writer():
             write_stamp(self.experiment.done, self.progress.as_dict())
             for path in self.experiment.checkpoints.glob("epoch_*.safetensors"):
                 path.unlink()

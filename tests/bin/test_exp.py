@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from asvtk.bin.main import main
-from asvtk.training.experiment_folder import Experiment
+from asvtk.training.experiment import Experiment
 
 CONFIG = {
     "frontend": {"name": "lfcc"},

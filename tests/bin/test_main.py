@@ -1,5 +1,6 @@
 """The console script: quick where nothing needs torch, one line for a user's fault."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -101,3 +102,14 @@ def test_fault_14_home_is_expanded_in_any_option(tmp_path, monkeypatch, capsys):
     assert main(["validate", "~/data"]) == 1
     said = capsys.readouterr()
     assert str(tmp_path / "data") in said.out + said.err
+
+
+def test_messages_of_the_library_are_plain_lines(capsys):
+    """Those of training, which reports on itself, apart from those that may come before a verb's answer."""
+    for name in ("asvtk.training.logger", "asvtk.io.locks"):
+        logging.getLogger(name).debug("nothing")
+        logging.getLogger(name).info("5 % done")
+        logging.getLogger(name).warning("careful")
+    out, err = capsys.readouterr()
+    assert out == "5 % done\nwarning: careful\n"
+    assert err == "5 % done\nasvtk: warning: careful\n"

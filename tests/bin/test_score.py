@@ -137,7 +137,7 @@ def test_a_part_is_scored_once_and_what_is_missing_is_named(scoring, monkeypatch
     assert scoring("begin", "--nj", 100) == "4\n"  # no more jobs than batches
     scoring("job", "--nj", 4, "--job", 2)
     said = scoring("join", "--nj", 4, status=1)
-    assert "3 of 4 parts are missing: 1.of.4.txt, 3.of.4.txt, 4.of.4.txt; run stage 4 again" in said
+    assert "3 of 4 shards are missing: 1.of.4.txt, 3.of.4.txt, 4.of.4.txt; run stage 4 again" in said
     parts = sorted((scoring.exp / "scores").glob(".*.parts/*/2.of.4.txt"))
     written = [part.stat().st_mtime_ns for part in parts]
     assert len(parts) == 2 and scoring("begin", "--nj", 100) == "4\n"
@@ -183,7 +183,7 @@ def test_parts_of_another_checkpoint_do_not_count(scoring):
     tensors, about = read_tensors(best)
     write_tensors(best, {name: 2 * x for name, x in tensors.items()}, about)
     scoring("job", "--nj", 2, "--job", 2)
-    assert "1 of 2 parts are missing: 1.of.2.txt" in scoring("join", "--nj", 2, status=1)
+    assert "1 of 2 shards are missing: 1.of.2.txt" in scoring("join", "--nj", 2, status=1)
 
 
 def test_jobs_go_with_experiments(capsys):

@@ -12,7 +12,7 @@ from asvtk.frontends.lfcc import LfccConfig
 from asvtk.frontends.spectrogram import SpectrogramConfig
 from asvtk.frontends.ssl import SslConfig
 from asvtk.frontends.waveform import WaveformConfig
-from asvtk.training.data import open_dataset
+from asvtk.training.dataset import open_dataset
 
 AUDIO = (0.1 * np.random.default_rng(0).standard_normal(9000)).astype(np.float32)
 BOTH = Conditioning(level=-26, highest=7000)

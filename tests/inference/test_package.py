@@ -21,8 +21,8 @@ from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import file_digest
 from asvtk.report.card import model_card
 from asvtk.training.checkpoint import read_tensors, write_tensors
-from asvtk.training.experiment_folder import Experiment
-from asvtk.training.packing import threshold_on_dev
+from asvtk.training.experiment import Experiment
+from asvtk.training.trained import threshold_on_dev
 
 
 def asvtk(*words) -> int:

@@ -18,7 +18,7 @@ from asvtk.models.aasist import AasistConfig, ResidualBlock, SingleChannelNorm, 
 from asvtk.nn.losses import WeightedCrossEntropyConfig
 from asvtk.testing import detector_for
 from asvtk.training.checkpoint import load_detector, save_detector
-from asvtk.training.experiment import load_config
+from asvtk.training.config import load_config
 
 SMALL = AasistConfig(channels=(8, 8, 16, 16, 16, 16), d_graph=16, d_stack=12)
 CONF = Path(__file__).parents[2] / "egs" / "asvspoof2019_la" / "conf"

@@ -12,7 +12,7 @@ from tiny_models import save_model
 from tiny_recipe import RECIPE, SMALL, Recipe, cached, wait_for
 
 from asvtk.bin.main import main
-from asvtk.training.experiment_folder import Experiment
+from asvtk.training.experiment import Experiment
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tools" / "slurm_lab"))
 
 from slurm_lab import DAEMONS, SlurmLab, find_daemon
 
-from asvtk.training.experiment_folder import Experiment
+from asvtk.training.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]
 SLURM = ROOT / "utils" / "slurm.py"

@@ -68,8 +68,8 @@ def assert_nothing_was_done_twice(recipe):
     assert sum(map(int, counts)) == UTTERANCES
     epochs = logged(recipe, "exp/tiny/log/train.log*", r"^epoch +(\d+)")
     assert epochs == [str(n) for n in range(1, EPOCHS + 1)]
-    parts = logged(recipe, "exp/tiny/log/score*.log*", r"/(\w+): part (\d) of 2: \d+ trials")
-    assert sorted(parts) == [("dev", "1"), ("dev", "2"), ("eval", "1"), ("eval", "2")]
+    shards = logged(recipe, "exp/tiny/log/score*.log*", r"/(\w+): shard (\d) of 2: \d+ trials")
+    assert sorted(shards) == [("dev", "1"), ("dev", "2"), ("eval", "1"), ("eval", "2")]
     assert not [*recipe.folder.rglob("*.log.1")]  # no log was put aside while its job wrote
 
 

@@ -17,7 +17,7 @@ from asvtk.io.errors import AsvtkError
 from asvtk.report.ablations import ablation_table, read_list, write_config
 from asvtk.testing import detector_for
 from asvtk.training.checkpoint import save_detector
-from asvtk.training.experiment import load_config
+from asvtk.training.config import load_config
 
 RECIPE = Path(__file__).parents[2] / "egs" / "asvspoof2019_la"
 BASE = """

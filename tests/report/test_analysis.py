@@ -23,7 +23,7 @@ from asvtk.report.analysis_page import write_analysis
 from asvtk.report.analysis_probe import layer_weights, observe
 from asvtk.report.analysis_routing import kind_dependence, routing_by_group, unused_experts
 from asvtk.testing import GivenFeatures, detector_for
-from asvtk.training.data import UtteranceDataset
+from asvtk.training.dataset import UtteranceDataset
 from asvtk.training.scoring import score_dataset
 
 KINDS = {"A01": "TTS", "A02": "TTS", "A03": "VC", "A04": "VC"}

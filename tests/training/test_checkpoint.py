@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from asvtk.io.errors import AsvtkError
-from asvtk.training.averaging import MovingAverage
 from asvtk.training.checkpoint import load_detector, read_training, save_detector, write_tensors
+from asvtk.training.optim import MovingAverage
 from asvtk.training.state import TrainingState
 
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from asvtk.frontends import build_frontend
-from asvtk.io.config import to_mapping
+from asvtk.io.config import load_yaml, to_mapping
 from asvtk.io.errors import AsvtkError
 from asvtk.models import Inputs
+from asvtk.models.config import DetectorConfig
 from asvtk.testing import detector_for
-from asvtk.training.device import choose_device
-from asvtk.training.experiment import load_config
-from asvtk.training.experiment_folder import Experiment
+from asvtk.training.config import load_config
+from asvtk.training.distributed import choose_device
+from asvtk.training.experiment import Experiment
 
 REPOSITORY = Path(__file__).parents[2]
 INPUTS = {"features": "lfcc-0123", "layers": [0], "train data": "a", "dev data": "b"}
@@ -66,6 +67,8 @@ def test_resolved_config_means_the_same(config_file, tmp_path):
         ("loss={name: am_softmax}", "loss.name=am_softmax was removed; oc_softmax and wce"),
         ("resynthesis.methods=[world]", "resynthesis is called vocoded now"),
         ("frontend.mode=live", "frontend.mode is frontend.cache now: .* false for live"),
+        ("training.accumulate=2", "training.accumulate is called training.grad_accum now"),
+        ("training.clip=0", "training.clip is called training.grad_clip now"),
         ("training.splice=0.5", "training.splice was removed; delete it"),
         ("model.subtract_mean=false", "model.subtract_mean was removed; delete it"),
     ],
@@ -96,7 +99,8 @@ def test_folder_of_other_data_is_refused_with_the_difference(config_file, tmp_pa
 
 def test_second_process_waits_until_the_first_has_ended(tmp_path):
     program = (
-        "import sys; from asvtk.training.experiment_folder import Experiment\n"
+        "import logging, sys; from asvtk.training.experiment import Experiment\n"
+        "logging.basicConfig(format='%(message)s', level=logging.INFO)\n"
         "with Experiment(sys.argv[1]).lock(): print('locked', flush=True); sys.stdin.read()"
     )
 
@@ -123,11 +127,11 @@ def test_second_process_waits_until_the_first_has_ended(tmp_path):
         ("frontend.name=lfc", "frontend.name: unknown 'lfc'; did you mean 'lfcc'"),
         ("loss.name=crossentropy", "loss.name: unknown 'crossentropy'; valid are oc_softmax"),
         ("training.lr=.inf", "training.lr: inf does not fit; expected a number"),
-        ("training.clip=-1", "must not be negative"),
+        ("training.grad_clip=-1", "must not be negative"),
         ("loss.alpha=0", "alpha must be positive"),
         ("training.warmup_epochs=50", "0 <= warmup_epochs < epochs"),
         ("training.eval_every=51", r"eval_every 51.0: expected a number of epochs in \(0, 50\]"),
-        ("training.accumulate=17", "accumulate 17 must not exceed batch_size"),
+        ("training.grad_accum=17", "grad_accum 17 must not exceed batch_size"),
         ("training.ema=1", r"ema must lie in \[0, 1\)"),
         ("training.optimizer=sgd", "training.optimizer: 'sgd' does not fit; expected adamw or adam"),
         ("training.rates=1e-4", "training.rates: expected prefixes"),
@@ -136,6 +140,13 @@ def test_second_process_waits_until_the_first_has_ended(tmp_path):
 def test_config_that_cannot_be_is_refused(config_file, override, message):
     with pytest.raises(AsvtkError, match=message):
         load_config(config_file, [override])
+
+
+def test_detector_of_a_former_training_can_be_built(config_file):
+    """Its package holds the whole configuration, and scoring needs none of the keys that were renamed."""
+    content = load_yaml(config_file)
+    content["training"] = {"clip": 1.0}
+    assert DetectorConfig.of(content, "a package") == DetectorConfig.of(load_yaml(config_file), "a package")
 
 
 def test_config_without_a_section_is_refused(config_file):
@@ -167,7 +178,7 @@ def test_what_became_of_a_training(config_file, tmp_path):
 
 
 def test_changed_source_is_recorded(tmp_path, monkeypatch):
-    from asvtk.training import environment
+    from asvtk.training import experiment
 
     repository = tmp_path / "repository"
     (repository / "a" / "b").mkdir(parents=True)
@@ -175,12 +186,12 @@ def test_changed_source_is_recorded(tmp_path, monkeypatch):
     git = ["git", "-C", str(repository), "-c", "user.name=n", "-c", "user.email=e"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "m"]):
         subprocess.run([*git, *command], check=True)
-    monkeypatch.setattr(environment, "__file__", str(repository / "a" / "b" / "c.py"))
-    environment.write_environment(tmp_path, "cpu", 3, {})
+    monkeypatch.setattr(experiment, "__file__", str(repository / "a" / "b" / "c.py"))
+    experiment.write_environment(tmp_path, "cpu", 3, {})
     assert not (tmp_path / "diff.patch").exists()
     (repository / "a" / "b" / "c.py").write_text("x = 2\n")
     (repository / "new.py").write_text("y = 3\n")
-    environment.write_environment(tmp_path, "cpu", 3, {})
+    experiment.write_environment(tmp_path, "cpu", 3, {})
     patch = (tmp_path / "diff.patch").read_text()
     assert "-x = 1" in patch and "+x = 2" in patch and "+y = 3" in patch
 

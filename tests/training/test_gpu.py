@@ -16,10 +16,9 @@ from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmaxConfig
 from asvtk.testing import detector_for
 from asvtk.training.checkpoint import read_training
-from asvtk.training.experiment import load_config
-from asvtk.training.loading import Loader
-from asvtk.training.optimiser import build_optimiser, set_rates
-from asvtk.training.settings import Rates, TrainingConfig
+from asvtk.training.config import Rates, TrainingConfig, load_config
+from asvtk.training.dataloader import Loader
+from asvtk.training.optim import build_optimiser, set_rates
 from asvtk.training.state import TrainingState
 from asvtk.training.step import GradientStep
 

@@ -16,7 +16,7 @@ import torch
 
 from asvtk.models import build_detector
 from asvtk.training.checkpoint import load_detector, read_training
-from asvtk.training.experiment import load_config
+from asvtk.training.config import load_config
 from asvtk.training.scoring import score_dataset
 
 KILLS = int(os.environ.get("ASVTK_KILLS", 3))

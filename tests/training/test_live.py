@@ -13,7 +13,7 @@ from asvtk.frontends import build_frontend
 from asvtk.io.errors import AsvtkError
 from asvtk.models import build_detector
 from asvtk.training.checkpoint import read_tensors
-from asvtk.training.experiment import load_config
+from asvtk.training.config import load_config
 
 LIVE = ("frontend.cache=false", "frontend.trainable=2")
 SPLIT = ("frontend.trainable=2",)
@@ -46,7 +46,7 @@ def load(exp, name="best"):
 
 @pytest.mark.parametrize("mode", [("frontend.cache=false",), LIVE, SPLIT], ids=["frozen", "live", "split"])
 def test_frozen_it_trains_what_the_cache_trains(run, tmp_path, mode):
-    settings = (*TWO_EPOCHS, "training.clip=0")  # what is not moved has gradients all the same
+    settings = (*TWO_EPOCHS, "training.grad_clip=0")  # what is not moved has gradients all the same
     run(tmp_path / "cached", *settings)
     run(
         tmp_path / "other",

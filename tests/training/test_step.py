@@ -36,7 +36,7 @@ def test_gradient_is_that_of_the_mean_loss(detector, batch):
     loss = detector(*batch)
     loss.backward()
     expected = gradients(detector)
-    step = GradientStep(detector, clip=0)
+    step = GradientStep(detector, grad_clip=0)
     for _ in range(2):  # nothing is left of the step before
         found, norm, stop = step([batch], 4)
         assert found == loss.item() and not stop
@@ -44,8 +44,8 @@ def test_gradient_is_that_of_the_mean_loss(detector, batch):
     assert norm == pytest.approx(sum(g.square().sum().item() for g in expected) ** 0.5)
 
 
-def test_parts_sum_up_to_the_whole(detector, batch):
-    step = GradientStep(detector, clip=0)
+def test_micro_batches_sum_up_to_the_whole(detector, batch):
+    step = GradientStep(detector, grad_clip=0)
     expected, _, _ = step([batch], 4)
     whole = gradients(detector)
     inputs, bonafide = batch
@@ -59,15 +59,15 @@ def test_parts_sum_up_to_the_whole(detector, batch):
 
 
 def test_gradient_is_clipped_and_its_norm_told_as_it_was(detector, batch):
-    _, norm, _ = GradientStep(detector, clip=0)([batch], 4)
-    _, told, _ = GradientStep(detector, clip=norm / 10)([batch], 4)
+    _, norm, _ = GradientStep(detector, grad_clip=0)([batch], 4)
+    _, told, _ = GradientStep(detector, grad_clip=norm / 10)([batch], 4)
     assert told == norm
     clipped = sum(g.square().sum().item() for g in gradients(detector)) ** 0.5
     assert clipped == pytest.approx(norm / 10, rel=1e-3)
 
 
 def test_request_to_stop_is_passed_on_and_not_kept(detector, batch):
-    step = GradientStep(detector, clip=0)
+    step = GradientStep(detector, grad_clip=0)
     assert [step([batch], 4, stop=stop)[2] for stop in (False, True, False)] == [False, True, False]
 
 

@@ -13,8 +13,8 @@ from asvtk.io.errors import AsvtkError
 from asvtk.models import build_detector
 from asvtk.training import trainer
 from asvtk.training.checkpoint import load_detector, read_tensors
-from asvtk.training.experiment import load_config
-from asvtk.training.loading import Loader
+from asvtk.training.config import load_config
+from asvtk.training.dataloader import Loader
 from asvtk.training.scoring import score_dataset
 from asvtk.training.signals import Stopped
 from asvtk.training.state import TrainingState
@@ -42,7 +42,7 @@ def test_same_seed_same_weights_and_other_seed_other_weights(run, tmp_path, cont
     [
         (),
         ("training.save_every=1", "training.ema=0.9", "training.average_best=2"),
-        ("training.save_every=2", "training.eval_every=0.34", "training.accumulate=3"),
+        ("training.save_every=2", "training.eval_every=0.34", "training.grad_accum=3"),
     ],
     ids=["plain", "averages", "often"],
 )
@@ -83,11 +83,11 @@ def test_asked_to_stop_it_saves_the_step_and_goes_on_to_the_same_bits(
         assert content(tmp_path / "stopped", name) == content(tmp_path / "undisturbed", name)
 
 
-def test_batch_in_parts_gives_the_gradient_of_the_whole(run, tmp_path):
+def test_micro_batches_give_the_gradient_of_the_whole(run, tmp_path):
     # Without the load-balance loss, which is not a mean over utterances.
     settings = ("model.balance_weight=0", "model.z_weight=0", "model.dropout=0")
     for parts in (1, 3):
-        run(tmp_path / str(parts), *settings, f"training.accumulate={parts}")
+        run(tmp_path / str(parts), *settings, f"training.grad_accum={parts}")
     one, three = (read_tensors(tmp_path / name / "checkpoints" / "last.safetensors")[0] for name in "13")
     for name, tensor in one.items():
         torch.testing.assert_close(three[name], tensor, rtol=1e-3, atol=1e-4)
@@ -115,7 +115,7 @@ def test_moving_average_is_what_dev_judges_and_best_keeps(run, tmp_path):
 
 
 def test_average_of_the_best_is_their_mean(run, tmp_path, capsys, monkeypatch):
-    from asvtk.training import selection
+    from asvtk.training import evaluation
 
     seen = []
 
@@ -123,8 +123,8 @@ def test_average_of_the_best_is_their_mean(run, tmp_path, capsys, monkeypatch):
         seen.append(states)
         return mean_weights(states)
 
-    mean_weights = selection.mean_weights
-    monkeypatch.setattr(selection, "mean_weights", mean)
+    mean_weights = evaluation.mean_weights
+    monkeypatch.setattr(evaluation, "mean_weights", mean)
     run(tmp_path, "training.average_best=3")
     assert "average of epoch_" in capsys.readouterr().out and len(seen[0]) == 3
     best, progress = read_tensors(tmp_path / "checkpoints" / "best.safetensors")
@@ -135,11 +135,11 @@ def test_average_of_the_best_is_their_mean(run, tmp_path, capsys, monkeypatch):
 
 
 def test_average_that_dev_likes_less_is_not_taken(run, tmp_path, monkeypatch, content):
-    from asvtk.training import selection
+    from asvtk.training import evaluation
 
     run(tmp_path / "plain")
     monkeypatch.setattr(
-        selection, "mean_weights", lambda states: {name: -x for name, x in states[-1].items()}
+        evaluation, "mean_weights", lambda states: {name: -x for name, x in states[-1].items()}
     )
     run(tmp_path / "averaged", "training.average_best=2")
     one, two = (
@@ -239,7 +239,7 @@ def test_tensorboard_gets_what_the_log_gets(run, tmp_path, records, monkeypatch)
 
 
 def test_sets_without_both_classes_are_refused(corpus, tmp_path):
-    from asvtk.training.experiment_folder import Experiment
+    from asvtk.training.experiment import Experiment
 
     config = load_config(corpus / "c.yaml")
     training, dev = open_sets(corpus, config)

@@ -13,6 +13,7 @@ OMP_NUM_THREADS=1. A row that cannot run here says why, and the others go on. Ne
 
 import argparse
 import contextlib
+import functools
 import statistics
 import time
 
@@ -24,6 +25,7 @@ from asvtk.inference.published import AASIST, AASIST_L
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.models import Inputs
 from asvtk.models.aasist import ResidualBlock
+from asvtk.nn.cuda_graph import CudaGraphs
 from asvtk.nn.losses import WeightedCrossEntropyConfig
 from asvtk.nn.sinc import mel_band_edges, sinc_bank
 from asvtk.testing import detector_for
@@ -124,16 +126,9 @@ def make_work(
 
 def capture(work):
     """The kernels of ``work`` as one CUDA graph."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):  # memory, choice of kernels, the optimiser's state
-            work()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph.replay
+    replay = functools.partial(CudaGraphs(), work)
+    replay()
+    return replay
 
 
 def measure(work, steps: int, device: str) -> tuple[list, list]:

@@ -39,11 +39,11 @@ from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmaxConfig
 from asvtk.nn.selective_scan import active_backend
 from asvtk.testing import detector_for
-from asvtk.training.data import UtteranceDataset
-from asvtk.training.loading import Loader
-from asvtk.training.optimiser import build_optimiser, set_rates
-from asvtk.training.order import draw_order
-from asvtk.training.settings import Rates, TrainingConfig
+from asvtk.training.config import Rates, TrainingConfig
+from asvtk.training.dataloader import Loader
+from asvtk.training.dataset import UtteranceDataset
+from asvtk.training.optim import build_optimiser, set_rates
+from asvtk.training.sampler import sample_epoch
 from asvtk.training.step import GradientStep
 
 SAMPLES = 64_600
@@ -172,7 +172,7 @@ def loading_rate(args) -> float:
         frontend = Lfcc(LfccConfig(crop=Crop(SAMPLES), cache=False))  # which does nothing to audio
         dataset = UtteranceDataset(data, frontend, augmentation=AugmentationConfig())
         dataset.serve(detector_for(MoeMambaConfig()).model)  # a back-end that uses features alone
-        order = draw_order(dataset.bonafide, 1, balance=False)
+        order = sample_epoch(dataset.bonafide, 1, balance=False)
         batches = [order[i : i + args.batch] for i in range(0, len(order), args.batch)]
         loaded = Loader(dataset, args.device, args.workers)(batches, 1)
         next(loaded)  # the workers have started

@@ -12,6 +12,7 @@ transformers in float32.
 
 import argparse
 import copy
+import functools
 import statistics
 import time
 
@@ -19,7 +20,7 @@ import torch
 import transformers
 
 from asvtk.frontends.ssl_encoder import SslEncoder
-from asvtk.nn.replay import Replay
+from asvtk.nn.cuda_graph import CudaGraphs
 
 SAMPLES = 64_600
 OPERATIONS = 145e9  # of one utterance's forward pass
@@ -98,7 +99,7 @@ def main():
         limit = ceiling(args.device, dtype)
         print(f"large matrix product: {limit / 1e12:.2f} TFLOP/s")
         print(f"{'batch':>5}  {'transformers':>12}  {'asvtk':>8}  utterances/s   ratio   of the ceiling")
-        forward = Replay(encoder) if args.device == "cuda" else encoder
+        forward = functools.partial(CudaGraphs(), encoder) if args.device == "cuda" else encoder
         for batch in args.batches:
             heard = audio[:batch].clone()
             rounded = heard.to(dtype)

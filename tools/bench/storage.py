@@ -18,10 +18,10 @@ from asvtk.frontends.cache import CachedFeatures
 from asvtk.io.ark import ArkWriter, read_scp
 from asvtk.io.datadir import DataDirectory
 from asvtk.metrics.eer import compute_eer
-from asvtk.training.assembly import TrainedSystem
-from asvtk.training.data import UtteranceDataset
-from asvtk.training.experiment_folder import Experiment
+from asvtk.training.dataset import UtteranceDataset
+from asvtk.training.experiment import Experiment
 from asvtk.training.scoring import score_dataset
+from asvtk.training.trained import TrainedDetector
 
 
 def store(dataset: UtteranceDataset, kind: str, folder: Path) -> tuple[CachedFeatures, int]:
@@ -44,7 +44,7 @@ def main():
     parser.add_argument("--dump", required=True)
     parser.add_argument("--data", required=True, nargs="+")
     args = parser.parse_args()
-    system = TrainedSystem(Experiment(args.exp), args.dump)
+    system = TrainedDetector(Experiment(args.exp), args.dump)
     for path in args.data:
         data = DataDirectory.read(path)
         exact, detector = system.open(data), system.detector()

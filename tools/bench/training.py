@@ -38,11 +38,11 @@ from asvtk.models import Inputs
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.selective_scan import active_backend
 from asvtk.testing import GivenFeatures, detector_for
-from asvtk.training.data import UtteranceDataset
-from asvtk.training.loading import Loader
-from asvtk.training.optimiser import build_optimiser
-from asvtk.training.order import draw_order
-from asvtk.training.settings import TrainingConfig
+from asvtk.training.config import TrainingConfig
+from asvtk.training.dataloader import Loader
+from asvtk.training.dataset import UtteranceDataset
+from asvtk.training.optim import build_optimiser
+from asvtk.training.sampler import sample_epoch
 from asvtk.training.step import GradientStep
 
 D_IN = 1024
@@ -142,7 +142,7 @@ def our_step(args):
     settings = TrainingConfig(batch_size=args.batch)
     head = new_head(args)
     optimiser = build_optimiser(head, settings)
-    gradients = GradientStep(head, settings.clip, record=args.device == "cuda" and not args.eager)
+    gradients = GradientStep(head, settings.grad_clip, record=args.device == "cuda" and not args.eager)
 
     def step(batch):
         gradients([batch], len(batch[1]))
@@ -236,7 +236,7 @@ def main():
     dataset = UtteranceDataset(data, GivenFeatures(args.layers, D_IN), [CachedFeatures(scps)])
     head = new_head(args)
     dataset.serve(head.model)
-    order = draw_order(dataset.bonafide, 1, balance=False)[: args.measured * args.batch]
+    order = sample_epoch(dataset.bonafide, 1, balance=False)[: args.measured * args.batch]
     batches = [order[i : i + args.batch] for i in range(0, len(order), args.batch)]
     megabytes = args.batch * args.layers * args.frames * D_IN * 4 / 1e6
     print(

@@ -1,8 +1,10 @@
-"""Batches of a data set on their way to the processor."""
+"""DataLoader with prefetching workers: batches of a dataset, on their way to the device."""
 
+import contextlib
 import functools
 import multiprocessing
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -11,11 +13,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from asvtk.io.errors import AsvtkError
+from asvtk.io.ring_buffer import RingBuffer
 from asvtk.models import Inputs
-from asvtk.training.data import UtteranceDataset
-from asvtk.training.slots import Slots
+from asvtk.training.dataset import UtteranceDataset
 
-__all__ = ["Loader", "collate", "in_parts"]
+__all__ = ["Loader", "collate", "split_batch"]
 
 #: bytes of the batches that a loader reads ahead, or two batches if these are larger
 _ROOM = 4 << 30
@@ -37,7 +39,7 @@ class Loader:
         self._processes, self._owner = [], os.getpid()
         self._dataset, self._device = dataset, device
         self._workers = (_cpus_per_gpu() if device != "cpu" else 0) if workers is None else workers
-        self._orders, self._loader, self._slots = [], None, None
+        self._orders, self._loader, self._ring = [], None, None
 
     def __call__(
         self, batches: list[list[int]], epoch_seed: int | None = None
@@ -59,19 +61,17 @@ class Loader:
     def _read(self, batches: list[list[int]], epoch_seed: int | None) -> Iterator:
         """Start to read; what workers answer comes in the order of the batches."""
         numbers = max(map(len, batches)) * self._largest if self._workers else 0
-        starts = self._loader is None or (self._workers > 0 and numbers > self._slots.numbers)
+        starts = self._loader is None or (self._workers > 0 and numbers > self._ring.numbers)
         if starts:
             self._end_workers()
             self._open(numbers)
-        # A slot for each batch that is read or waits, and one for that on its way to the device.
-        count = self._slots.count if self._workers else 1
-        self._orders[:] = [(number % count, batch, epoch_seed) for number, batch in enumerate(batches)]
+        self._orders[:] = [(number, batch, epoch_seed) for number, batch in enumerate(batches)]
         others = multiprocessing.active_children()
         answers = iter(self._loader)
         if starts and self._workers:
             self._processes = [child for child in multiprocessing.active_children() if child not in others]
             if self._device != "cpu":
-                self._slots.pin()
+                _pin(self._ring)
         return answers
 
     @functools.cached_property
@@ -85,14 +85,15 @@ class Loader:
             fit = max(1, _ROOM // (4 * numbers))
             workers = min(self._workers, fit)
             ahead = 2 if 2 * workers <= fit else 1
-            self._slots = Slots(workers * ahead + 1, numbers)
+            # A slot for each batch that is read or waits, and one for that on its way to the device.
+            self._ring = RingBuffer(workers * ahead + 1, numbers)
             # The seeds that workers get must not be drawn from the generator that training draws from:
             # how many are drawn depends on when the workers were started.
             options = dict(
                 num_workers=workers, prefetch_factor=ahead, persistent_workers=True,
                 generator=torch.Generator(), multiprocessing_context="fork",
             )  # fmt: skip
-        reader = _Reader(self._dataset, self._slots)
+        reader = _Reader(self._dataset, self._ring)
         self._loader = DataLoader(
             reader, sampler=self._orders, batch_size=None, collate_fn=_as_it_is, **options
         )
@@ -114,7 +115,7 @@ class Loader:
     def _to_cpu(self, answers: Iterator) -> Iterator[tuple[Inputs, Tensor]]:
         for answer in answers:
             if isinstance(answer, _Sent):
-                inputs, bonafide = answer.unpack(self._slots)
+                inputs, bonafide = answer.unpack(self._ring)
                 yield Inputs(*(x if x is None else x.clone() for x in inputs)), bonafide
             else:
                 yield answer
@@ -128,7 +129,7 @@ class Loader:
             answer = next(answers, None)
             if answer is None:
                 return None
-            inputs, bonafide = answer.unpack(self._slots) if isinstance(answer, _Sent) else answer
+            inputs, bonafide = answer.unpack(self._ring) if isinstance(answer, _Sent) else answer
             with torch.cuda.stream(stream):
                 return inputs.to(self._device), bonafide.to(self._device, non_blocking=True)
 
@@ -144,9 +145,9 @@ class Loader:
 
 
 class _Sent(NamedTuple):
-    """A batch of which features and audio lie in a slot."""
+    """A batch of which features and audio lie in the ring buffer."""
 
-    slot: int
+    number: int  # of the batch, which says where they lie
     features: tuple[int, ...] | None  # their shape
     audio: tuple[int, ...] | None
     lengths: list[int] | None
@@ -154,36 +155,55 @@ class _Sent(NamedTuple):
     bonafide: list[bool]
 
     @classmethod
-    def pack(cls, slot: int, batch: tuple[Inputs, Tensor]) -> "_Sent":
+    def pack(cls, number: int, batch: tuple[Inputs, Tensor]) -> "_Sent":
         (features, lengths, audio, samples), bonafide = batch
         shapes = (None if x is None else tuple(x.shape) for x in (features, audio))
         counts = (None if x is None else x.tolist() for x in (lengths, samples))
-        return cls(slot, *shapes, *counts, bonafide.tolist())
+        return cls(number, *shapes, *counts, bonafide.tolist())
 
-    def unpack(self, slots: Slots) -> tuple[Inputs, Tensor]:
-        features, audio = slots.tensors(self.slot, (self.features, self.audio))
+    def unpack(self, ring: RingBuffer) -> tuple[Inputs, Tensor]:
+        features, audio = _tensors(ring, self.number, (self.features, self.audio))
         lengths, samples = (None if x is None else torch.tensor(x) for x in (self.lengths, self.samples))
         return Inputs(features, lengths, audio, samples), torch.tensor(self.bonafide)
 
 
 class _Reader(Dataset):
-    """Whole batches, in a slot if there are any; faults are items.
+    """Whole batches, in the ring buffer if there is one; faults are items.
 
     Those raised in a worker would reach the user as a page of traceback.
     """
 
-    def __init__(self, dataset: UtteranceDataset, slots: Slots | None):
-        self._dataset, self._slots = dataset, slots
+    def __init__(self, dataset: UtteranceDataset, ring: RingBuffer | None):
+        self._dataset, self._ring = dataset, ring
 
     def __getitem__(self, order: tuple[int, list[int], int | None]):
-        slot, batch, epoch_seed = order
+        number, batch, epoch_seed = order
         try:
             items = [self._dataset.draw(index, epoch_seed) for index in batch]
         except AsvtkError as fault:
             return fault
-        if self._slots is None:
+        if self._ring is None:
             return collate(items)
-        return _Sent.pack(slot, collate(items, lambda shapes: self._slots.tensors(slot, shapes)))
+        return _Sent.pack(number, collate(items, functools.partial(_tensors, self._ring, number)))
+
+
+def _tensors(ring: RingBuffer, number: int, shapes) -> list[Tensor | None]:
+    """Views of a batch's slot, as ``RingBuffer.arrays`` gives them."""
+    return [x if x is None else torch.from_numpy(x) for x in ring.arrays(number, shapes)]
+
+
+def _pin(ring: RingBuffer) -> None:
+    """Let a GPU fetch from a ring buffer while it computes; to be called after forking.
+
+    Else a thread would copy each batch to memory that a GPU can fetch from. Where the system refuses it,
+    copies work all the same but hold up their process.
+    """
+    address, cuda = ring.memory.ctypes.data, torch.cuda.cudart()
+    if int(cuda.cudaHostRegister(address, ring.memory.nbytes, 0)) == 0:
+        weakref.finalize(ring.memory, cuda.cudaHostUnregister, address)
+        return
+    with contextlib.suppress(RuntimeError):  # CUDA would tell whoever launches the next kernel
+        torch.ones(1, device="cuda")
 
 
 def _as_it_is(batch):
@@ -201,8 +221,8 @@ def _cpus_per_gpu(most: int = 12) -> int:
     return max(1, min(most, cpus // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
 
 
-def in_parts(items: list[int], count: int) -> list[list[int]]:
-    """``items`` in up to ``count`` parts of nearly equal size; none is empty."""
+def split_batch(items: list[int], count: int) -> list[list[int]]:
+    """A batch as up to ``count`` micro-batches of nearly equal size; none is empty."""
     return [items[number::count] for number in range(min(count, len(items)))]
 
 

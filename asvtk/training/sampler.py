@@ -1,4 +1,4 @@
-"""Which utterances an epoch hears, and in which order."""
+"""Sampler of an epoch: which utterances it has, in which order, and how classes are balanced."""
 
 from collections import Counter, defaultdict
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["draw_order"]
+__all__ = ["sample_epoch"]
 
 
-def draw_order(
+def sample_epoch(
     bonafide: Tensor,
     epoch_seed: int,
     balance: bool,

@@ -10,8 +10,8 @@ from asvtk.frontends.waveform import Waveform, WaveformConfig
 from asvtk.io.errors import AsvtkError
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.testing import detector_for
-from asvtk.training.data import open_dataset
-from asvtk.training.loading import Loader, collate
+from asvtk.training.dataloader import Loader, collate
+from asvtk.training.dataset import open_dataset
 
 
 def test_several_data_directories_are_one_set(tmp_path, audio_set):

@@ -6,8 +6,8 @@ from asvtk.io.config import build, to_mapping
 from asvtk.io.errors import AsvtkError
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.testing import detector_for
-from asvtk.training.optimiser import build_optimiser, learning_rate, set_rates
-from asvtk.training.settings import TrainingConfig
+from asvtk.training.config import TrainingConfig
+from asvtk.training.optim import build_optimiser, learning_rate, set_rates
 
 
 @pytest.fixture

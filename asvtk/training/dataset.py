@@ -1,5 +1,6 @@
-"""A data set as tensors: cached features, audio, or both."""
+"""Dataset of labelled utterances as tensors: cached features, audio, or both."""
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,8 @@ from asvtk.io.tables import read_table
 from asvtk.models import Inputs, System
 
 __all__ = ["UtteranceDataset", "open_dataset"]
+
+_log = logging.getLogger(__name__)
 
 
 class UtteranceDataset(Dataset):
@@ -161,7 +164,7 @@ def open_dataset(
         ]
     dataset = UtteranceDataset(data, frontend, versions, augmentation)
     if lost := len(data.utterances) - len(dataset):
-        print(f"warning: {data.path}: {lost} utterances without features are left out; stage 2 skipped them")
+        _log.warning(f"{data.path}: {lost} utterances without features are left out; stage 2 skipped them")
     return dataset
 
 

@@ -9,9 +9,9 @@ import tiny_training
 import torch
 
 from asvtk.models import build_detector
-from asvtk.training import parallel
+from asvtk.training import distributed
 from asvtk.training.checkpoint import load_detector, read_tensors
-from asvtk.training.experiment import load_config
+from asvtk.training.config import load_config
 from asvtk.training.scoring import score_dataset
 
 # Dropout draws other numbers in each process, and the load-balance loss is no mean over utterances.
@@ -22,10 +22,10 @@ def train_and_score(environment, corpus, exp):
     """What ``torchrun`` would start with this environment."""
     os.environ.update(environment)
     torch.set_num_threads(1)
-    with parallel.joined("cpu"):
+    with distributed.joined("cpu"):
         tiny_training.run(corpus, exp, *SETTINGS)
         scores = score(corpus, exp)
-        (exp / f"scores{parallel.rank()}.json").write_text(json.dumps(scores))
+        (exp / f"scores{distributed.rank()}.json").write_text(json.dumps(scores))
 
 
 def score(corpus, exp):
@@ -74,9 +74,9 @@ def test_shares_hold_every_item_once(monkeypatch):
         for total in (0, 1, 5, 7):
             items, shares = list(range(total)), []
             for rank in range(size):
-                monkeypatch.setattr(parallel, "rank", lambda rank=rank: rank)
-                monkeypatch.setattr(parallel, "size", lambda size=size: size)
-                shares.append(parallel.share(items))
-            monkeypatch.setattr(parallel, "gather_objects", lambda own, shares=shares: shares)
-            assert parallel.gather(shares[0], total) == items
+                monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+                monkeypatch.setattr(distributed, "size", lambda size=size: size)
+                shares.append(distributed.share(items))
+            monkeypatch.setattr(distributed, "gather_objects", lambda own, shares=shares: shares)
+            assert distributed.gather(shares[0], total) == items
             assert sorted(item for share in shares for item in share) == items

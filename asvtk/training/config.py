@@ -1,12 +1,17 @@
-"""The ``training`` section of a configuration."""
+"""Experiment configuration: the detector, its data, and the ``training`` section of hyperparameters."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from asvtk.augment.config import AugmentationConfig
+from asvtk.frontends import check_augmentation
+from asvtk.io.config import apply_overrides, build, load_yaml
 from asvtk.io.errors import AsvtkError
+from asvtk.models.config import DetectorConfig, build_sections
+from asvtk.vocoding.config import VocodedConfig
 
-__all__ = ["Rates", "TrainingConfig", "Unfreezing"]
+__all__ = ["ExperimentConfig", "Rates", "TrainingConfig", "Unfreezing", "load_config"]
 
 
 @dataclass(frozen=True)
@@ -85,16 +90,16 @@ class TrainingConfig:
     lr_end: float = 1e-6  # where the cosine ends
     warmup_epochs: float = 1.0  # linear rise to lr
     weight_decay: float = 1e-4  # of matrices only
-    clip: float = 1.0  # largest norm of the gradient; 0: no clipping
+    grad_clip: float = 1.0  # largest norm of the gradient; 0: no clipping
     balance: bool = False  # draw as many bona fide as spoofed utterances
     normalise_on: int = 1000  # training utterances that the input statistics are taken on; 0: none
 
     optimizer: Literal["adamw", "adam"] = "adamw"  # decay of the weights themselves, or by the gradient
     rates: Rates = Rates()  # prefix of parameter names -> highest learning rate, where not lr
     unfreeze: Unfreezing = Unfreezing()  # epoch -> how many of the front-end's top blocks train from then on
-    accumulate: int = 1  # parts that a batch is computed in, one after another, to need less memory
+    grad_accum: int = 1  # micro-batches that a batch is computed in, one after another, to need less memory
     precision: Literal["float32", "bfloat16"] = "float32"  # of products in training; weights: float32
-    ema: float = 0.0  # decay of the moving average of the weights that dev judges and best keeps; 0: none
+    ema: float = 0.0  # decay of the moving average of the weights that is evaluated on dev and kept; 0: none
     average_best: int = 0  # average the weights of so many best evaluations, if dev likes it; 0: do not
 
     eval_every: float = 1.0  # epochs from one evaluation on dev to the next
@@ -108,13 +113,13 @@ class TrainingConfig:
     cuda_graph: bool = True  # one GPU launch for a full batch instead of hundreds, where crops are fixed
 
     def __post_init__(self):
-        if min(self.epochs, self.batch_size, self.accumulate, self.max_bad_steps) < 1:
-            raise ValueError("epochs, batch_size, accumulate and max_bad_steps must be positive")
-        if self.accumulate > self.batch_size:
-            raise ValueError(f"accumulate {self.accumulate} must not exceed batch_size ({self.batch_size})")
+        if min(self.epochs, self.batch_size, self.grad_accum, self.max_bad_steps) < 1:
+            raise ValueError("epochs, batch_size, grad_accum and max_bad_steps must be positive")
+        if self.grad_accum > self.batch_size:
+            raise ValueError(f"grad_accum {self.grad_accum} must not exceed batch_size ({self.batch_size})")
         if not 0 <= self.lr_end <= self.lr < math.inf:
             raise ValueError("expected 0 <= lr_end <= lr")
-        not_negative = ("clip", "weight_decay", "normalise_on", "average_best", "patience", "save_every")
+        not_negative = ("grad_clip", "weight_decay", "normalise_on", "average_best", "patience", "save_every")
         if min(getattr(self, name) for name in (*not_negative, "max_rollbacks")) < 0:
             raise ValueError(f"{', '.join(not_negative)} and max_rollbacks must not be negative")
         if not 0 <= self.warmup_epochs < self.epochs:
@@ -127,3 +132,37 @@ class TrainingConfig:
             )
         if not 0 <= self.ema < 1:
             raise ValueError("ema must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class ExperimentConfig(DetectorConfig):
+    """A detector, and how it is trained. ``seed`` rules all randomness."""
+
+    augmentation: AugmentationConfig | None = None
+    vocoded: VocodedConfig | None = None
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    seed: int = 1
+
+    def __post_init__(self):
+        check_augmentation(self.frontend, self.augmentation)
+        trainable, stages = getattr(self.frontend, "trainable", 0), self.training.unfreeze.stages
+        if stages and stages[-1][1] != trainable:
+            raise ValueError(
+                f"training.unfreeze ends with {stages[-1][1]} blocks, and frontend.trainable is {trainable}; "
+                "they must agree"
+            )
+
+
+def load_config(path, overrides: list[str] = ()) -> ExperimentConfig:
+    """Read and check a configuration.
+
+    Args:
+        path: a YAML file.
+        overrides: ``section.key=value`` words that win over the file.
+
+    Raises:
+        AsvtkError: anything unknown, missing or impossible in it, with the nearest valid key, or with what
+            became of a key that was valid once.
+    """
+    content = apply_overrides(load_yaml(path), overrides)
+    return build(ExperimentConfig, build_sections(content, str(path)), str(path))

@@ -10,11 +10,11 @@ from tiny_training import open_sets
 from asvtk.io.errors import AsvtkError
 from asvtk.models.detector import Detector
 from asvtk.nn.losses import OcSoftmax
-from asvtk.training import saving
+from asvtk.training import checkpoint
 from asvtk.training.checkpoint import read_tensors
-from asvtk.training.experiment import load_config
-from asvtk.training.experiment_folder import Experiment
-from asvtk.training.health import starved_experts
+from asvtk.training.config import load_config
+from asvtk.training.experiment import Experiment
+from asvtk.training.logger import starved_experts
 from asvtk.training.trainer import train
 
 
@@ -59,9 +59,11 @@ def test_best_of_a_state_that_was_given_up_is_no_best(run, tmp_path, monkeypatch
     """The weights that epoch 2 ends with, after a bad step, are given up in epoch 3."""
     spoil_loss(monkeypatch, {6, 7, 8})
     written = []
-    offer = saving.CheckpointWriter.offer
+    enqueue = checkpoint.CheckpointWriter.enqueue
     monkeypatch.setattr(
-        saving.CheckpointWriter, "offer", lambda *a: (written.append((a[1], a[3]["epoch"])), offer(*a))[1]
+        checkpoint.CheckpointWriter,
+        "enqueue",
+        lambda *a: (written.append((a[1], a[3]["epoch"])), enqueue(*a))[1],
     )
     progress = run(tmp_path)
     assert (progress["rollbacks"], progress["best_epoch"]) == (1, 4)
@@ -206,8 +208,8 @@ class Disk:
 
     def __init__(self, patch, full_for: int):
         self.left, self.usage = full_for, shutil.disk_usage
-        patch.setattr(saving.shutil, "disk_usage", self)
-        patch.setattr(saving, "_RETRY_S", 0.01)
+        patch.setattr(checkpoint.shutil, "disk_usage", self)
+        patch.setattr(checkpoint, "_RETRY_S", 0.01)
 
     def __call__(self, folder):
         self.left -= 1
@@ -228,7 +230,7 @@ def test_full_disk_stops_nothing(run, tmp_path, monkeypatch, full_for, capsys, c
 
 def test_disk_that_stays_full_is_an_error_at_last(run, tmp_path, monkeypatch):
     Disk(monkeypatch, 10**6)
-    monkeypatch.setattr(saving, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(checkpoint, "_PATIENCE_S", 0.05)
     with pytest.raises(AsvtkError, match="training is over, but its last checkpoint found no room"):
         run(tmp_path)
 
@@ -248,7 +250,7 @@ def test_write_that_fails_halfway_is_tried_again(run, tmp_path, monkeypatch, cap
 
     run(tmp_path / "undisturbed")
     monkeypatch.setattr(checkpoint, "save_file", fails_twice)
-    monkeypatch.setattr(saving, "_RETRY_S", 0.0)
+    monkeypatch.setattr(checkpoint, "_RETRY_S", 0.0)
     run(tmp_path / "failing")
     assert "cannot be written: Disk quota exceeded" in capsys.readouterr().out
     assert content(tmp_path / "failing") == content(tmp_path / "undisturbed")
@@ -271,7 +273,7 @@ def test_truncated_checkpoint_gives_the_one_before(run, tmp_path, capsys, conten
 @pytest.mark.parametrize("workers", [0, 2])
 def test_feature_that_was_deleted_is_one_line(corpus, tmp_path, workers, monkeypatch):
     from asvtk.training import trainer
-    from asvtk.training.loading import Loader
+    from asvtk.training.dataloader import Loader
 
     shutil.copytree(corpus / "data", tmp_path / "data")
     shutil.copytree(corpus / "dump", tmp_path / "dump")

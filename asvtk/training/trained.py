@@ -1,0 +1,140 @@
+"""Trained experiment: its detector with the best weights, its threshold on dev, and its package (stage 7)."""
+
+import functools
+import json
+
+from asvtk.frontends import build_frontend
+from asvtk.frontends.cache import cache_name
+from asvtk.inference.package import WEIGHTS, write_package
+from asvtk.inference.weights import build_trained
+from asvtk.io.datadir import DataDirectory
+from asvtk.io.errors import AsvtkError
+from asvtk.io.fields import field_of
+from asvtk.io.scores import read_scores
+from asvtk.io.stamps import file_digest, read_stamp
+from asvtk.io.text import read_json
+from asvtk.metrics.eer import det_curve, eer
+from asvtk.metrics.operating_point import operating_point
+from asvtk.metrics.results import read_results
+from asvtk.models import Detector
+from asvtk.training.checkpoint import read_tensors
+from asvtk.training.dataset import UtteranceDataset, open_dataset
+from asvtk.training.experiment import Experiment
+
+__all__ = ["TrainedDetector", "pack", "threshold_on_dev"]
+
+
+class TrainedDetector:
+    """The best weights of an experiment whose training is over.
+
+    Args:
+        experiment: its folder.
+        dump: folder of the feature caches.
+
+    Attributes:
+        experiment: the same.
+        config: the experiment's configuration.
+        best: file of the weights.
+
+    Raises:
+        AsvtkError: nothing was trained, or training has not finished.
+    """
+
+    def __init__(self, experiment: Experiment, dump):
+        self.config, self.best = experiment.config(), experiment.checkpoints / "best.safetensors"
+        if not experiment.done.exists():
+            raise AsvtkError(
+                f"{experiment.folder}: training has not finished; run stage 3 again, it goes on where it was"
+            )
+        self.experiment, self._dump = experiment, dump
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hash of the weights, by which what was made with them knows them."""
+        return file_digest(self.best)
+
+    @functools.cached_property
+    def frontend(self):
+        """That of the configuration, without its weights."""
+        try:
+            frontend = build_frontend(self.config.frontend)
+        except AsvtkError as fault:
+            raise AsvtkError(f"{self.experiment.folder}: its front-end is not to be had: {fault}") from None
+        theirs = field_of(self.experiment.inputs(), "features", str, self.experiment.folder / "inputs.json")
+        if (ours := cache_name(frontend)) != theirs:
+            raise AsvtkError(
+                f"{self.experiment.folder}: was trained on the features {theirs}, and its front-end makes "
+                f"{ours} now: another model lies there, or another version of asvtk made them; train it anew"
+            )
+        return frontend
+
+    def open(self, data: DataDirectory) -> UtteranceDataset:
+        """A data set as the system hears it.
+
+        Raises:
+            AsvtkError: its features are not there, or not the model that makes them.
+        """
+        return open_dataset(data, self._dump, self.frontend)
+
+    def detector(self) -> Detector:
+        """The detector.
+
+        Raises:
+            AsvtkError: the weights are damaged, or stand on another speech model than is there.
+        """
+        tensors, _ = read_tensors(self.best)
+        detector = build_trained(self.best, self.config, tensors, self.frontend)
+        if not self.frontend.stored:
+            self.frontend.load()
+        return detector
+
+
+def threshold_on_dev(experiment: Experiment) -> dict:
+    """The threshold at the EER of dev, and the error rates that it gives there.
+
+    Raises:
+        AsvtkError: training, scores or results are missing, or are not of each other.
+    """
+    best = experiment.checkpoints / "best.safetensors"
+    if not experiment.done.exists():
+        raise AsvtkError(f"{experiment.folder}: training has not finished; run stage 3 first")
+    checkpoint = file_digest(best)
+    for path in sorted(experiment.scores("dev").parent.glob("*.txt")):
+        if (read_stamp(path.with_name(f".{path.stem}.done")) or {}).get("checkpoint") != checkpoint:
+            raise AsvtkError(f"{path}: is not of {best}; run stages 4 and 5 again")
+    table = read_scores(experiment.scores("dev"))
+    if table.bonafide is None:
+        raise AsvtkError(f"{table.source}: holds no keys; run stage 4 again")
+    curve = det_curve(table.scores[table.bonafide], table.scores[~table.bonafide])
+    path = experiment.folder / "results.json"
+    results = read_results(path) if path.exists() else {}
+    if results.get("dev", {}).get("eer_percent") != 100 * eer(curve.frr, curve.far)[0]:
+        raise AsvtkError(f"{path}: is not of the scores there; run stage 5 again")
+    return {"chosen": "at the EER of dev", **operating_point(curve, "eer")}
+
+
+def pack(experiment: Experiment, out, card: str) -> None:
+    """Write the package of a finished experiment in one step.
+
+    Args:
+        experiment: trained, scored and evaluated.
+        out: the file to write or replace.
+        card: text of the model card.
+
+    Raises:
+        AsvtkError: see ``threshold_on_dev``; the front-end's model is not to be found any more; or the
+            file cannot be written.
+    """
+    about = {
+        "name": experiment.folder.name,
+        "threshold": threshold_on_dev(experiment),
+        "front-end": build_frontend(experiment.config().frontend).describe(),
+        "layers": experiment.inputs()["layers"],
+    }
+    environment = read_json(experiment.folder / "environment.json")
+    environment.pop("host", None)  # is nobody's business
+    members = {name: (experiment.folder / name).read_bytes() for name in ("config.yaml", "results.json")}
+    members[WEIGHTS] = (experiment.checkpoints / "best.safetensors").read_bytes()
+    members["card.md"] = card.encode()
+    members["environment.json"] = (json.dumps(environment, indent=1) + "\n").encode()
+    write_package(out, about, members)
