@@ -51,7 +51,7 @@ def add_arguments(parser):
 
 def run(args):
     from asvtk.frontends import build_frontend
-    from asvtk.frontends.cache import cache_name
+    from asvtk.frontends.cache.store import cache_name
     from asvtk.training import parallel
     from asvtk.training.data import open_dataset
     from asvtk.training.environment import write_environment

@@ -3,7 +3,7 @@
 import functools
 
 from asvtk.frontends import build_frontend
-from asvtk.frontends.cache import cache_name
+from asvtk.frontends.cache.store import cache_name
 from asvtk.inference.weights import build_trained
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError

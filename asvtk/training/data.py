@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends.base import FrontEnd
-from asvtk.frontends.cache import CachedFeatures, FeatureCache, cache_name, copy_name
+from asvtk.frontends.cache.store import CachedFeatures, FeatureCache, cache_name, copy_name
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError

@@ -10,7 +10,7 @@ from asvtk.frontends import build_frontend
 from asvtk.frontends.base import Conditioning, Crop
 from asvtk.frontends.lfcc import LfccConfig
 from asvtk.frontends.spectrogram import SpectrogramConfig
-from asvtk.frontends.ssl import SslConfig
+from asvtk.frontends.ssl.frontend import SslConfig
 from asvtk.frontends.waveform import WaveformConfig
 from asvtk.training.data import open_dataset
 

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from asvtk.frontends.readers import AudioReaders, Request
+from asvtk.frontends.cache.readers import AudioReaders, Request
 from asvtk.io.errors import AsvtkError
 
 REQUESTS = [Request([f"{batch}.{number}" for number in range(20)], 50) for batch in range(7)]

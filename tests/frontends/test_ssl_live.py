@@ -7,8 +7,8 @@ import transformers
 from tiny_models import LARGE, save_model
 
 from asvtk.frontends.base import Crop
-from asvtk.frontends.extractor import Extractor
-from asvtk.frontends.ssl import Ssl, SslConfig
+from asvtk.frontends.cache.extractor import Extractor
+from asvtk.frontends.ssl.frontend import Ssl, SslConfig
 from asvtk.io.config import build
 from asvtk.io.errors import AsvtkError
 
@@ -150,7 +150,6 @@ def test_layers_of_stage_2(tmp_path):
         ({"trainable": -1}, "trainable must not be negative"),
         ({"random_crop": True}, "random_crop: .* set cache to false"),
         ({"cache": "often"}, "frontend.cache: 'often' does not fit; expected true or false"),
-        ({"mode": "split"}, "unknown key 'mode'; write cache: true for what was cached or split"),
     ],
 )
 def test_what_cannot_be_is_refused(content, message):

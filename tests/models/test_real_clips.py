@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from asvtk.frontends.base import Crop
-from asvtk.frontends.extractor import Extractor
+from asvtk.frontends.cache.extractor import Extractor
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
 from asvtk.io.audio import read_audio
 from asvtk.io.protocols import read_protocol

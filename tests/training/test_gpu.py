@@ -9,7 +9,7 @@ import torch
 from tiny_models import LARGE, save_model
 
 from asvtk.frontends.base import Crop
-from asvtk.frontends.ssl import Ssl, SslConfig
+from asvtk.frontends.ssl.frontend import Ssl, SslConfig
 from asvtk.models import Inputs, assemble
 from asvtk.models.aasist import AasistConfig
 from asvtk.models.moe_mamba import MoeMambaConfig

@@ -32,7 +32,7 @@ from torch import nn
 from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends.base import Crop
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
-from asvtk.frontends.ssl import Ssl, SslConfig
+from asvtk.frontends.ssl.frontend import Ssl, SslConfig
 from asvtk.io.datadir import BONAFIDE
 from asvtk.models import Inputs, assemble
 from asvtk.models.moe_mamba import MoeMambaConfig

@@ -18,7 +18,7 @@ import time
 import torch
 import transformers
 
-from asvtk.frontends.ssl_encoder import SslEncoder
+from asvtk.frontends.ssl.encoder import SslEncoder
 from asvtk.nn.replay import Replay
 
 SAMPLES = 64_600

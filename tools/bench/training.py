@@ -31,7 +31,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from asvtk.frontends.cache import CachedFeatures
+from asvtk.frontends.cache.store import CachedFeatures
 from asvtk.io.ark import ArkWriter, read_scp
 from asvtk.io.datadir import BONAFIDE
 from asvtk.models import Inputs

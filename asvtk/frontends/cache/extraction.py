@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends.base import FrontEnd
-from asvtk.frontends.cache import FeatureCache, FeatureWriter, cache_name, copy_name
-from asvtk.frontends.extractor import Extractor
-from asvtk.frontends.pace import Pace
-from asvtk.frontends.readers import AudioReaders, Request
+from asvtk.frontends.cache.extractor import Extractor
+from asvtk.frontends.cache.readers import AudioReaders, Request
+from asvtk.frontends.cache.store import FeatureCache, FeatureWriter, cache_name, copy_name
+from asvtk.frontends.cache.throughput import Throughput
 from asvtk.io.ark import Encoded
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import DataDirectory
@@ -91,11 +91,11 @@ def extract_missing(
     missing = source.cache.missing([utterance for batch in share for utterance in batch], frontend.stored)
     todo = [batch for batch in share if any(utterance in missing for utterance in batch)]
     faults = {}
-    pace, processes = Pace(), _processes(extractor)
+    throughput, processes = Throughput(), _processes(extractor)
     readers = AudioReaders(
         lambda utterance: frontend.prepare(source.read(utterance, frontend.crop.samples)),
         processes,
-        functools.partial(pace.add, "decoding"),
+        functools.partial(throughput.add, "decoding"),
     )
     bar = tqdm(
         total=sum(map(len, share)),
@@ -115,26 +115,26 @@ def extract_missing(
         def finish_oldest() -> None:
             finished = saving.popleft().result()
             bar.update(finished)
-            pace.done(finished)
+            throughput.done(finished)
 
         for batch in todo:
-            with pace.spending("audio"):
+            with throughput.spending("audio"):
                 found = next(audio)
             for utterance, samples in zip(batch, found, strict=True):
                 if isinstance(samples, AsvtkError):
                     faults[utterance] = str(samples)
-            with pace.spending("feeding"):
+            with throughput.spending("feeding"):
                 gaps = {utterance: missing[utterance] for utterance in batch if utterance in missing}
                 layers = tuple(sorted({layer for gap in gaps.values() for layer in gap}))
                 wait = extractor.start(_silence_faults(found, batch, source.data, frontend), layers)
             wanted = {u: gap for u, gap in gaps.items() if u not in faults}
-            saving.append(saver.submit(_save, writer, batch, wanted, wait, pace))
+            saving.append(saver.submit(_save, writer, batch, wanted, wait, throughput))
             if len(saving) == UNDER_WAY:
                 finish_oldest()
         while saving:
             finish_oldest()
     if report is not None:
-        report(pace.report(processes))
+        report(throughput.report(processes))
     # What is cached already is only company in its batch: that its audio broke since costs nothing.
     faults = {utterance: fault for utterance, fault in faults.items() if utterance in missing}
     return len(missing) - len(faults), faults
@@ -187,12 +187,12 @@ def _save(
     batch: list[str],
     wanted: dict[str, tuple[int, ...]],
     wait: Callable[[], list[dict[int, Encoded]]],
-    pace: Pace,
+    throughput: Throughput,
 ) -> int:
     """Write what is wanted of a batch's features; returns for how many utterances."""
-    with pace.spending("features"):
+    with throughput.spending("features"):
         features = dict(zip(batch, wait(), strict=True))
-    with pace.spending("writing"):
+    with throughput.spending("writing"):
         for utterance, gap in wanted.items():
             for layer in gap:
                 writer.write_encoded(utterance, layer, features[utterance][layer])

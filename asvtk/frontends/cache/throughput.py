@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["Pace"]
+__all__ = ["Throughput"]
 
 
-class Pace:
+class Throughput:
     """Rate and shares of time from the first finished batch on: what comes before is start-up.
 
     A pipeline goes as fast as its slowest part. If that decodes, the front-end waits for audio; if it is
