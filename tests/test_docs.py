@@ -10,7 +10,7 @@ from tiny_corpus import write_tiny_corpus
 
 from asvtk.bin.main import main
 from asvtk.frontends.base import FrontEnd
-from asvtk.models.base import System
+from asvtk.models.base import BackEnd
 
 ROOT = Path(__file__).parents[1]
 EXTENDING = ROOT / "docs" / "extending.md"
@@ -25,7 +25,7 @@ def test_fault_21_first_commands_are_followed_by_what_puts_asvtk_on_the_path():
 
 def test_fault_26_extending_names_what_must_be_written():
     text = EXTENDING.read_text()
-    for name in (*FrontEnd.__abstractmethods__, *System.__abstractmethods__):
+    for name in (*FrontEnd.__abstractmethods__, *BackEnd.__abstractmethods__):
         assert f"def {name}(" in text, name
     for name in ("d_embedding", "mvn", "uses_features", "uses_audio", "width", "label", "auxiliary"):
         assert name in text, name

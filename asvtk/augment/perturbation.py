@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy import signal
 
-from asvtk.augment.parts import below_full_scale
+from asvtk.augment.levels import below_full_scale
 from asvtk.corpora.cues import sounding
 from asvtk.corpora.derived import Clip, derive
 from asvtk.io.audio import SAMPLE_RATE

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from asvtk.io.errors import AsvtkError
-from asvtk.models.base import Inputs, Output, System
-from asvtk.models.parts import BackEndConfig, EmbeddingHead, MixerStack
+from asvtk.models.base import BackEnd, Batch, Output
+from asvtk.models.mamba_blocks import BackEndConfig, EmbeddingHead, MixerStack
 from asvtk.nn.fusion import GatedInjection
 from asvtk.nn.pooling import GlobalMvn
 
@@ -28,7 +28,7 @@ class CascadeMambaConfig(BackEndConfig):
     neck: Literal["cascade", "concat"] = "cascade"  # how three layers become one; concat: side by side
 
 
-class CascadeMamba(System):
+class CascadeMamba(BackEnd):
     """The system, for features of three layers, low to high, with ``d_in`` numbers a frame.
 
     Raises:
@@ -52,11 +52,11 @@ class CascadeMamba(System):
         self.blocks = MixerStack(config)
         self.head = EmbeddingHead(config)
 
-    def forward(self, inputs: Inputs) -> Output:
-        layers = self.mvn(inputs.features).unbind(1)
+    def forward(self, batch: Batch) -> Output:
+        layers = self.mvn(batch.features).unbind(1)
         low, mid, high = (project(x) for project, x in zip(self.projections, layers, strict=True))
-        x = self.blocks(self.neck(low, mid, high), inputs.lengths)
-        return Output(self.head(x, inputs.lengths), x.new_zeros(()))
+        x = self.blocks(self.neck(low, mid, high), batch.lengths)
+        return Output(self.head(x, batch.lengths), x.new_zeros(()))
 
 
 class Cascade(nn.Module):

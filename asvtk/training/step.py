@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from asvtk.io.errors import AsvtkError
-from asvtk.models import Inputs
+from asvtk.models import Batch
 from asvtk.nn.grouped_convolution import half_is_sound
 from asvtk.training import parallel
 
@@ -45,7 +45,7 @@ class GradientStep:
             begin += parameter.numel()
         self._records, self._recordings = record, {}
 
-    def __call__(self, parts: list[tuple[Inputs, Tensor]], batch: int, stop: bool = False):
+    def __call__(self, parts: list[tuple[Batch, Tensor]], batch: int, stop: bool = False):
         """Leave clipped gradients of the mean loss over a batch in the parameters.
 
         Args:
@@ -72,7 +72,7 @@ class GradientStep:
         loss, norm, stop = torch.stack([self._loss, norm, self._stop]).tolist()  # the one wait for a GPU
         return loss, norm, bool(stop)
 
-    def _accumulate(self, inputs: Inputs, bonafide: Tensor, weight: float) -> None:
+    def _accumulate(self, inputs: Batch, bonafide: Tensor, weight: float) -> None:
         if not self._records:
             return self._compute(inputs, bonafide, weight)
         shapes = tuple(x if x is None else x.shape for x in inputs), weight
@@ -86,7 +86,7 @@ class GradientStep:
                 place.copy_(x)
         graph.replay()
 
-    def _compute(self, inputs: Inputs, bonafide: Tensor, weight: float) -> None:
+    def _compute(self, inputs: Batch, bonafide: Tensor, weight: float) -> None:
         with self._autocast():
             loss = self._detector(inputs, bonafide) * weight
         loss.backward()
@@ -99,14 +99,14 @@ class GradientStep:
         # Weights that autocast remembers as bfloat16 would be missing from a recording.
         return torch.autocast(self._sums.device.type, torch.bfloat16, cache_enabled=not self._records)
 
-    def _record(self, inputs: Inputs, bonafide: Tensor, weight: float):
+    def _record(self, inputs: Batch, bonafide: Tensor, weight: float):
         """Record ``_compute``; nothing that training can see changes by it.
 
         So a run that goes on in the middle of an epoch, and records anew, computes what the undisturbed
         run does.
         """
         places = [x if x is None else x.clone() for x in (*inputs, bonafide)]
-        arguments = Inputs(*places[:-1]), places[-1], weight
+        arguments = Batch(*places[:-1]), places[-1], weight
         kept = [(x, x.clone()) for x in (self._sums, *self._detector.buffers())]
         random = torch.cuda.get_rng_state()
         side = torch.cuda.Stream()

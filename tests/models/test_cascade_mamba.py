@@ -5,7 +5,7 @@ import torch
 
 from asvtk.io.config import build
 from asvtk.io.errors import AsvtkError
-from asvtk.models import Inputs
+from asvtk.models import Batch
 from asvtk.models.cascade_mamba import CascadeMamba, CascadeMambaConfig
 
 SMALL = dict(d_model=16, blocks=2, d_state=4, d_embedding=12)
@@ -41,7 +41,7 @@ def test_gradient_of_the_low_layer_does_not_vanish():
     """As it did in the reports' cascade; at the start it is about half that of the high layer."""
     system = model()
     features = torch.randn(4, 3, 30, 10)
-    inputs = Inputs(features, torch.tensor([30, 30, 21, 30]), None, None)
+    inputs = Batch(features, torch.tensor([30, 30, 21, 30]), None, None)
     embedding = system(inputs).embedding
     (embedding * torch.randn_like(embedding)).sum().backward()
     low, mid, high = (projection.weight.grad.norm() for projection in system.projections)

@@ -105,7 +105,7 @@ def extract_missing(
         disable=None,
     )
     with (
-        closing(readers.ahead([_request(batch, source.data, frontend) for batch in todo])) as audio,
+        closing(readers.prefetch([_request(batch, source.data, frontend) for batch in todo])) as audio,
         FeatureWriter(source.cache) as writer,
         ThreadPoolExecutor(1) as saver,  # one after the other, or a run's arks would differ from another's
         bar,
