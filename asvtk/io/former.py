@@ -9,6 +9,9 @@ FORMER = {
     "model.name=committee": "was removed; train the systems by themselves, and fuse their scores by "
     "'asvtk calibrate'",
     "frontend.mode": "is frontend.cache now: true for what was cached or split, false for live",
+    "frontend.conditioning.level": "is called frontend.conditioning.loudness_db now",
+    "frontend.conditioning.highest": "is called frontend.conditioning.lowpass_hz now",
+    "model.neck": "is called model.fusion now",
     "model.audio": "was removed; delete it: the audio stream of dual_stream has learnable filters",
     "model.subtract_mean": "was removed; delete it: conv_moe_mamba subtracts the mean, dual_stream does not",
     "resynthesis": "is called vocoded now",

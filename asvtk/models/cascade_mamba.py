@@ -25,7 +25,7 @@ __all__ = ["CascadeMamba", "CascadeMambaConfig"]
 class CascadeMambaConfig(BackEndConfig):
     name = "cascade_mamba"
     combine: Literal["sum", "gate", "concat"] = "gate"  # of Mamba's two directions
-    neck: Literal["cascade", "concat"] = "cascade"  # how three layers become one; concat: side by side
+    fusion: Literal["cascade", "concat"] = "cascade"  # of the three layers; concat: side by side
 
 
 class CascadeMamba(BackEnd):
@@ -48,7 +48,7 @@ class CascadeMamba(BackEnd):
         self.d_embedding = config.d_embedding
         self.mvn = GlobalMvn(layers, d_in)
         self.projections = nn.ModuleList(nn.Linear(d_in, config.d_model) for _ in range(layers))
-        self.neck = NECKS[config.neck](config.d_model)
+        self.neck = FUSIONS[config.fusion](config.d_model)  # "neck" in checkpoints
         self.blocks = MixerStack(config)
         self.head = EmbeddingHead(config)
 
@@ -83,4 +83,4 @@ class Concatenation(nn.Module):
         return self.output(torch.cat([low, mid, high], dim=-1))
 
 
-NECKS = {"cascade": Cascade, "concat": Concatenation}
+FUSIONS = {"cascade": Cascade, "concat": Concatenation}

@@ -10,6 +10,15 @@ from asvtk.io.former import refuse_former
     "content, message",
     [
         ({"frontend": {"mode": "split"}}, "frontend.mode is frontend.cache now: true for what was cached"),
+        (
+            {"frontend": {"conditioning": {"level": None, "lowpass_hz": 7000}}},
+            "frontend.conditioning.level is called frontend.conditioning.loudness_db now",
+        ),
+        (
+            {"frontend": {"conditioning": {"highest": 7000}}},
+            "frontend.conditioning.highest is called frontend.conditioning.lowpass_hz now",
+        ),
+        ({"model": {"name": "cascade_mamba", "neck": "concat"}}, "model.neck is called model.fusion now"),
         ({"model": {"name": "committee"}}, "model.name=committee was removed; train the systems by themsel"),
     ],
 )

@@ -26,15 +26,15 @@ def test_other_than_three_layers_are_refused(layers):
 
 
 def test_low_is_injected_into_mid_and_what_comes_of_it_into_high():
-    neck = model().neck
+    fusion = model().neck
     low, mid, high = torch.randn(3, 2, 7, 16)
 
     def inject(injection, source, target):
         gate = injection.gate(torch.cat([source, target], dim=-1)).sigmoid()
         return target + gate * injection.value(source)
 
-    expected = inject(neck.into_high, inject(neck.into_mid, low, mid), high)
-    torch.testing.assert_close(neck(low, mid, high), expected)
+    expected = inject(fusion.into_high, inject(fusion.into_mid, low, mid), high)
+    torch.testing.assert_close(fusion(low, mid, high), expected)
 
 
 def test_gradient_of_the_low_layer_does_not_vanish():
@@ -55,4 +55,4 @@ def test_directions_are_gated_unless_asked_otherwise():
 
 def test_unknown_neck_is_refused():
     with pytest.raises(AsvtkError, match="expected cascade or concat"):
-        build(CascadeMambaConfig, {"neck": "sum"}, "c.yaml: model")
+        build(CascadeMambaConfig, {"fusion": "sum"}, "c.yaml: model")

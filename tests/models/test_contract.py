@@ -32,7 +32,7 @@ class Case(NamedTuple):
 CASES = {
     "S1": Case(CascadeMambaConfig(**SMALL)),
     "S1, sum": Case(CascadeMambaConfig(**SMALL, combine="sum")),
-    "S1, concatenation": Case(CascadeMambaConfig(**SMALL, neck="concat")),
+    "S1, concatenation": Case(CascadeMambaConfig(**SMALL, fusion="concat")),
     "S1, BiLSTM": Case(CascadeMambaConfig(**SMALL, mixer="bilstm")),
     "S1, transformer": Case(CascadeMambaConfig(**SMALL, mixer="transformer")),
     "S2": Case(PlainMambaConfig(**SMALL)),
