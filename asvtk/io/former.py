@@ -1,8 +1,8 @@
-"""Keys and names that configurations had once, each refused with what became of it."""
+"""Former configuration keys, names and verbs, each refused with what became of it."""
 
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["FORMER", "refuse_former"]
+__all__ = ["FORMER", "FORMER_VERBS", "refuse_former"]
 
 #: key, or key=value, as words of an override have it -> what became of it
 FORMER = {
@@ -19,6 +19,8 @@ FORMER = {
     "training.splice": "was removed; delete it",
     "loss.name=am_softmax": "was removed; oc_softmax and wce are what the recipes use",
 }
+#: verb of the command line -> what became of it
+FORMER_VERBS = {"cues": "is called shortcuts now"}
 _ABSENT = object()
 
 

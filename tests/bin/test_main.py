@@ -101,3 +101,8 @@ def test_fault_14_home_is_expanded_in_any_option(tmp_path, monkeypatch, capsys):
     assert main(["validate", "~/data"]) == 1
     said = capsys.readouterr()
     assert str(tmp_path / "data") in said.out + said.err
+
+
+def test_a_former_verb_is_told_its_name(capsys):
+    assert main(["cues", "data/eval"]) == 2
+    assert capsys.readouterr().err == "asvtk: the verb cues is called shortcuts now\n"
