@@ -21,7 +21,7 @@ from torch import Tensor
 
 from asvtk.frontends.base import FrontEnd, FrontEndConfig
 from asvtk.io.config import build, to_mapping
-from asvtk.models import Detector, Inputs, assemble
+from asvtk.models import Batch, Detector, assemble
 from asvtk.nn.losses import OcSoftmax, OcSoftmaxConfig
 
 __all__ = ["GivenFeatures", "check_back_end", "check_front_end", "detector_for"]
@@ -57,21 +57,21 @@ def detector_for(model_config, loss_config=None, layers: int = 3, width: int = 1
 
 
 def random_batch(layers: int, width: int, samples=(9600, 9555, 4300, 7000), seed: int = 0):
-    """Random utterances with frames of 400 samples every 320, and their labels: (Inputs, bool (batch,))."""
+    """Random utterances with frames of 400 samples every 320, and their labels: (Batch, bool (batch,))."""
     generator = torch.Generator().manual_seed(seed)
     samples = torch.tensor(samples)
     lengths = (samples - 80) // 320
     features = torch.randn(len(samples), layers, int(lengths.max()), width, generator=generator)
     audio = 0.1 * torch.randn(len(samples), int(samples.max()), generator=generator)
     audio = audio * (torch.arange(audio.shape[1]) < samples.unsqueeze(1))
-    return Inputs(features, lengths, audio, samples), torch.arange(len(samples)) % 2 == 0
+    return Batch(features, lengths, audio, samples), torch.arange(len(samples)) % 2 == 0
 
 
-def used(detector: Detector, inputs: Inputs) -> Inputs:
+def used(detector: Detector, batch: Batch) -> Batch:
     """What the back-end says that it uses, and nothing else."""
-    features = inputs[:2] if detector.model.uses_features else (None, None)
-    audio = inputs[2:] if detector.model.uses_audio else (None, None)
-    return Inputs(*features, *audio)
+    features = batch[:2] if detector.model.uses_features else (None, None)
+    audio = batch[2:] if detector.model.uses_audio else (None, None)
+    return Batch(*features, *audio)
 
 
 def check_back_end(cls: type, config=None, layers: int = 3, width: int = 10) -> None:
@@ -89,34 +89,34 @@ def check_back_end(cls: type, config=None, layers: int = 3, width: int = 10) -> 
     model = cls(cls.Config() if config is None else config, layers, width)
     loss = OcSoftmax(OcSoftmaxConfig(), model.d_embedding)
     detector = Detector(GivenFeatures(layers, width), model, loss)
-    inputs, bonafide = random_batch(layers, width)
-    detector(used(detector, inputs), bonafide).backward()
+    batch, bonafide = random_batch(layers, width)
+    detector(used(detector, batch), bonafide).backward()
     for name, parameter in detector.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 1e-7, f"{name}: gets no gradient"
     detector.eval()
     with torch.inference_mode():
-        embedding = detector.embed(used(detector, inputs)).embedding
+        embedding = detector.embed(used(detector, batch)).embedding
         assert embedding.shape == (4, detector.model.d_embedding), "the embedding is not (batch, d_embedding)"
-        _check_independence(detector, inputs)
+        _check_independence(detector, batch)
         short, _ = random_batch(layers, width, samples=(400, 401))
-        scores = detector.score_inputs(used(detector, short))
+        scores = detector.score_prepared(used(detector, short))
         assert scores.shape == (2,) and scores.isfinite().all(), "one frame has no finite score"
 
 
-def _check_independence(detector: Detector, inputs: Inputs) -> None:
-    together = detector.score_inputs(used(detector, inputs))
-    for row, (frames, samples) in enumerate(zip(inputs.lengths, inputs.samples, strict=True)):
+def _check_independence(detector: Detector, batch: Batch) -> None:
+    together = detector.score_prepared(used(detector, batch))
+    for row, (frames, samples) in enumerate(zip(batch.lengths, batch.samples, strict=True)):
         one = slice(row, row + 1)
-        features, audio = inputs.features[one, :, :frames], inputs.audio[one, :samples]
-        alone = used(detector, Inputs(features, inputs.lengths[one], audio, inputs.samples[one]))
-        _near(detector.score_inputs(alone), together[one], "a score depends on the rest of its batch")
-    layers, width = inputs.features.shape[1], inputs.features.shape[3]
-    noise = 1e3 * torch.randn(len(inputs.features), layers, 9, width)
-    padded = inputs._replace(
-        features=torch.cat([inputs.features, noise], dim=2),
-        audio=torch.cat([inputs.audio, torch.zeros(len(inputs.audio), 1234)], dim=1),
+        features, audio = batch.features[one, :, :frames], batch.audio[one, :samples]
+        alone = used(detector, Batch(features, batch.lengths[one], audio, batch.samples[one]))
+        _near(detector.score_prepared(alone), together[one], "a score depends on the rest of its batch")
+    layers, width = batch.features.shape[1], batch.features.shape[3]
+    noise = 1e3 * torch.randn(len(batch.features), layers, 9, width)
+    padded = batch._replace(
+        features=torch.cat([batch.features, noise], dim=2),
+        audio=torch.cat([batch.audio, torch.zeros(len(batch.audio), 1234)], dim=1),
     )
-    _near(detector.score_inputs(used(detector, padded)), together, "a score depends on padding")
+    _near(detector.score_prepared(used(detector, padded)), together, "a score depends on padding")
 
 
 def check_front_end(cls: type, config=None) -> None:

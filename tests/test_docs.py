@@ -10,7 +10,7 @@ from tiny_corpus import write_tiny_corpus
 
 from asvtk.bin.main import main
 from asvtk.frontends.base import FrontEnd
-from asvtk.models.base import System
+from asvtk.models import BackEnd, Detector
 
 ROOT = Path(__file__).parents[1]
 EXTENDING = ROOT / "docs" / "extending.md"
@@ -25,7 +25,7 @@ def test_fault_21_first_commands_are_followed_by_what_puts_asvtk_on_the_path():
 
 def test_fault_26_extending_names_what_must_be_written():
     text = EXTENDING.read_text()
-    for name in (*FrontEnd.__abstractmethods__, *System.__abstractmethods__):
+    for name in (*FrontEnd.__abstractmethods__, *BackEnd.__abstractmethods__):
         assert f"def {name}(" in text, name
     for name in ("d_embedding", "mvn", "uses_features", "uses_audio", "width", "label", "auxiliary"):
         assert name in text, name
@@ -71,3 +71,20 @@ def test_extending_goes_through_the_stages(example, monkeypatch, capsys):
     program = "import asvtk; asvtk.load('exp/mine/mine.asvtk.tar')"
     answer = subprocess.run([sys.executable, "-c", program], cwd=example, capture_output=True, text=True)
     assert "is code outside asvtk, which is not run because a file names it" in answer.stderr
+
+
+def test_the_example_of_readme_runs(shared_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "AASIST.pth").symlink_to(shared_data / "aasist" / "AASIST.pth")
+    (clip, *_) = sorted((shared_data / "asvspoof2019_genuine").rglob("LA_E_*.flac"))
+    (tmp_path / "clip.flac").symlink_to(clip)
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(example, {})
+    assert -20 < float(capsys.readouterr().out) < 20
+
+
+def test_the_python_page_names_what_is_there():
+    text = (ROOT / "docs" / "python.md").read_text()
+    for name in re.findall(r"`(?:detector\.)?(\w+)\((?:audios?|batch)\b", text):
+        assert name == "detector" or hasattr(Detector, name), name
+    assert all(f"`{word}`" in text for word in ("AASIST.pth", "TAG.asvtk.tar", "name", "threshold"))

@@ -3,9 +3,9 @@
 from torch import Tensor
 
 from asvtk.frontends.base import Crop, FrontEnd, FrontEndConfig
-from asvtk.frontends.cache import FeatureCache, cache_name, description
-from asvtk.frontends.extraction import Source, extract_missing
-from asvtk.frontends.extractor import Extractor
+from asvtk.frontends.cache.extraction import Source, extract_missing
+from asvtk.frontends.cache.extractor import Extractor
+from asvtk.frontends.cache.store import FeatureCache, cache_name, description
 
 
 class Ramp(FrontEnd):

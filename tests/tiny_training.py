@@ -7,9 +7,9 @@ from tiny_corpus import write_tiny_corpus
 
 from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends import build_frontend
-from asvtk.frontends.cache import FeatureCache, cache_name, description
-from asvtk.frontends.extraction import Source, extract_missing
-from asvtk.frontends.extractor import Extractor
+from asvtk.frontends.cache.extraction import Source, extract_missing
+from asvtk.frontends.cache.extractor import Extractor
+from asvtk.frontends.cache.store import FeatureCache, cache_name, description
 from asvtk.io.datadir import DataDirectory
 from asvtk.training.config import load_config
 from asvtk.training.dataset import open_dataset

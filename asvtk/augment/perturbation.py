@@ -1,6 +1,6 @@
-"""Copies of a data set without one cue that a result must not rest on: level, silence, bandwidth.
+"""Copies of a data set without a shortcut that a result must not rest on: level, silence, bandwidth.
 
-A system that is as good on them as on the original did not learn that cue. They are for judging, so
+A system that is as good on them as on the original did not learn that shortcut. They are for judging, so
 nothing in them is random.
 """
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from scipy import signal
 
-from asvtk.augment.parts import below_full_scale
-from asvtk.corpora.cues import sounding
+from asvtk.augment.levels import below_full_scale
 from asvtk.corpora.derived import Clip, derive
+from asvtk.corpora.shortcuts import sounding
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError, listing

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import fft
 
-from asvtk.augment.parts import add_noise, below_full_scale, check_range
+from asvtk.augment.levels import add_noise, below_full_scale, check_range
 from asvtk.io.audio import SAMPLE_RATE
 
 __all__ = [

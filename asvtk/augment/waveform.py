@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asvtk.augment import distortions, rawboost
-from asvtk.augment.parts import below_full_scale
+from asvtk.augment.levels import below_full_scale
 from asvtk.io.config import build, build_named, to_mapping
 from asvtk.io.errors import AsvtkError
 

@@ -19,9 +19,8 @@ import yaml
 
 from asvtk.bin.arguments import UsageError, whole_number
 from asvtk.frontends import build_frontend, load_frontend_config
-from asvtk.frontends.cache_check import verify
-from asvtk.frontends.cache_prune import CacheInUse, find_named, hold, remove, unused_files
-from asvtk.frontends.cache_tools import (
+from asvtk.frontends.cache.check import verify
+from asvtk.frontends.cache.contents import (
     bytes_by_layer,
     contents,
     find_caches,
@@ -30,6 +29,7 @@ from asvtk.frontends.cache_tools import (
     require_space,
     size_on_disk,
 )
+from asvtk.frontends.cache.prune import CacheInUse, find_named, hold, remove, unused_files
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError, readable
 from asvtk.report.markdown import table
@@ -204,7 +204,7 @@ def _candidates(args):
 
 
 def _size(args) -> None:
-    from asvtk.frontends.extraction import find_sources  # which needs torch
+    from asvtk.frontends.cache.extraction import find_sources  # which needs torch
 
     config, augmentation = load_frontend_config(args.config, args.override)
     frontend = build_frontend(config)
@@ -228,10 +228,10 @@ def _size(args) -> None:
 
 
 def _import(args) -> None:
-    from asvtk.frontends.cache import description
-    from asvtk.frontends.cache_import import import_features
-    from asvtk.frontends.extraction import find_sources
-    from asvtk.frontends.extractor import Extractor
+    from asvtk.frontends.cache.extraction import find_sources
+    from asvtk.frontends.cache.extractor import Extractor
+    from asvtk.frontends.cache.foreign import import_features
+    from asvtk.frontends.cache.store import description
 
     config, _ = load_frontend_config(args.config, args.override)
     frontend = build_frontend(config)

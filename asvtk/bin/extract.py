@@ -44,8 +44,8 @@ def add_arguments(parser):
 
 def run(args):
     from asvtk.frontends import build_frontend, load_frontend_config
-    from asvtk.frontends.extraction import find_sources
-    from asvtk.frontends.extractor import Extractor
+    from asvtk.frontends.cache.extraction import find_sources
+    from asvtk.frontends.cache.extractor import Extractor
 
     check_share(args.job, args.nj)
     config, augmentation = load_frontend_config(args.config, args.override)
@@ -68,10 +68,10 @@ def run(args):
 
 
 def _begin(sources, frontend, augmentation, args) -> None:
-    from asvtk.frontends.cache import description
-    from asvtk.frontends.cache_prune import hold, remove
-    from asvtk.frontends.cache_tools import bytes_needed, human_bytes, require_space
-    from asvtk.frontends.extraction import find_sources
+    from asvtk.frontends.cache.contents import bytes_needed, human_bytes, require_space
+    from asvtk.frontends.cache.extraction import find_sources
+    from asvtk.frontends.cache.prune import hold, remove
+    from asvtk.frontends.cache.store import description
 
     if not frontend.stored:
         how = " runs in training" if frontend.layers else ""
@@ -104,7 +104,7 @@ def _begin(sources, frontend, augmentation, args) -> None:
 
 
 def _compute(sources, extractor, args) -> None:
-    from asvtk.frontends.extraction import extract_missing
+    from asvtk.frontends.cache.extraction import extract_missing
 
     for source in sources:
         folder, started = source.cache.folder, time.monotonic()

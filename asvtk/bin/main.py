@@ -15,6 +15,7 @@ import sys
 from asvtk.bin.arguments import Parser, UsageError
 from asvtk.bin.interruption import Interruption
 from asvtk.io.errors import AsvtkError, readable
+from asvtk.io.former import FORMER_VERBS
 from asvtk.version import __version__
 
 #: verb -> one line of help: what people type
@@ -28,8 +29,8 @@ TYPED = {
     "exp": "list, show and compare experiments",
     "analyse": "experiment -> experts by attack, layer weights, gates, embeddings (stage 6)",
     "ablations": "list of cells -> configurations; their experiments -> a table",
-    "cues": "data directories -> how well level, length, silence or bandwidth alone tell the classes",
-    "perturb": "data directory -> a copy without level, silence or bandwidth as cues",
+    "shortcuts": "data directories -> how well level, length, silence or bandwidth alone tell the classes",
+    "perturb": "data directory -> a copy without level, silence or bandwidth as shortcuts",
     "robustness": "scores of such copies -> a table",
     "pack": "finished experiment -> one file: weights, model card, threshold (stage 7)",
     "unpack": "check such a file and open it",
@@ -91,6 +92,9 @@ def main(argv=None) -> int:
         print(f"asvtk {__version__}")
         return 0
     verb = argv[0]
+    if verb in FORMER_VERBS:
+        print(f"asvtk: the verb {verb} {FORMER_VERBS[verb]}", file=sys.stderr)
+        return 2
     if verb not in VERBS:
         print(f"asvtk: no verb {verb!r}\n\n{usage()}", file=sys.stderr)
         return 2

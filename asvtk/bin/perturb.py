@@ -1,4 +1,4 @@
-"""A copy of a data directory without a cue: to see whether a result rests on it.
+"""A copy of a data directory without a shortcut: to see whether a result rests on it.
 
   level     the same RMS for every clip
   trim      no silence before and behind

@@ -50,7 +50,7 @@ def add_arguments(parser):
 
 def run(args):
     from asvtk.frontends import build_frontend
-    from asvtk.frontends.cache import cache_name
+    from asvtk.frontends.cache.store import cache_name
     from asvtk.training import distributed
     from asvtk.training.config import load_config
     from asvtk.training.dataset import open_dataset

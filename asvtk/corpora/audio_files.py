@@ -1,4 +1,4 @@
-"""The audio files of a data directory: what they hold, and which of them have changed since stage 1.
+"""Inventory of a data directory's audio files: headers, and which changed since stage 1.
 
     DIR/.audio      utterance -> size, times of change (ns), number of samples, checksum
 

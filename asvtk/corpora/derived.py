@@ -1,4 +1,4 @@
-"""Data directories made from others: every clip is a changed copy of one that is there.
+"""Derived data directories: every clip is a changed copy of one that is there.
 
     OUT/flac/UTTERANCE.flac         16 bit
     OUT/wav.scp, utt2label ...      as stage 1 writes them

@@ -1,4 +1,4 @@
-"""What is known of a database before anyone touches its audio: attacks, groupings, official counts.
+"""Published facts of databases: attacks, groupings, official counts.
 
 One JSON file per database, beside this module, with the sources of what it says.
 """

@@ -20,7 +20,7 @@ FRONTENDS = Registry(
     {
         "lfcc": "asvtk.frontends.lfcc:Lfcc",
         "spectrogram": "asvtk.frontends.spectrogram:Spectrogram",
-        "ssl": "asvtk.frontends.ssl:Ssl",
+        "ssl": "asvtk.frontends.ssl.frontend:Ssl",
         "waveform": "asvtk.frontends.waveform:Waveform",
     },
 )

@@ -1,4 +1,4 @@
-"""What front-ends hear of an utterance: its crop, and what is taken from it first."""
+"""Crop and conditioning of audio before the front-end."""
 
 from dataclasses import dataclass
 
@@ -56,26 +56,26 @@ class Conditioning:
     who speaks. In a small corpus they may well go with the label.
     """
 
-    level: float | None = None  # RMS of what is heard, dB below full scale, such as -26; null: as recorded
-    highest: float | None = None  # Hz, nothing above is heard; null: all
+    loudness_db: float | None = None  # RMS of what is heard, dB below full scale, such as -26; null: as it is
+    lowpass_hz: float | None = None  # nothing above is heard; null: all
 
     def __post_init__(self):
-        if self.level is not None and not -100 <= self.level <= 0:
-            raise ValueError("level must lie in -100 to 0 dB, or be null")
-        if self.highest is not None and not 200 <= self.highest < SAMPLE_RATE / 2 - 200:
-            raise ValueError(f"highest must lie in 200 to {SAMPLE_RATE // 2 - 200} Hz, or be null")
+        if self.loudness_db is not None and not -100 <= self.loudness_db <= 0:
+            raise ValueError("loudness_db must lie in -100 to 0 dB, or be null")
+        if self.lowpass_hz is not None and not 200 <= self.lowpass_hz < SAMPLE_RATE / 2 - 200:
+            raise ValueError(f"lowpass_hz must lie in 200 to {SAMPLE_RATE // 2 - 200} Hz, or be null")
 
     def describe(self) -> dict:
         """What a front-end's description says of it: nothing where it does nothing."""
-        said = {"level (dB below full scale)": self.level, "nothing above (Hz)": self.highest}
-        return {what: value for what, value in said.items() if value is not None}
+        words = {"level (dB below full scale)": self.loudness_db, "nothing above (Hz)": self.lowpass_hz}
+        return {key: value for key, value in words.items() if value is not None}
 
     def __call__(self, audio: np.ndarray) -> np.ndarray:
         """float32 (samples,) -> the same shape, in time with it."""
         from asvtk.augment.perturbation import level, lowpass  # SciPy's filters take a second to import
 
-        if self.highest is not None:
-            audio = lowpass(audio, self.highest)
-        if self.level is not None:
-            audio = level(audio, self.level)
+        if self.lowpass_hz is not None:
+            audio = lowpass(audio, self.lowpass_hz)
+        if self.loudness_db is not None:
+            audio = level(audio, self.loudness_db)
         return audio.astype(np.float32, copy=False)

@@ -12,7 +12,7 @@ from asvtk.inference.speech import MIN_SPEECH, has_speech
 from asvtk.io.decoding import path_text
 from asvtk.io.errors import AsvtkError
 from asvtk.io.recording import read_recording
-from asvtk.models.detector import BATCH, Detector
+from asvtk.models.detector import BATCH_SIZE, Detector
 
 __all__ = ["Scored", "score_files", "score_recordings"]
 
@@ -74,7 +74,7 @@ def score_files(
             return None, Scored(None, f"{name}: cannot be read: {error or type(error).__name__}")
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        pending = _ahead(pool, outcome, items, names)
+        pending = _prefetch(pool, outcome, items, names)
         waiting: list[tuple[np.ndarray | None, Scored, str]] = []
         bar = tqdm(
             zip(pending, names, strict=True), total=len(items), desc="scoring", unit="file", disable=None
@@ -83,18 +83,18 @@ def score_files(
             if audio is not None and look_for_speech:  # not in the pool: the speech detector has a state
                 scored = scored._replace(has_speech=has_speech(audio, MIN_SPEECH))
             waiting.append((audio, scored, name))
-            if sum(audio is not None for audio, *_ in waiting) == BATCH:
+            if sum(audio is not None for audio, *_ in waiting) == BATCH_SIZE:
                 yield from _score(detector, waiting)
                 waiting = []
         yield from _score(detector, waiting)
 
 
-def _ahead(pool: ThreadPoolExecutor, outcome: Callable, items: Sequence, names: Sequence[str]) -> Iterator:
+def _prefetch(pool: ThreadPoolExecutor, outcome: Callable, items: Sequence, names: Sequence[str]) -> Iterator:
     """What ``outcome`` gives, in order; no more than two batches are read ahead."""
     futures, rest = [], zip(items, names, strict=True)
     for pair in rest:
         futures.append(pool.submit(outcome, *pair))
-        if len(futures) > 2 * BATCH:
+        if len(futures) > 2 * BATCH_SIZE:
             yield futures.pop(0).result()
     for future in futures:
         yield future.result()

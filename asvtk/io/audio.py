@@ -36,7 +36,7 @@ def inspect_audio(path) -> AudioHeader:
     Raises:
         AsvtkError: as `asvtk.io.decoding.decode`, or it holds no samples, or is not 16 kHz, mono and integer.
             Front-ends and published systems are made for such audio, and a silent resampling here
-            would be a cue that no table ever mentions.
+            would be a shortcut that no table ever mentions.
     """
 
     def count(sound: Sound) -> int:

@@ -1,14 +1,17 @@
-"""Keys and names that configurations had once, each refused with what became of it."""
+"""Former configuration keys, names and verbs, each refused with what became of it."""
 
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["FORMER", "refuse_former"]
+__all__ = ["FORMER", "FORMER_VERBS", "refuse_former"]
 
 #: key, or key=value, as words of an override have it -> what became of it
 FORMER = {
     "model.name=committee": "was removed; train the systems by themselves, and fuse their scores by "
     "'asvtk calibrate'",
     "frontend.mode": "is frontend.cache now: true for what was cached or split, false for live",
+    "frontend.conditioning.level": "is called frontend.conditioning.loudness_db now",
+    "frontend.conditioning.highest": "is called frontend.conditioning.lowpass_hz now",
+    "model.neck": "is called model.fusion now",
     "model.audio": "was removed; delete it: the audio stream of dual_stream has learnable filters",
     "model.subtract_mean": "was removed; delete it: conv_moe_mamba subtracts the mean, dual_stream does not",
     "resynthesis": "is called vocoded now",
@@ -18,6 +21,8 @@ FORMER = {
     "training.splice": "was removed; delete it",
     "loss.name=am_softmax": "was removed; oc_softmax and wce are what the recipes use",
 }
+#: verb of the command line -> what became of it
+FORMER_VERBS = {"cues": "is called shortcuts now"}
 _ABSENT = object()
 
 

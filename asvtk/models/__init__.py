@@ -4,11 +4,11 @@ from asvtk.frontends import build_frontend
 from asvtk.frontends.base import FrontEnd
 from asvtk.io.errors import AsvtkError
 from asvtk.io.registry import Registry
-from asvtk.models.base import Inputs, Output, System
+from asvtk.models.base import BackEnd, Batch, Output
 from asvtk.models.detector import Detector
 from asvtk.nn.losses import LOSSES
 
-__all__ = ["MODELS", "Detector", "Inputs", "Output", "System", "assemble", "build_detector"]
+__all__ = ["MODELS", "BackEnd", "Batch", "Detector", "Output", "assemble", "build_detector"]
 
 MODELS = Registry(
     "model",

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError
-from asvtk.models.base import Inputs, Output, System
+from asvtk.models.base import BackEnd, Batch, Output
 from asvtk.nn.graph_attention import GraphAttention, GraphPool, HeterogeneousGraphAttention
 from asvtk.nn.sinc import PooledSincBank
 
@@ -54,7 +54,7 @@ class AasistConfig:
             raise ValueError("temperatures must be positive")
 
 
-class Aasist(System):
+class Aasist(BackEnd):
     """The system; it hears audio and no features. Two equal stacks compete, the stronger number wins."""
 
     Config = AasistConfig
@@ -81,7 +81,7 @@ class Aasist(System):
         self.stack_dropout = nn.Dropout(0.2)
         self.embedding_dropout = nn.Dropout(0.5)
 
-    def forward(self, inputs: Inputs) -> Output:
+    def forward(self, batch: Batch) -> Output:
         """Embed audio of at least ``min_samples`` samples; ``samples`` None: no row is padded.
 
         Rows that are padded are computed with their equals in length, without the padding: the
@@ -91,7 +91,7 @@ class Aasist(System):
         Raises:
             AsvtkError: the audio is too short.
         """
-        audio, samples = inputs.audio, inputs.samples
+        audio, samples = batch.audio, batch.samples
         if audio.is_cuda and torch.cuda.is_current_stream_capturing():
             samples = None  # only full crops are recorded, and a GPU that records cannot be asked
         lengths = [audio.shape[1]] if samples is None else sorted(set(samples.tolist()))

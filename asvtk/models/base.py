@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from asvtk.nn.pooling import GlobalMvn
 
-__all__ = ["Inputs", "Output", "System"]
+__all__ = ["BackEnd", "Batch", "Output"]
 
 
-class Inputs(NamedTuple):
+class Batch(NamedTuple):
     """A batch as back-ends hear it; what a back-end does not use may be None.
 
     As data sets give it, features are what stands at the front-end's cut: the layers stored there with their
@@ -22,8 +22,8 @@ class Inputs(NamedTuple):
     audio: Tensor | None  # samples in [-1, 1), (batch, samples), padded with zeros
     samples: Tensor | None  # real samples, (batch,)
 
-    def to(self, device) -> "Inputs":
-        return Inputs(*(x if x is None else x.to(device, non_blocking=True) for x in self))
+    def to(self, device) -> "Batch":
+        return Batch(*(x if x is None else x.to(device, non_blocking=True) for x in self))
 
 
 class Output(NamedTuple):
@@ -33,7 +33,7 @@ class Output(NamedTuple):
     auxiliary: Tensor  # (), weighted losses of the system's own, such as load balance
 
 
-class System(nn.Module, abc.ABC):
+class BackEnd(nn.Module, abc.ABC):
     """A system: a front-end's features, the audio itself, or both -> an embedding.
 
     Its constructor takes its configuration and the shape of the features: how many layers, and how
@@ -52,5 +52,5 @@ class System(nn.Module, abc.ABC):
     mvn: GlobalMvn
 
     @abc.abstractmethod
-    def forward(self, inputs: Inputs) -> Output:
+    def forward(self, batch: Batch) -> Output:
         """Embed a batch. What an utterance gets depends neither on its company nor on padding."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from asvtk.io.errors import AsvtkError
-from asvtk.models.base import Inputs, Output, System
-from asvtk.models.parts import BackEndConfig, EmbeddingHead, MixerStack
+from asvtk.models.base import BackEnd, Batch, Output
+from asvtk.models.mamba_blocks import BackEndConfig, EmbeddingHead, MixerStack
 from asvtk.nn.fusion import GatedInjection
 from asvtk.nn.pooling import GlobalMvn
 
@@ -25,10 +25,10 @@ __all__ = ["CascadeMamba", "CascadeMambaConfig"]
 class CascadeMambaConfig(BackEndConfig):
     name = "cascade_mamba"
     combine: Literal["sum", "gate", "concat"] = "gate"  # of Mamba's two directions
-    neck: Literal["cascade", "concat"] = "cascade"  # how three layers become one; concat: side by side
+    fusion: Literal["cascade", "concat"] = "cascade"  # of the three layers; concat: side by side
 
 
-class CascadeMamba(System):
+class CascadeMamba(BackEnd):
     """The system, for features of three layers, low to high, with ``d_in`` numbers a frame.
 
     Raises:
@@ -48,15 +48,15 @@ class CascadeMamba(System):
         self.d_embedding = config.d_embedding
         self.mvn = GlobalMvn(layers, d_in)
         self.projections = nn.ModuleList(nn.Linear(d_in, config.d_model) for _ in range(layers))
-        self.neck = NECKS[config.neck](config.d_model)
+        self.neck = FUSIONS[config.fusion](config.d_model)  # "neck" in checkpoints
         self.blocks = MixerStack(config)
         self.head = EmbeddingHead(config)
 
-    def forward(self, inputs: Inputs) -> Output:
-        layers = self.mvn(inputs.features).unbind(1)
+    def forward(self, batch: Batch) -> Output:
+        layers = self.mvn(batch.features).unbind(1)
         low, mid, high = (project(x) for project, x in zip(self.projections, layers, strict=True))
-        x = self.blocks(self.neck(low, mid, high), inputs.lengths)
-        return Output(self.head(x, inputs.lengths), x.new_zeros(()))
+        x = self.blocks(self.neck(low, mid, high), batch.lengths)
+        return Output(self.head(x, batch.lengths), x.new_zeros(()))
 
 
 class Cascade(nn.Module):
@@ -83,4 +83,4 @@ class Concatenation(nn.Module):
         return self.output(torch.cat([low, mid, high], dim=-1))
 
 
-NECKS = {"cascade": Cascade, "concat": Concatenation}
+FUSIONS = {"cascade": Cascade, "concat": Concatenation}

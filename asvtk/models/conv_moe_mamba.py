@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from asvtk.models.base import Inputs, Output, System
+from asvtk.models.base import BackEnd, Batch, Output
+from asvtk.models.mamba_blocks import EmbeddingHead
 from asvtk.models.moe_mamba import MoeMambaConfig, MoeMambaStack
-from asvtk.models.parts import EmbeddingHead
 from asvtk.nn.moe import MixtureOfExperts
 from asvtk.nn.pooling import GlobalMvn, subtract_mean
 from asvtk.nn.residual import StridedEncoder
@@ -38,7 +38,7 @@ class ConvMoeMambaConfig(MoeMambaConfig):
             raise ValueError("mask_bands and mask_frames must lie in [0, 1)")
 
 
-class ConvMoeMamba(System):
+class ConvMoeMamba(BackEnd):
     """The system, for features of ``layers`` layers with ``d_in`` numbers a frame."""
 
     Config = ConvMoeMambaConfig
@@ -54,12 +54,12 @@ class ConvMoeMamba(System):
         self.blocks = MoeMambaStack(config)
         self.head = EmbeddingHead(config)
 
-    def forward(self, inputs: Inputs) -> Output:
+    def forward(self, batch: Batch) -> Output:
         # Without the mean of each band over the utterance, which is what a steady channel adds.
-        features = subtract_mean(self.mvn(inputs.features), inputs.lengths)
+        features = subtract_mean(self.mvn(batch.features), batch.lengths)
         if self.training and self.config.shift:
-            features = shift_frames(features, inputs.lengths)
-        x, lengths = self.encoder(self.mask(features).transpose(2, 3), inputs.lengths)
+            features = shift_frames(features, batch.lengths)
+        x, lengths = self.encoder(self.mask(features).transpose(2, 3), batch.lengths)
         x, auxiliary = self.blocks(self.projection(x), lengths)
         return Output(self.head(x, lengths), auxiliary)
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from asvtk.frontends.base import Features, FrontEnd
 from asvtk.io.recording import to_mono_16k
-from asvtk.models.base import Inputs, Output, System
+from asvtk.models.base import BackEnd, Batch, Output
 
 __all__ = ["Detector"]
 
 #: utterances that ``score_batch`` computes at once; AASIST takes a quarter of a GB for each
-BATCH = 8
+BATCH_SIZE = 8
 
 
 class Detector(nn.Module):
@@ -44,31 +44,31 @@ class Detector(nn.Module):
         threshold: scores above it were called bona fide on dev; None where none was chosen.
     """
 
-    def __init__(self, frontend: FrontEnd, model: System, loss: nn.Module):
+    def __init__(self, frontend: FrontEnd, model: BackEnd, loss: nn.Module):
         super().__init__()
         self.frontend, self.model, self.loss = frontend, model, loss
         self.name, self.threshold = "", None
 
-    def forward(self, inputs: Inputs, bonafide: Tensor) -> Tensor:
+    def forward(self, batch: Batch, bonafide: Tensor) -> Tensor:
         """The training loss of a batch as data sets give it, a scalar; ``bonafide`` is bool (batch,)."""
-        output = self.embed(inputs)
+        output = self.embed(batch)
         return self.loss(output.embedding, bonafide) + output.auxiliary
 
-    def embed(self, inputs: Inputs) -> Output:
+    def embed(self, batch: Batch) -> Output:
         """Embeddings of a batch as data sets give it."""
         if self.model.uses_features:
-            features = self.features(inputs)
-            inputs = inputs._replace(features=features.x, lengths=features.lengths)
-        return self.model(inputs)
+            features = self.features(batch)
+            batch = batch._replace(features=features.x, lengths=features.lengths)
+        return self.model(batch)
 
-    def features(self, inputs: Inputs) -> Features:
+    def features(self, batch: Batch) -> Features:
         """What the front-end makes of what stands at its cut: stored layers, or prepared audio."""
-        stored = inputs.features.ndim == 4
-        return (self.frontend.from_cut if stored else self.frontend)(inputs.features, inputs.lengths)
+        stored = batch.features.ndim == 4
+        return (self.frontend.from_cut if stored else self.frontend)(batch.features, batch.lengths)
 
-    def score_inputs(self, inputs: Inputs) -> Tensor:
+    def score_prepared(self, batch: Batch) -> Tensor:
         """Scores of a batch as data sets give it, higher = bona fide: (batch,)."""
-        return self.loss.score(self.embed(inputs).embedding)
+        return self.loss.score(self.embed(batch).embedding)
 
     def score(self, audio, sample_rate: int = 16_000) -> float:
         """Score of a recording, higher = bona fide.
@@ -101,20 +101,20 @@ class Detector(nn.Module):
         self.eval()
         try:
             audios, scores = iter(audios), []
-            while batch := [to_mono_16k(x, sample_rate) for x in itertools.islice(audios, BATCH)]:
-                scores.append(self.score_inputs(self.inputs(batch)).float().cpu())
+            while recordings := [to_mono_16k(x, sample_rate) for x in itertools.islice(audios, BATCH_SIZE)]:
+                scores.append(self.score_prepared(self.prepare(recordings)).float().cpu())
         finally:
             self.train(training)
         return torch.cat(scores) if scores else torch.zeros(0)
 
-    def inputs(self, audios: list[np.ndarray]) -> Inputs:
+    def prepare(self, audios: list[np.ndarray]) -> Batch:
         """A batch of 16 kHz mono audio, float32 (samples,) each, on the detector's device."""
         features = lengths = audio = samples = None
         if self.model.uses_features:
             features, lengths = _padded([self.frontend.prepare(x) for x in audios])
         if self.model.uses_audio:
             audio, samples = _padded([self.frontend.hear(x) for x in audios])
-        return Inputs(features, lengths, audio, samples).to(self.device)
+        return Batch(features, lengths, audio, samples).to(self.device)
 
     @property
     def device(self) -> torch.device:

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError
-from asvtk.models.base import Inputs, Output, System
+from asvtk.models.base import BackEnd, Batch, Output
+from asvtk.models.mamba_blocks import EmbeddingHead, FeatureProjection
 from asvtk.models.moe_mamba import MoeMambaConfig, MoeMambaStack
-from asvtk.models.parts import EmbeddingHead, FeatureProjection
 from asvtk.nn.frames import frame_mask, stack_frames
 from asvtk.nn.fusion import AttentionFusion, ConcatFusion, GatedFusion
 from asvtk.nn.learnable_sinc import LearnableSincBank
@@ -58,7 +58,7 @@ class DualStreamConfig(MoeMambaConfig):
             self._require_whole_heads()
 
 
-class DualStream(System):
+class DualStream(BackEnd):
     """The system, for features of ``layers`` layers with ``d_in`` numbers a frame; audio alone: 0, 0."""
 
     Config = DualStreamConfig
@@ -80,16 +80,16 @@ class DualStream(System):
         self.blocks = MoeMambaStack(config)
         self.head = EmbeddingHead(config)
 
-    def forward(self, inputs: Inputs) -> Output:
+    def forward(self, batch: Batch) -> Output:
         """Embed a batch.
 
         Raises:
             AsvtkError: the two streams' frames are not equally long.
         """
         if self.config.streams == "both":
-            x, lengths = self._fuse(self._hear_features(inputs), self._hear_audio(inputs))
+            x, lengths = self._fuse(self._hear_features(batch), self._hear_audio(batch))
         else:
-            x, lengths = self._hear_features(inputs) if self.uses_features else self._hear_audio(inputs)
+            x, lengths = self._hear_features(batch) if self.uses_features else self._hear_audio(batch)
         x, auxiliary = self.blocks(x, lengths)
         return Output(self.head(x, lengths), auxiliary)
 
@@ -98,11 +98,11 @@ class DualStream(System):
         """The routed layers, first block first; empty where the feed-forward networks are dense."""
         return self.blocks.moe_layers
 
-    def _hear_features(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        return self.features(self.mvn(inputs.features), inputs.lengths)
+    def _hear_features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.features(self.mvn(batch.features), batch.lengths)
 
-    def _hear_audio(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        return self.audio(inputs.audio, inputs.samples)
+    def _hear_audio(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.audio(batch.audio, batch.samples)
 
     def _fuse(self, features: tuple[Tensor, Tensor], audio: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Fuse what both streams have heard, frame by frame; a frame that only one has is dropped.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from asvtk.models.base import Inputs, Output, System
-from asvtk.models.parts import BackEndConfig, EmbeddingHead, FeatureProjection, FeedForward, MixerBlock
+from asvtk.models.base import BackEnd, Batch, Output
+from asvtk.models.mamba_blocks import BackEndConfig, EmbeddingHead, FeatureProjection, FeedForward, MixerBlock
 from asvtk.nn.frames import frame_mask
 from asvtk.nn.moe import MixtureOfExperts
 from asvtk.nn.pooling import GlobalMvn
@@ -36,7 +36,7 @@ class MoeMambaConfig(BackEndConfig):
             raise ValueError(f"top_k {self.top_k} must lie between 1 and experts ({self.experts})")
 
 
-class MoeMamba(System):
+class MoeMamba(BackEnd):
     """The system, for features of ``layers`` layers with ``d_in`` numbers a frame."""
 
     Config = MoeMambaConfig
@@ -50,8 +50,8 @@ class MoeMamba(System):
         self.blocks = MoeMambaStack(config)
         self.head = EmbeddingHead(config)
 
-    def forward(self, inputs: Inputs) -> Output:
-        x, lengths = self.features(self.mvn(inputs.features), inputs.lengths)
+    def forward(self, batch: Batch) -> Output:
+        x, lengths = self.features(self.mvn(batch.features), batch.lengths)
         x, auxiliary = self.blocks(x, lengths)
         return Output(self.head(x, lengths), auxiliary)
 

@@ -7,8 +7,8 @@ layer it is the reports' WavLM-Mamba; it takes the features of any front-end.
 
 from dataclasses import dataclass
 
-from asvtk.models.base import Inputs, Output, System
-from asvtk.models.parts import BackEndConfig, EmbeddingHead, FeatureProjection, MixerStack
+from asvtk.models.base import BackEnd, Batch, Output
+from asvtk.models.mamba_blocks import BackEndConfig, EmbeddingHead, FeatureProjection, MixerStack
 from asvtk.nn.pooling import GlobalMvn
 
 __all__ = ["PlainMamba", "PlainMambaConfig"]
@@ -24,7 +24,7 @@ class PlainMambaConfig(BackEndConfig):
         self._require_positive("stack")
 
 
-class PlainMamba(System):
+class PlainMamba(BackEnd):
     """The system, for features of ``layers`` layers with ``d_in`` numbers a frame."""
 
     Config = PlainMambaConfig
@@ -38,7 +38,7 @@ class PlainMamba(System):
         self.blocks = MixerStack(config)
         self.head = EmbeddingHead(config)
 
-    def forward(self, inputs: Inputs) -> Output:
-        x, lengths = self.features(self.mvn(inputs.features), inputs.lengths)
+    def forward(self, batch: Batch) -> Output:
+        x, lengths = self.features(self.mvn(batch.features), batch.lengths)
         x = self.blocks(x, lengths)
         return Output(self.head(x, lengths), x.new_zeros(()))

@@ -37,14 +37,14 @@ class Mamba(nn.Module):
         self.A_log = nn.Parameter(torch.log(torch.arange(1.0, d_state + 1)).repeat(self.d_inner, 1))
         self.D = nn.Parameter(torch.ones(self.d_inner))
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
-        self._initialise_steps()
+        self._initialise_dt()
 
-    def _initialise_steps(self, shortest: float = 1e-3, longest: float = 0.1) -> None:
-        """Start with step sizes spread evenly in logarithm (arXiv 2312.00752, section 3.6)."""
+    def _initialise_dt(self, shortest: float = 1e-3, longest: float = 0.1) -> None:
+        """Initial step sizes dt, spread evenly in logarithm (arXiv 2312.00752, section 3.6)."""
         nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
-        steps = torch.exp(torch.empty(self.d_inner).uniform_(math.log(shortest), math.log(longest)))
+        dt = torch.exp(torch.empty(self.d_inner).uniform_(math.log(shortest), math.log(longest)))
         with torch.no_grad():
-            self.dt_proj.bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # softplus of it gives the steps
+            self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus of it gives dt
 
     def forward(self, x: Tensor) -> Tensor:
         return _side_by_side([self], x.unsqueeze(0)).squeeze(0)
@@ -54,7 +54,7 @@ class BiMamba(nn.Module):
     """One Mamba per direction, run side by side and combined frame by frame.
 
     Args:
-        combine: of ahead f and back b: ``sum``, f + b; ``concat``, a linear layer of [f, b]; ``gate``,
+        combine: of forward f and backward b: ``sum``, f + b; ``concat``, a linear layer of [f, b]; ``gate``,
             g f + (1 - g) b with g = sigmoid(a linear layer of [f, b]), number by number.
         settings: those of ``Mamba``, for each direction.
     """
@@ -76,12 +76,14 @@ class BiMamba(nn.Module):
         before a real frame.
         """
         both = torch.stack([x, reverse_frames(x, lengths)])
-        ahead, back = _side_by_side([self.forwards, self.backwards], both).unbind()
-        back = reverse_frames(back, lengths)
+        forward, backward = _side_by_side([self.forwards, self.backwards], both).unbind()
+        backward = reverse_frames(backward, lengths)
         if self.combine == "sum":
-            return ahead + back
-        combination = self.combination(torch.cat([ahead, back], dim=-1))
-        return combination if self.combine == "concat" else torch.lerp(back, ahead, combination.sigmoid())
+            return forward + backward
+        combination = self.combination(torch.cat([forward, backward], dim=-1))
+        return (
+            combination if self.combine == "concat" else torch.lerp(backward, forward, combination.sigmoid())
+        )
 
 
 def _side_by_side(blocks: list[Mamba], x: Tensor) -> Tensor:
@@ -121,10 +123,10 @@ def _side_by_side(blocks: list[Mamba], x: Tensor) -> Tensor:
     )
     u = F.silu(u[..., :frames]).reshape(count, -1, batch * frames)
     projected = stacked("x_proj.weight") @ u
-    steps, B, C = projected.split([block.dt_rank, block.d_state, block.d_state], dim=1)
+    dt, B, C = projected.split([block.dt_rank, block.d_state, block.d_state], dim=1)
     y = selective_scan(
         rows(u),
-        rows(stacked("dt_proj.weight") @ steps),
+        rows(stacked("dt_proj.weight") @ dt),
         -torch.exp(stacked("A_log").flatten(0, 1)),
         *(weights.unflatten(-1, (batch, frames)).permute(2, 0, 1, 3) for weights in (B, C)),
         stacked("D").flatten(),

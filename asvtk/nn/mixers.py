@@ -32,9 +32,9 @@ class BiLstm(nn.Module):
         self.output = nn.Linear(2 * d_model, d_model)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        ahead, _ = self.forwards(x)
-        back, _ = self.backwards(reverse_frames(x, lengths))
-        return self.output(torch.cat([ahead, reverse_frames(back, lengths)], dim=-1))
+        forward, _ = self.forwards(x)
+        backward, _ = self.backwards(reverse_frames(x, lengths))
+        return self.output(torch.cat([forward, reverse_frames(backward, lengths)], dim=-1))
 
 
 class SelfAttention(Attention):

@@ -40,7 +40,7 @@ _LIMITS = """\
 - Synthesis systems that training did not see are found less well; see the tables by attack.
 - It says nothing about who speaks, or whether what is said is true. It must not be the only ground of a
   decision about a person.
-- Level, silence and bandwidth of recordings can be cues; `local/robustness.sh` measures how far a result
+- Level, silence and bandwidth of recordings can be shortcuts; `local/robustness.sh` measures how far a result
   rests on them."""
 
 
@@ -93,12 +93,12 @@ def model_card(experiment: Experiment, threshold: dict, licence: str | None = No
 
 
 def _conditioning(conditioning) -> str:
-    said = []
-    if conditioning.level is not None:
-        said.append(f"all clips are brought to one level ({conditioning.level:g} dB)")
-    if conditioning.highest is not None:
-        said.append(f"nothing above {conditioning.highest:,g} Hz is heard")
-    return f" Before that {', and '.join(said)}." if said else ""
+    steps = []
+    if conditioning.loudness_db is not None:
+        steps.append(f"all clips are brought to one level ({conditioning.loudness_db:g} dB)")
+    if conditioning.lowpass_hz is not None:
+        steps.append(f"nothing above {conditioning.lowpass_hz:,g} Hz is heard")
+    return f" Before that {', and '.join(steps)}." if steps else ""
 
 
 def _training_data(config, environment: dict) -> str:

@@ -1,4 +1,4 @@
-"""Whether a result rests on cues: error rates on copies of a set that lack them."""
+"""Robustness tables: error rates on copies of a set that lack a shortcut."""
 
 from pathlib import Path
 from statistics import mean
@@ -41,17 +41,17 @@ def robustness_table(folders: list, original: str, copies: list[str]) -> str:
     ]
     if len(tables) == 1:
         return tables[0][1]
-    parts = [part for names, found in tables for part in (f"## {plain_text(', '.join(names))}", found)]
+    parts = [part for names, content in tables for part in (f"## {plain_text(', '.join(names))}", content)]
     return "\n\n".join([*parts, *map(plain_text, seeds.reasons)])
 
 
 def _table(measured: list[dict], original: str, copies: list[str]) -> str:
     rows = []
     for name in (original, *copies):
-        eers = [of[name][0] for of in measured]
-        changes = [of[name][0] - of[original][0] for of in measured]
+        eers = [system[name][0] for system in measured]
+        changes = [system[name][0] - system[original][0] for system in measured]
         change = "–" if name == original else f"{mean(changes):+.2f}"
-        rates = [mean_sd([of[name][place] for of in measured]) for place in (1, 2)]
+        rates = [mean_sd([system[name][place] for system in measured]) for place in (1, 2)]
         rows.append([name, mean_sd(eers), change, *rates])
     return table(_HEADER, rows)
 
@@ -64,12 +64,12 @@ def _measure(folder: Path, original: str, copies: list[str]) -> dict[str, tuple[
     tables = {original: first}
     for name in copies:
         tables[name] = label(_read(folder / "robustness" / f"{name}.txt"), first)
-    found = {}
+    rates_by_set = {}
     for name, scores in tables.items():
         at = errors_at(*_classes(scores), threshold)
         rates = compute_eer(*_classes(scores))[0], at["frr"], at["far"]
-        found[name] = tuple(100 * rate for rate in rates)
-    return found
+        rates_by_set[name] = tuple(100 * rate for rate in rates)
+    return rates_by_set
 
 
 def _read(path: Path) -> ScoreTable:

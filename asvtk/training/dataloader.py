@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from asvtk.io.errors import AsvtkError
 from asvtk.io.ring_buffer import RingBuffer
-from asvtk.models import Inputs
+from asvtk.models import Batch
 from asvtk.training.dataset import UtteranceDataset
 
 __all__ = ["Loader", "collate", "split_batch"]
@@ -43,8 +43,8 @@ class Loader:
 
     def __call__(
         self, batches: list[list[int]], epoch_seed: int | None = None
-    ) -> Iterator[tuple[Inputs, Tensor]]:
-        """Inputs and labels (batch,) of each batch, on the device.
+    ) -> Iterator[tuple[Batch, Tensor]]:
+        """Batch and labels (batch,) of each batch, on the device.
 
         Args:
             batches: numbers of utterances.
@@ -112,15 +112,15 @@ class Loader:
         if os.getpid() == self._owner:  # and not in a process that was forked later
             self._end_workers()
 
-    def _to_cpu(self, answers: Iterator) -> Iterator[tuple[Inputs, Tensor]]:
+    def _to_cpu(self, answers: Iterator) -> Iterator[tuple[Batch, Tensor]]:
         for answer in answers:
             if isinstance(answer, _Sent):
                 inputs, bonafide = answer.unpack(self._ring)
-                yield Inputs(*(x if x is None else x.clone() for x in inputs)), bonafide
+                yield Batch(*(x if x is None else x.clone() for x in inputs)), bonafide
             else:
                 yield answer
 
-    def _to_gpu(self, answers: Iterator) -> Iterator[tuple[Inputs, Tensor]]:
+    def _to_gpu(self, answers: Iterator) -> Iterator[tuple[Batch, Tensor]]:
         """Copy each batch while the GPU still computes on the one before."""
         stream = torch.cuda.Stream()
 
@@ -155,16 +155,16 @@ class _Sent(NamedTuple):
     bonafide: list[bool]
 
     @classmethod
-    def pack(cls, number: int, batch: tuple[Inputs, Tensor]) -> "_Sent":
+    def pack(cls, number: int, batch: tuple[Batch, Tensor]) -> "_Sent":
         (features, lengths, audio, samples), bonafide = batch
         shapes = (None if x is None else tuple(x.shape) for x in (features, audio))
         counts = (None if x is None else x.tolist() for x in (lengths, samples))
         return cls(number, *shapes, *counts, bonafide.tolist())
 
-    def unpack(self, ring: RingBuffer) -> tuple[Inputs, Tensor]:
+    def unpack(self, ring: RingBuffer) -> tuple[Batch, Tensor]:
         features, audio = _tensors(ring, self.number, (self.features, self.audio))
         lengths, samples = (None if x is None else torch.tensor(x) for x in (self.lengths, self.samples))
-        return Inputs(features, lengths, audio, samples), torch.tensor(self.bonafide)
+        return Batch(features, lengths, audio, samples), torch.tensor(self.bonafide)
 
 
 class _Reader(Dataset):
@@ -233,7 +233,7 @@ def _new(shapes: list[tuple[int, ...] | None]) -> list[Tensor | None]:
 def collate(
     items: list[tuple[Tensor | None, Tensor | None, Tensor]],
     allocate: Callable[[list[tuple[int, ...] | None]], list[Tensor | None]] = _new,
-) -> tuple[Inputs, Tensor]:
+) -> tuple[Batch, Tensor]:
     """Utterances as one batch, shorter ones padded with zeros behind.
 
     Args:
@@ -262,4 +262,4 @@ def collate(
         for row, waveform in zip(inputs[1], audio, strict=True):
             row[: len(waveform)] = waveform
             row[len(waveform) :] = 0
-    return Inputs(inputs[0], lengths, inputs[1], samples), torch.stack(bonafide)
+    return Batch(inputs[0], lengths, inputs[1], samples), torch.stack(bonafide)

@@ -10,12 +10,12 @@ from torch.utils.data import Dataset
 
 from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends.base import FrontEnd
-from asvtk.frontends.cache import CachedFeatures, FeatureCache, cache_name, copy_name
+from asvtk.frontends.cache.store import CachedFeatures, FeatureCache, cache_name, copy_name
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.tables import read_table
-from asvtk.models import Inputs, System
+from asvtk.models import BackEnd, Batch
 
 __all__ = ["UtteranceDataset", "open_dataset"]
 
@@ -93,13 +93,13 @@ class UtteranceDataset(Dataset):
         longest = max(range(len(self)), key=lambda index: self._data.num_samples[self.utterances[index]])
         return sum(x.numel() for x in self[longest][:2] if x is not None)
 
-    def sample(self, count: int) -> Iterator[Inputs]:
+    def sample(self, count: int) -> Iterator[Batch]:
         """Clean features of up to ``count`` utterances, evenly spread; each as a batch of one."""
         chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
         for utterance in (self.utterances[index] for index in chosen):
             heard = None if self._versions else self._audio(utterance, 0, None)
             features = self._features(utterance, 0, heard)
-            yield Inputs(
+            yield Batch(
                 features[None], torch.tensor([features.shape[-2 if self._versions else -1]]), None, None
             )
 
@@ -115,7 +115,7 @@ class UtteranceDataset(Dataset):
                 "features; both are needed"
             )
 
-    def serve(self, system: System) -> None:
+    def serve(self, system: BackEnd) -> None:
         """From now on give what ``system`` uses and nothing else."""
         self._gives_features, self._gives_audio = system.uses_features, system.uses_audio
 

@@ -59,7 +59,7 @@ def score_dataset(
     dataset.serve(detector.model)
     batches = batches_of(len(dataset), batch_size, job, num_jobs)
     own = Loader(dataset, device)(distributed.share(batches))
-    scores = [detector.score_inputs(inputs).tolist() for inputs, _ in own]
+    scores = [detector.score_prepared(inputs).tolist() for inputs, _ in own]
     return list(chain.from_iterable(distributed.gather(scores, len(batches))))
 
 

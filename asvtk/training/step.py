@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from asvtk.io.errors import AsvtkError
-from asvtk.models import Inputs
+from asvtk.models import Batch
 from asvtk.nn.cuda_graph import CaptureError, CudaGraphs
 from asvtk.nn.grouped_convolution import half_is_sound
 from asvtk.training import distributed
@@ -48,7 +48,7 @@ class GradientStep:
             begin += parameter.numel()
         self._graphs = CudaGraphs(_RECORDINGS) if record else None
 
-    def __call__(self, micro_batches: list[tuple[Inputs, Tensor]], batch: int, stop: bool = False):
+    def __call__(self, micro_batches: list[tuple[Batch, Tensor]], batch: int, stop: bool = False):
         """Leave clipped gradients of the mean loss over a batch in the parameters.
 
         Args:
@@ -75,7 +75,7 @@ class GradientStep:
         loss, norm, stop = torch.stack([self._loss, norm, self._stop]).tolist()  # the one wait for a GPU
         return loss, norm, bool(stop)
 
-    def _accumulate(self, inputs: Inputs, bonafide: Tensor, weight: float) -> None:
+    def _accumulate(self, inputs: Batch, bonafide: Tensor, weight: float) -> None:
         arguments = *inputs, bonafide, weight
         if self._graphs is None:
             return self._compute(*arguments)
@@ -90,7 +90,7 @@ class GradientStep:
 
     def _compute(self, features, lengths, audio, samples, bonafide: Tensor, weight: float) -> None:
         with self._autocast():
-            loss = self._detector(Inputs(features, lengths, audio, samples), bonafide) * weight
+            loss = self._detector(Batch(features, lengths, audio, samples), bonafide) * weight
         loss.backward()
         self._loss.add_(loss.detach())
 

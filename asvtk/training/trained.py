@@ -4,7 +4,7 @@ import functools
 import json
 
 from asvtk.frontends import build_frontend
-from asvtk.frontends.cache import cache_name
+from asvtk.frontends.cache.store import cache_name
 from asvtk.inference.package import WEIGHTS, write_package
 from asvtk.inference.weights import build_trained
 from asvtk.io.datadir import DataDirectory

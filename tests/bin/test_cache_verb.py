@@ -9,10 +9,10 @@ from tiny_corpus import write_tiny_corpus
 from asvtk.bin.main import main
 from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends import load_frontend_config
-from asvtk.frontends.cache import FeatureCache, cache_name
-from asvtk.frontends.cache_tools import Contents
-from asvtk.frontends.extraction import Source, extract_missing
-from asvtk.frontends.extractor import Extractor
+from asvtk.frontends.cache.contents import Contents
+from asvtk.frontends.cache.extraction import Source, extract_missing
+from asvtk.frontends.cache.extractor import Extractor
+from asvtk.frontends.cache.store import FeatureCache, cache_name
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
 from asvtk.io.locks import locked
 

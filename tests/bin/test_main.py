@@ -113,3 +113,8 @@ def test_messages_of_the_library_are_plain_lines(capsys):
     out, err = capsys.readouterr()
     assert out == "5 % done\nwarning: careful\n"
     assert err == "5 % done\nasvtk: warning: careful\n"
+
+
+def test_a_former_verb_is_told_its_name(capsys):
+    assert main(["cues", "data/eval"]) == 2
+    assert capsys.readouterr().err == "asvtk: the verb cues is called shortcuts now\n"

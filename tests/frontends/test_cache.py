@@ -11,9 +11,9 @@ from tiny_corpus import write_tiny_corpus
 
 from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends.base import Crop, FrontEnd, FrontEndConfig
-from asvtk.frontends.cache import FeatureCache, cache_name, description
-from asvtk.frontends.extraction import Source, extract_missing
-from asvtk.frontends.extractor import Extractor
+from asvtk.frontends.cache.extraction import Source, extract_missing
+from asvtk.frontends.cache.extractor import Extractor
+from asvtk.frontends.cache.store import FeatureCache, cache_name, description
 from asvtk.io.ark import ArkWriter
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError

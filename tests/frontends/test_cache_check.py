@@ -9,9 +9,9 @@ from tiny_cache import Ramp, fill
 from tiny_corpus import write_tiny_corpus
 
 from asvtk.corpora.asvspoof2019_la import prepare_split
-from asvtk.frontends import cache_check
-from asvtk.frontends.cache import FeatureWriter
-from asvtk.frontends.cache_check import verify
+from asvtk.frontends.cache import check
+from asvtk.frontends.cache.check import verify
+from asvtk.frontends.cache.store import FeatureWriter
 from asvtk.io.ark import encode_matrix
 from asvtk.io.tables import read_table, write_table
 
@@ -49,7 +49,7 @@ def follow_the_remedy(problem):
 @pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("storage", ["FM", "CM2", "CM"])
 def test_finished_cache_is_sound(tmp_path, data, storage, quick, monkeypatch):
-    monkeypatch.setattr(cache_check, "_CHUNK", 5)
+    monkeypatch.setattr(check, "_CHUNK", 5)
     assert verify(fill(tmp_path / "dump", data, Ramp(1, 2, storage=storage), jobs=3), quick) == (24, [])
 
 

@@ -10,11 +10,11 @@ from tiny_corpus import write_tiny_corpus
 
 from asvtk.bin.main import main
 from asvtk.corpora.asvspoof2019_la import prepare_split
-from asvtk.frontends.cache import description
-from asvtk.frontends.cache_check import verify
-from asvtk.frontends.cache_import import Imported, import_features
-from asvtk.frontends.extraction import extract_missing
-from asvtk.frontends.extractor import Extractor
+from asvtk.frontends.cache.check import verify
+from asvtk.frontends.cache.extraction import extract_missing
+from asvtk.frontends.cache.extractor import Extractor
+from asvtk.frontends.cache.foreign import Imported, import_features
+from asvtk.frontends.cache.store import description
 from asvtk.io.errors import AsvtkError
 
 FRONTEND = Ramp(0, 3)
@@ -174,7 +174,7 @@ def test_other_audio_and_a_full_disk(data, features, monkeypatch):
     def full(*_):
         raise AsvtkError("needs 1 GB, 0 bytes are free")
 
-    monkeypatch.setattr("asvtk.frontends.cache_import.require_space", full)
+    monkeypatch.setattr("asvtk.frontends.cache.foreign.require_space", full)
     (cache.folder / "utt2md5").unlink()
     assert "are free" in refused(data, "a.ark")
 

@@ -10,10 +10,10 @@ from tiny_cache import Ramp, fill, source_of
 from tiny_corpus import write_tiny_corpus
 
 from asvtk.corpora.asvspoof2019_la import prepare_split
-from asvtk.frontends.cache import FeatureWriter
-from asvtk.frontends.cache_check import verify
-from asvtk.frontends.cache_prune import CacheInUse, find_named, hold, remove, unused_files
-from asvtk.frontends.cache_tools import find_caches
+from asvtk.frontends.cache.check import verify
+from asvtk.frontends.cache.contents import find_caches
+from asvtk.frontends.cache.prune import CacheInUse, find_named, hold, remove, unused_files
+from asvtk.frontends.cache.store import FeatureWriter
 from asvtk.io.ark import encode_matrix
 from asvtk.io.errors import AsvtkError
 from asvtk.io.locks import locked

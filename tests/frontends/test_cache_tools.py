@@ -9,8 +9,7 @@ from tiny_corpus import write_tiny_corpus
 
 from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends.base import Crop
-from asvtk.frontends.cache import FeatureCache
-from asvtk.frontends.cache_tools import (
+from asvtk.frontends.cache.contents import (
     bytes_by_layer,
     bytes_needed,
     contents,
@@ -19,7 +18,8 @@ from asvtk.frontends.cache_tools import (
     layers_of,
     require_space,
 )
-from asvtk.frontends.extraction import Source
+from asvtk.frontends.cache.extraction import Source
+from asvtk.frontends.cache.store import FeatureCache
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
 from asvtk.io.errors import AsvtkError
 

@@ -10,12 +10,12 @@ from asvtk.frontends import build_frontend
 from asvtk.frontends.base import Conditioning, Crop
 from asvtk.frontends.lfcc import LfccConfig
 from asvtk.frontends.spectrogram import SpectrogramConfig
-from asvtk.frontends.ssl import SslConfig
+from asvtk.frontends.ssl.frontend import SslConfig
 from asvtk.frontends.waveform import WaveformConfig
 from asvtk.training.dataset import open_dataset
 
 AUDIO = (0.1 * np.random.default_rng(0).standard_normal(9000)).astype(np.float32)
-BOTH = Conditioning(level=-26, highest=7000)
+BOTH = Conditioning(loudness_db=-26, lowpass_hz=7000)
 
 
 def share_above(audio, edge):
@@ -34,7 +34,7 @@ def test_level_and_band():
 
 def test_nothing_asked_nothing_done():
     assert Conditioning()(AUDIO) is AUDIO and Conditioning().describe() == {}
-    assert not Conditioning(level=-26)(np.zeros(100, np.float32)).any()
+    assert not Conditioning(loudness_db=-26)(np.zeros(100, np.float32)).any()
 
 
 @pytest.mark.parametrize("kind", [LfccConfig, SpectrogramConfig, WaveformConfig, SslConfig])
@@ -54,7 +54,7 @@ def test_every_front_end_hears_conditioned_audio_and_says_so(kind, tmp_path):
 
 def test_level_is_that_of_what_is_heard():
     """Not of what comes behind the crop, and of the audio, not of its repetitions."""
-    frontend = build_frontend(WaveformConfig(crop=Crop(6000), conditioning=Conditioning(level=-26)))
+    frontend = build_frontend(WaveformConfig(crop=Crop(6000), conditioning=Conditioning(loudness_db=-26)))
     loud_end = np.concatenate([AUDIO[:6000], 5 * AUDIO])
     assert np.array_equal(frontend.prepare(loud_end), frontend.prepare(AUDIO[:6000]))
 
@@ -71,7 +71,9 @@ def test_data_sets_give_conditioned_audio(tmp_path):
             np.testing.assert_array_equal(heard, BOTH(given))
 
 
-@pytest.mark.parametrize("wrong", [{"level": 3}, {"level": -200}, {"highest": 100}, {"highest": 7900}])
+@pytest.mark.parametrize(
+    "wrong", [{"loudness_db": 3}, {"loudness_db": -200}, {"lowpass_hz": 100}, {"lowpass_hz": 7900}]
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="must lie in"):
         Conditioning(**wrong)

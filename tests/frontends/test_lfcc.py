@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asvtk.frontends.base import Crop
-from asvtk.frontends.extractor import Extractor
+from asvtk.frontends.cache.extractor import Extractor
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
 
 

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from asvtk.frontends.readers import AudioReaders, Request
+from asvtk.frontends.cache.readers import AudioReaders, Request
 from asvtk.io.errors import AsvtkError
 
 REQUESTS = [Request([f"{batch}.{number}" for number in range(20)], 50) for batch in range(7)]
@@ -27,7 +27,7 @@ def read(utterance):
 @pytest.mark.parametrize("processes", [1, 3])
 def test_batches_come_in_order_and_whole(processes):
     seconds = []
-    found = AudioReaders(read, processes, seconds.append).ahead(REQUESTS)
+    found = AudioReaders(read, processes, seconds.append).prefetch(REQUESTS)
     for request, batch in zip(REQUESTS, found, strict=True):
         for utterance, samples in zip(request.utterances, batch, strict=True):
             if utterance == "3.7":
@@ -38,22 +38,22 @@ def test_batches_come_in_order_and_whole(processes):
 
 
 def test_nothing_to_read():
-    assert list(AudioReaders(read, 2).ahead([])) == []
+    assert list(AudioReaders(read, 2).prefetch([])) == []
 
 
 def test_other_faults_are_bugs_and_keep_their_type():
     with pytest.raises(ZeroDivisionError):
-        list(AudioReaders(lambda utterance: 1 / 0, 2).ahead(REQUESTS))
+        list(AudioReaders(lambda utterance: 1 / 0, 2).prefetch(REQUESTS))
 
 
 def test_more_samples_than_were_promised_are_a_bug():
     with pytest.raises(ValueError, match="broadcast"):
-        list(AudioReaders(lambda utterance: np.ones(51, np.float32), 1).ahead(REQUESTS))
+        list(AudioReaders(lambda utterance: np.ones(51, np.float32), 1).prefetch(REQUESTS))
 
 
 def test_killed_process_is_one_line():
     with pytest.raises(AsvtkError, match="a process that decodes audio was killed") as error:
-        list(AudioReaders(lambda utterance: os.kill(os.getpid(), signal.SIGKILL), 2).ahead(REQUESTS))
+        list(AudioReaders(lambda utterance: os.kill(os.getpid(), signal.SIGKILL), 2).prefetch(REQUESTS))
     assert "\n" not in str(error.value)
 
 
@@ -63,7 +63,7 @@ def test_processes_end_when_their_parent_is_killed(tmp_path):
         return read(utterance)
 
     if (child := os.fork()) == 0:
-        next(AudioReaders(note, 3).ahead(REQUESTS))
+        next(AudioReaders(note, 3).prefetch(REQUESTS))
         os.kill(os.getpid(), signal.SIGKILL)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     readers = [int(path.name) for path in tmp_path.iterdir()]

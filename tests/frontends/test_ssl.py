@@ -9,9 +9,9 @@ import transformers
 from tiny_models import LARGE, save_model
 
 from asvtk.frontends.base import Crop
-from asvtk.frontends.cache import cache_name
-from asvtk.frontends.extractor import Extractor
-from asvtk.frontends.ssl import Ssl, SslConfig
+from asvtk.frontends.cache.extractor import Extractor
+from asvtk.frontends.cache.store import cache_name
+from asvtk.frontends.ssl.frontend import Ssl, SslConfig
 from asvtk.io.errors import AsvtkError
 
 AUDIO = (0.1 * np.random.default_rng(0).normal(size=9000) + 0.05).astype(np.float32)

@@ -7,9 +7,9 @@ import transformers
 from tiny_models import LARGE, SMALL, save_model
 
 from asvtk.frontends.base import Crop
-from asvtk.frontends.extractor import Extractor
-from asvtk.frontends.ssl import Ssl, SslConfig
-from asvtk.frontends.ssl_encoder import SslEncoder
+from asvtk.frontends.cache.extractor import Extractor
+from asvtk.frontends.ssl.encoder import SslEncoder
+from asvtk.frontends.ssl.frontend import Ssl, SslConfig
 from asvtk.io.ark import encode_matrix
 
 WIDE = SMALL | dict(hidden_size=128, num_attention_heads=2, conv_dim=(64,) * 7)

@@ -7,8 +7,8 @@ import transformers
 from tiny_models import LARGE, save_model
 
 from asvtk.frontends.base import Crop
-from asvtk.frontends.extractor import Extractor
-from asvtk.frontends.ssl import Ssl, SslConfig
+from asvtk.frontends.cache.extractor import Extractor
+from asvtk.frontends.ssl.frontend import Ssl, SslConfig
 from asvtk.io.config import build
 from asvtk.io.errors import AsvtkError
 

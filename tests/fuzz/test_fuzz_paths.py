@@ -30,7 +30,7 @@ INPUTS = [
     ("score", "--model IN --audio a.wav"), ("score", "--model PACKAGE --audio IN"),
     ("score", "--model PACKAGE --data IN --out o.txt"),
     ("score", "--system aasist --weights IN --data data/dev --out o.txt"),
-    ("score", "--exp IN --dump dump --data data/dev"), ("pack", "--exp IN"), ("cues", "IN"),
+    ("score", "--exp IN --dump dump --data data/dev"), ("pack", "--exp IN"), ("shortcuts", "IN"),
     ("ablations", "configs IN out"),
 ]  # fmt: skip
 

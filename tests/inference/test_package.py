@@ -172,7 +172,7 @@ def test_the_card_says_when_there_was_nothing_to_choose(experiment, monkeypatch)
 
 def test_the_card_says_what_is_not_heard(experiment, monkeypatch):
     config = Experiment(experiment).config()
-    heard = dataclasses.replace(config.frontend, conditioning=Conditioning(level=-26, highest=7200))
+    heard = dataclasses.replace(config.frontend, conditioning=Conditioning(loudness_db=-26, lowpass_hz=7200))
     changed = dataclasses.replace(config, frontend=heard)
     monkeypatch.setattr(Experiment, "config", lambda self: changed)
     card = model_card(Experiment(experiment), threshold_on_dev(Experiment(experiment)))

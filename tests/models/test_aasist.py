@@ -13,7 +13,7 @@ from asvtk.inference.published import AASIST, AASIST_L, load_published
 from asvtk.io.audio import read_audio
 from asvtk.io.config import build
 from asvtk.io.errors import AsvtkError
-from asvtk.models import Inputs
+from asvtk.models import Batch
 from asvtk.models.aasist import AasistConfig, ResidualBlock, SingleChannelNorm, _convolve
 from asvtk.nn.losses import WeightedCrossEntropyConfig
 from asvtk.testing import detector_for
@@ -31,7 +31,7 @@ def detector(config=SMALL, seed=0):
 
 
 def inputs(audio, samples=None):
-    return Inputs(None, None, audio, None if samples is None else torch.tensor(samples))
+    return Batch(None, None, audio, None if samples is None else torch.tensor(samples))
 
 
 def noise(batch=4, samples=4500, seed=0):
@@ -64,7 +64,7 @@ def test_scores_are_those_of_the_authors_code(shared_data, name, config):
         trials = reference(shared_data, name, split, 5)
         audio = torch.stack([torch.from_numpy(Crop()(read(shared_data, split, u))) for u, _, _ in trials])
         with torch.inference_mode():
-            scores = system.score_inputs(inputs(audio)).tolist()
+            scores = system.score_prepared(inputs(audio)).tolist()
         assert scores == pytest.approx([score for _, _, score in trials], abs=1e-4)
 
 
@@ -76,8 +76,8 @@ def test_the_one_reference_score_that_differs_rests_on_a_tie(shared_data):
     pool, seen = system.model.stacks[0].temporal_pool, []
     pool.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     with torch.inference_mode():
-        score = system.score_inputs(inputs(audio)).item()
-        in_double = system.double().score_inputs(inputs(audio.double())).item()
+        score = system.score_prepared(inputs(audio)).item()
+        in_double = system.double().score_prepared(inputs(audio.double())).item()
         best = pool.proj(seen[-1]).sigmoid().flatten().sort(descending=True).values
     assert score == pytest.approx(in_double, abs=1e-4)
     assert 0 < best[8] - best[9] < 1e-6 < best[7] - best[8]
@@ -143,11 +143,11 @@ def test_every_parameter_but_those_of_the_dead_norm_receives_a_gradient():
 
 def test_the_dead_norm_follows_training_and_never_changes_a_score():
     system, audio = detector(), inputs(noise())
-    before = system.eval().score_inputs(audio)
+    before = system.eval().score_prepared(audio)
     for block in list(system.model.encoder)[1:]:
         torch.nn.init.normal_(block.bn1.weight)
         torch.nn.init.normal_(block.bn1.running_mean)
-    assert torch.equal(system.score_inputs(audio), before)
+    assert torch.equal(system.score_prepared(audio), before)
     block, x = system.model.encoder[1].train(), torch.randn(2, 8, 23, 60)
     block.bn1.reset_running_stats()
     block(x)
@@ -180,14 +180,14 @@ def test_block_is_its_layers_in_order(training, c_in, c_out):
 def test_score_depends_neither_on_company_nor_on_padding():
     system, audio = detector().eval(), noise(4, 4500)
     lengths = [4500, 2500, 3500, 2500]
-    together = system.score_inputs(inputs(audio, lengths))
+    together = system.score_prepared(inputs(audio, lengths))
     for row, length in enumerate(lengths):
-        alone = system.score_inputs(inputs(audio[row : row + 1, :length]))
+        alone = system.score_prepared(inputs(audio[row : row + 1, :length]))
         torch.testing.assert_close(alone, together[row : row + 1], rtol=1e-4, atol=1e-5)
     padded = torch.cat([audio, torch.ones(4, 500)], dim=1)
-    torch.testing.assert_close(system.score_inputs(inputs(padded, lengths)), together, rtol=1e-4, atol=1e-5)
-    whole = system.score_inputs(inputs(audio))
-    torch.testing.assert_close(system.score_inputs(inputs(padded, [4500] * 4)), whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(system.score_prepared(inputs(padded, lengths)), together, rtol=1e-4, atol=1e-5)
+    whole = system.score_prepared(inputs(audio))
+    torch.testing.assert_close(system.score_prepared(inputs(padded, [4500] * 4)), whole, rtol=1e-4, atol=1e-5)
     assert (whole - together).abs()[1:].min() > 1e-4  # the lengths do matter
 
 
@@ -200,9 +200,9 @@ def test_padded_batches_can_be_trained_on():
 def test_shortest_audio_and_what_is_shorter():
     system = detector().eval()
     assert system.model.min_samples == 128 + 3**7
-    assert torch.isfinite(system.score_inputs(inputs(noise(1, 128 + 3**7)))).all()
+    assert torch.isfinite(system.score_prepared(inputs(noise(1, 128 + 3**7)))).all()
     with pytest.raises(AsvtkError, match="utterance of 2314 samples, expected at least 2315; let frontend"):
-        system.score_inputs(inputs(noise(2, 9000), [9000, 2314]))
+        system.score_prepared(inputs(noise(2, 9000), [9000, 2314]))
 
 
 def test_a_seed_means_one_result_and_training_is_random():
@@ -221,7 +221,7 @@ def test_a_checkpoint_gives_the_same_scores(tmp_path):
     save_detector(tmp_path / "best.safetensors", system, {})
     other = detector(seed=2)
     load_detector(tmp_path / "best.safetensors", other)
-    assert torch.equal(other.eval().score_inputs(audio), system.eval().score_inputs(audio))
+    assert torch.equal(other.eval().score_prepared(audio), system.eval().score_prepared(audio))
 
 
 def test_eight_real_clips_are_learned_by_heart(shared_data):
@@ -241,7 +241,7 @@ def test_eight_real_clips_are_learned_by_heart(shared_data):
             # Running statistics lag behind such quick learning: take them anew.
             update_bn([(batch,)] * 8, system.model)
             with torch.inference_mode():
-                scores = system.eval().score_inputs(batch)
+                scores = system.eval().score_prepared(batch)
             margin = (scores[bonafide].min() - scores[~bonafide].max()).item()
         if margin > 0:
             break

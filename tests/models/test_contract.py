@@ -32,7 +32,7 @@ class Case(NamedTuple):
 CASES = {
     "S1": Case(CascadeMambaConfig(**SMALL)),
     "S1, sum": Case(CascadeMambaConfig(**SMALL, combine="sum")),
-    "S1, concatenation": Case(CascadeMambaConfig(**SMALL, neck="concat")),
+    "S1, concatenation": Case(CascadeMambaConfig(**SMALL, fusion="concat")),
     "S1, BiLSTM": Case(CascadeMambaConfig(**SMALL, mixer="bilstm")),
     "S1, transformer": Case(CascadeMambaConfig(**SMALL, mixer="transformer")),
     "S2": Case(PlainMambaConfig(**SMALL)),
@@ -109,9 +109,9 @@ def test_checkpoint_gives_the_same_scores(case, tmp_path):
     save_detector(tmp_path / "best.safetensors", system, {"epoch": 3})
     other = detector(case, seed=1).eval()
     inputs = used(system, batch(case)[0])
-    assert not torch.equal(other.score_inputs(inputs), system.score_inputs(inputs))
+    assert not torch.equal(other.score_prepared(inputs), system.score_prepared(inputs))
     assert load_detector(tmp_path / "best.safetensors", other)["epoch"] == 3
-    assert torch.equal(other.score_inputs(inputs), system.score_inputs(inputs))
+    assert torch.equal(other.score_prepared(inputs), system.score_prepared(inputs))
 
 
 @every_case
@@ -139,13 +139,13 @@ def test_bfloat16_gives_finite_scores_and_gradients(case):
     loss.backward()
     assert loss.isfinite() and all(p.grad.isfinite().all() for p in system.parameters())
     with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
-        assert system.eval().score_inputs(used(system, inputs)).isfinite().all()
+        assert system.eval().score_prepared(used(system, inputs)).isfinite().all()
 
 
 @every_case
 def test_scores_are_cosines(case):
     system = settled(case)
-    scores = system.score_inputs(used(system, batch(case)[0]))
+    scores = system.score_prepared(used(system, batch(case)[0]))
     assert scores.shape == (4,) and scores.abs().max() <= 1 + 1e-5
 
 
@@ -159,7 +159,7 @@ def test_a_few_utterances_are_learned_by_heart(case):
         optimiser.zero_grad()
         system(inputs, bonafide).backward()
         optimiser.step()
-    scores = system.eval().score_inputs(inputs)
+    scores = system.eval().score_prepared(inputs)
     assert scores[bonafide].min() > scores[~bonafide].max()
 
 

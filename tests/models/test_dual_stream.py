@@ -5,7 +5,7 @@ import torch
 
 from asvtk.io.config import build
 from asvtk.io.errors import AsvtkError
-from asvtk.models import Inputs
+from asvtk.models import Batch
 from asvtk.models.dual_stream import DualStream, DualStreamConfig
 
 SMALL = dict(d_model=16, blocks=1, d_state=4, d_expert=24, d_embedding=12, heads=2)
@@ -20,7 +20,7 @@ def model(layers=2, **options):
 def inputs(samples, frames):
     samples, frames = torch.tensor(samples), torch.tensor(frames)
     features = torch.randn(len(frames), 2, int(frames.max()), 10)
-    return Inputs(features, frames, 0.1 * torch.randn(len(samples), int(samples.max())), samples)
+    return Batch(features, frames, 0.1 * torch.randn(len(samples), int(samples.max())), samples)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_system_says_what_it_hears_and_owns_nothing_else(streams, features, audi
 def test_audio_alone_needs_no_front_end():
     both = inputs([6400, 5000], [19, 15])
     system = model(layers=0, streams="audio")
-    assert system(Inputs(None, None, both.audio, both.samples)).embedding.isfinite().all()
+    assert system(Batch(None, None, both.audio, both.samples)).embedding.isfinite().all()
 
 
 @pytest.mark.parametrize("hop", [10, 80])

@@ -5,12 +5,12 @@ import torch
 
 from asvtk.io.config import build
 from asvtk.io.errors import AsvtkError
-from asvtk.models import Inputs
+from asvtk.models import Batch
 from asvtk.models.moe_mamba import MoeMamba, MoeMambaConfig
 from asvtk.nn.moe import MixtureOfExperts
 
 SMALL = dict(d_model=16, blocks=2, d_state=4, d_expert=24, d_embedding=12)
-INPUTS = Inputs(torch.randn(2, 3, 20, 10), torch.tensor([20, 11]), None, None)
+INPUTS = Batch(torch.randn(2, 3, 20, 10), torch.tensor([20, 11]), None, None)
 
 
 def model(**options):

@@ -5,8 +5,8 @@ import torch
 
 from asvtk.io.config import build
 from asvtk.io.errors import AsvtkError
-from asvtk.models import Inputs
-from asvtk.models.parts import BackEndConfig, MixerBlock, TransformerBlock
+from asvtk.models import Batch
+from asvtk.models.mamba_blocks import BackEndConfig, MixerBlock, TransformerBlock
 from asvtk.models.plain_mamba import PlainMamba, PlainMambaConfig
 
 SMALL = dict(d_model=16, blocks=2, d_state=4, d_embedding=12)
@@ -18,7 +18,7 @@ def weights(module):
 
 def test_auxiliary_loss_is_zero_and_directions_are_summed():
     system = PlainMamba(PlainMambaConfig(**SMALL), 1, 10)
-    inputs = Inputs(torch.randn(2, 1, 20, 10), torch.tensor([20, 11]), None, None)
+    inputs = Batch(torch.randn(2, 1, 20, 10), torch.tensor([20, 11]), None, None)
     assert system(inputs).auxiliary == 0 and system(inputs).embedding.shape == (2, 12)
     assert [block.mixer.combine for block in system.blocks] == ["sum", "sum"]
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from asvtk.frontends.base import Crop
-from asvtk.frontends.extractor import Extractor
+from asvtk.frontends.cache.extractor import Extractor
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
 from asvtk.io.audio import read_audio
 from asvtk.io.protocols import read_protocol
 from asvtk.metrics.eer import compute_eer
-from asvtk.models import Inputs
+from asvtk.models import Batch
 from asvtk.models.cascade_mamba import CascadeMambaConfig
 from asvtk.models.dual_stream import DualStreamConfig
 from asvtk.models.moe_mamba import MoeMambaConfig
@@ -34,7 +34,7 @@ SYSTEMS = {
 
 
 @pytest.fixture(scope="module")
-def clips(shared_data) -> tuple[Inputs, torch.Tensor]:
+def clips(shared_data) -> tuple[Batch, torch.Tensor]:
     """The first second of the first four clips of either class."""
     corpus = shared_data / "la_real" / "LA"
     trials = read_protocol(corpus / "ASVspoof2019_LA_cm_protocols" / "ASVspoof2019.LA.cm.train.trn.txt")
@@ -46,7 +46,7 @@ def clips(shared_data) -> tuple[Inputs, torch.Tensor]:
     features = torch.from_numpy(np.stack([found[0] for found in Extractor(lfcc)(audio, (0,))]))
     features = features.unflatten(-1, (3, 20)).transpose(1, 2)
     lengths, samples = (torch.full((8,), length) for length in (features.shape[2], 16_000))
-    return Inputs(features, lengths, torch.from_numpy(np.stack(audio)), samples), torch.tensor(
+    return Batch(features, lengths, torch.from_numpy(np.stack(audio)), samples), torch.tensor(
         bonafide[chosen]
     )
 
@@ -65,6 +65,6 @@ def test_eight_clips_are_learned_to_zero_error(clips, config):
         detector(inputs, bonafide).backward()
         optimiser.step()
     with torch.inference_mode():
-        scores = detector.eval().score_inputs(inputs).double().numpy()
+        scores = detector.eval().score_prepared(inputs).double().numpy()
     assert compute_eer(scores[bonafide.numpy()], scores[~bonafide.numpy()])[0] == 0
     assert scores[bonafide.numpy()].min() - scores[~bonafide.numpy()].max() > 0.2

@@ -32,9 +32,9 @@ def test_parameters_are_those_of_mamba_ssm():
     assert {name: tuple(value.shape) for name, value in ours.items()} == MAMBA_SSM
 
 
-def test_initial_steps_lie_between_a_thousandth_and_a_tenth():
-    steps = torch.nn.functional.softplus(Mamba(64).dt_proj.bias)
-    assert steps.min() > 0.00099 and steps.max() < 0.1001
+def test_initial_dt_lies_between_a_thousandth_and_a_tenth():
+    dt = torch.nn.functional.softplus(Mamba(64).dt_proj.bias)
+    assert dt.min() > 0.00099 and dt.max() < 0.1001
 
 
 def test_mamba_is_causal():
@@ -56,8 +56,8 @@ def block_by_its_figure(block, x):
     """Figure 3 of arXiv 2312.00752 module by module, as mamba_ssm.Mamba computes it."""
     u, z = block.in_proj(x).chunk(2, dim=-1)
     u = F.silu(block.conv1d(u.mT)[..., : x.shape[1]])
-    steps, B, C = block.x_proj(u.mT).split([block.dt_rank, block.d_state, block.d_state], dim=-1)
-    delta = F.softplus(block.dt_proj(steps)).mT
+    dt, B, C = block.x_proj(u.mT).split([block.dt_rank, block.d_state, block.d_state], dim=-1)
+    delta = F.softplus(block.dt_proj(dt)).mT
     A = -torch.exp(block.A_log)
     y = selective_scan(u, delta, A, B.mT.unsqueeze(1), C.mT.unsqueeze(1), block.D)
     return block.out_proj(y.mT * F.silu(z))
@@ -68,12 +68,12 @@ def test_mamba_is_its_figure():
     torch.testing.assert_close(block(x), block_by_its_figure(block, x), rtol=1e-5, atol=1e-6)
 
 
-def combined(block, ahead, back):
+def combined(block, forward, backward):
     if block.combine == "sum":
-        return ahead + back
-    mixed = torch.cat([ahead, back], dim=-1) @ block.combination.weight.T + block.combination.bias
+        return forward + backward
+    mixed = torch.cat([forward, backward], dim=-1) @ block.combination.weight.T + block.combination.bias
     gate = torch.sigmoid(mixed)
-    return mixed if block.combine == "concat" else gate * ahead + (1 - gate) * back
+    return mixed if block.combine == "concat" else gate * forward + (1 - gate) * backward
 
 
 @pytest.mark.parametrize("combine", COMBINATIONS)

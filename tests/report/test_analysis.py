@@ -11,7 +11,7 @@ from sklearn.metrics import mutual_info_score
 from asvtk.frontends.base import Crop
 from asvtk.io.audio import inspect_audio
 from asvtk.io.datadir import DataDirectory
-from asvtk.models import Inputs
+from asvtk.models import Batch
 from asvtk.models.aasist import AasistConfig
 from asvtk.models.cascade_mamba import CascadeMambaConfig
 from asvtk.models.dual_stream import DualStreamConfig
@@ -222,7 +222,7 @@ def test_gate_of_the_fusion_is_the_one_that_the_system_applies(data):
     model = detector.model.eval()
     for index in (0, 7):
         features, audio, _ = dataset[index]
-        inputs = Inputs(
+        inputs = Batch(
             features[None], torch.tensor([features.shape[1]]), audio[None], torch.tensor([len(audio)])
         )
         with torch.inference_mode():

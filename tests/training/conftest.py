@@ -65,6 +65,7 @@ def processes():
     """Processes that begin with everything imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["asvtk.training.trainer", "asvtk.frontends.extraction", "torch._dynamo"]  # what optimisers import
+        # torch._dynamo is what optimisers import
+        ["asvtk.training.trainer", "asvtk.frontends.cache.extraction", "torch._dynamo"]
     )
     return context

@@ -11,7 +11,7 @@ import torch
 from asvtk.frontends import build_frontend
 from asvtk.io.config import load_yaml, to_mapping
 from asvtk.io.errors import AsvtkError
-from asvtk.models import Inputs
+from asvtk.models import Batch
 from asvtk.models.config import DetectorConfig
 from asvtk.testing import detector_for
 from asvtk.training.config import load_config
@@ -35,13 +35,13 @@ def test_shipped_config_builds_a_detector_that_scores(path):
     layers = {"waveform": 0, "lfcc": 1}.get(config.frontend.name, 3)
     detector = detector_for(config.model, config.loss, layers, 60).eval()
     frames = 50 if config.frontend.name == "lfcc" else 25  # every 10 ms, or 20
-    inputs = Inputs(
+    inputs = Batch(
         features=torch.randn(2, layers, frames, 60),
         lengths=torch.tensor([frames, frames]),
         audio=torch.randn(2, 25 * 320 + 80),
         samples=torch.tensor([25 * 320 + 80] * 2),
     )
-    assert detector.score_inputs(inputs).isfinite().all()
+    assert detector.score_prepared(inputs).isfinite().all()
 
 
 @pytest.fixture

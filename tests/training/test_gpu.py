@@ -9,8 +9,8 @@ import torch
 from tiny_models import LARGE, save_model
 
 from asvtk.frontends.base import Crop
-from asvtk.frontends.ssl import Ssl, SslConfig
-from asvtk.models import Inputs, assemble
+from asvtk.frontends.ssl.frontend import Ssl, SslConfig
+from asvtk.models import Batch, assemble
 from asvtk.models.aasist import AasistConfig
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmaxConfig
@@ -45,7 +45,7 @@ def trained(record: bool, steps: int, recorded_again_after: int | None = None):
         features = torch.randn(size, 1, 40, 6, generator=generator).cuda()
         lengths = torch.randint(20, 41, (size,), generator=generator).cuda()
         bonafide = (torch.rand(size, generator=generator) < 0.5).cuda()
-        loss, _, _ = step([(Inputs(features, lengths, None, None), bonafide)], size)
+        loss, _, _ = step([(Batch(features, lengths, None, None), bonafide)], size)
         state.update()
         losses.append(loss)
     return losses, [parameter.detach().clone() for parameter in detector.parameters()]
@@ -89,7 +89,7 @@ def trained_live(speech_model, device: str, record: bool, precision="float32", s
         given = torch.from_numpy(np.stack([frontend.prepare(x) for x in audio])).to(device)
         lengths = torch.full((size,), 6000, device=device)
         bonafide = torch.from_numpy(generator.random(size) < 0.5).to(device)
-        loss, _, _ = step([(Inputs(given, lengths, None, None), bonafide)], size)
+        loss, _, _ = step([(Batch(given, lengths, None, None), bonafide)], size)
         state.update()
         losses.append(loss)
     return losses, {name: x.detach().cpu() for name, x in detector.named_parameters()}
@@ -118,7 +118,7 @@ def test_aasist_can_be_recorded():
     step = GradientStep(detector, 0.0, record=True)
     audio, samples = 0.1 * torch.randn(4, 16_000, device="cuda"), torch.full((4,), 16_000, device="cuda")
     bonafide = torch.tensor([True, False, True, False], device="cuda")
-    loss, norm, _ = step([(Inputs(None, None, audio, samples), bonafide)], 4)
+    loss, norm, _ = step([(Batch(None, None, audio, samples), bonafide)], 4)
     assert 0 < loss < 100 and 0 < norm < float("inf")
 
 

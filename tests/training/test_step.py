@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from asvtk.models import Inputs
+from asvtk.models import Batch
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import LOSSES
 from asvtk.testing import detector_for
@@ -25,7 +25,7 @@ def detector():
 @pytest.fixture
 def batch():
     torch.manual_seed(1)
-    return Inputs(torch.randn(4, 1, 9, 6), LENGTHS, None, None), torch.tensor([True, False, False, True])
+    return Batch(torch.randn(4, 1, 9, 6), LENGTHS, None, None), torch.tensor([True, False, False, True])
 
 
 def gradients(detector):
@@ -50,7 +50,7 @@ def test_micro_batches_sum_up_to_the_whole(detector, batch):
     whole = gradients(detector)
     inputs, bonafide = batch
     parts = [
-        (Inputs(inputs.features[part], inputs.lengths[part], None, None), bonafide[part])
+        (Batch(inputs.features[part], inputs.lengths[part], None, None), bonafide[part])
         for part in (slice(0, 1), slice(1, 4))
     ]
     loss, _, _ = step(parts, 4)

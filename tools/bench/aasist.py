@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from asvtk.inference.published import AASIST, AASIST_L
 from asvtk.io.audio import SAMPLE_RATE
-from asvtk.models import Inputs
+from asvtk.models import Batch
 from asvtk.models.aasist import ResidualBlock
 from asvtk.nn.cuda_graph import CudaGraphs
 from asvtk.nn.losses import WeightedCrossEntropyConfig
@@ -97,7 +97,7 @@ def make_work(
     if plain:
         make_plain(detector.model)
     detector.to(device).train(not scoring)
-    inputs = Inputs(None, None, 0.1 * torch.randn(batch, SAMPLES, device=device), None)
+    inputs = Batch(None, None, 0.1 * torch.randn(batch, SAMPLES, device=device), None)
     bonafide = (torch.arange(batch, device=device) % 10 == 0).long()
     weights = torch.tensor([0.1, 0.9], device=device)
     optimiser = torch.optim.Adam(detector.parameters(), 1e-4, capturable=device == "cuda")

@@ -73,7 +73,7 @@ def write_model(folder: Path) -> None:
 def extract_for_free(arguments: list[str]) -> int:
     """`asvtk extract` with an SSL front-end whose features are there at once."""
     from asvtk.bin.main import main
-    from asvtk.frontends.extractor import Extractor
+    from asvtk.frontends.cache.extractor import Extractor
     from asvtk.io.ark import encode_matrix
 
     def ready(self, batch, layers):

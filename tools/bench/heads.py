@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import asvtk.nn.mamba
-from asvtk.models.base import Inputs, Output
+from asvtk.models.base import Batch, Output
 from asvtk.models.detector import Detector
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmax, OcSoftmaxConfig
@@ -45,12 +45,12 @@ class PeerHead(nn.Module):
         self.attention = nn.Linear(D_MODEL, 1)
         self.d_embedding = D_MODEL
 
-    def forward(self, inputs: Inputs) -> Output:
-        ahead = self.projection(inputs.features[:, -1])
-        back = ahead.flip(1)
+    def forward(self, inputs: Batch) -> Output:
+        forward = self.projection(inputs.features[:, -1])
+        backward = forward.flip(1)
         for one, other in zip(self.forwards, self.backwards, strict=True):
-            ahead, back = ahead + one(ahead), back + other(back)
-        x = ahead + back.flip(1)
+            forward, backward = forward + one(forward), backward + other(backward)
+        x = forward + backward.flip(1)
         weights = self.attention(x).softmax(1)
         return Output((weights * x).sum(1), x.new_zeros(()))
 
@@ -58,7 +58,7 @@ class PeerHead(nn.Module):
 class Step:
     """A training step on fixed inputs."""
 
-    def __init__(self, detector: nn.Module, inputs: Inputs, bonafide: torch.Tensor):
+    def __init__(self, detector: nn.Module, inputs: Batch, bonafide: torch.Tensor):
         device = bonafide.device.type
         self.detector, self.inputs, self.bonafide = detector, inputs, bonafide
         options = {"fused": True, "capturable": True} if device == "cuda" else {}
@@ -92,7 +92,7 @@ def example(args):
     lengths = torch.full((args.batch,), args.frames)
     lengths[::2] -= args.frames // 4
     bonafide = torch.arange(args.batch) % 2 == 0
-    return Inputs(features.to(args.device), lengths.to(args.device), None, None), bonafide.to(args.device)
+    return Batch(features.to(args.device), lengths.to(args.device), None, None), bonafide.to(args.device)
 
 
 def our_head(args, backend, dropout=0.1):
@@ -191,7 +191,7 @@ def check_backends(args):
         detector(inputs, bonafide).backward()
         found[backend] = (
             [parameter.grad for parameter in detector.parameters()],
-            detector.score_inputs(inputs),
+            detector.score_prepared(inputs),
         )
     gradients, scores = zip(found["torch"], found["mamba_ssm"], strict=True)
     print(f"  both backends: scores differ by {relative(*([x] for x in scores)):.1e}", end=", ")

@@ -32,9 +32,9 @@ from torch import nn
 from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends.base import Crop
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
-from asvtk.frontends.ssl import Ssl, SslConfig
+from asvtk.frontends.ssl.frontend import Ssl, SslConfig
 from asvtk.io.datadir import BONAFIDE
-from asvtk.models import Inputs, assemble
+from asvtk.models import Batch, assemble
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmaxConfig
 from asvtk.nn.selective_scan import active_backend
@@ -78,7 +78,7 @@ class Plain(nn.Module):
             model.encoder.layers[-trainable:].requires_grad_(True)
             model.encoder.layer_norm.requires_grad_(True)
 
-    def forward(self, inputs: Inputs, bonafide: torch.Tensor) -> torch.Tensor:
+    def forward(self, inputs: Batch, bonafide: torch.Tensor) -> torch.Tensor:
         with torch.set_grad_enabled(self.trainable > 0):
             output = self.model(inputs.features, output_hidden_states=True)
             states = torch.stack([*output.hidden_states[:-1], output.last_hidden_state], dim=1).float()
@@ -140,7 +140,7 @@ def example(args, split_layers: int = 0):
     if split_layers:
         shape, length = (split_layers, 201, SMALL["hidden_size"] if args.small else FULL["hidden_size"]), 201
     given = torch.randn(args.batch, *shape, generator=generator)
-    inputs = Inputs(given, torch.full((args.batch,), length), None, None).to(args.device)
+    inputs = Batch(given, torch.full((args.batch,), length), None, None).to(args.device)
     return inputs, (torch.arange(args.batch) % 2 == 0).to(args.device)
 
 

@@ -16,7 +16,6 @@ from functools import partial
 import torch
 
 from asvtk.io.errors import AsvtkError
-from asvtk.nn.cuda_graph import CudaGraphs
 from asvtk.nn.selective_scan import select_backend, selective_scan
 
 FRAMES_PER_SECOND = 50
@@ -92,9 +91,16 @@ def forward_and_backward(scan, inputs, weights):
 
 def captured(call):
     """The same work as a CUDA graph: one launch for all of it."""
-    replay = partial(CudaGraphs(), call)
-    replay()
-    return replay
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
 
 
 def milliseconds(call, runs, device, seconds=20.0):

@@ -19,7 +19,7 @@ import time
 import torch
 import transformers
 
-from asvtk.frontends.ssl_encoder import SslEncoder
+from asvtk.frontends.ssl.encoder import SslEncoder
 from asvtk.nn.cuda_graph import CudaGraphs
 
 SAMPLES = 64_600

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asvtk.frontends.cache import CachedFeatures
+from asvtk.frontends.cache.store import CachedFeatures
 from asvtk.io.ark import ArkWriter, read_scp
 from asvtk.io.datadir import DataDirectory
 from asvtk.metrics.eer import compute_eer

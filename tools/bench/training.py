@@ -31,10 +31,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from asvtk.frontends.cache import CachedFeatures
+from asvtk.frontends.cache.store import CachedFeatures
 from asvtk.io.ark import ArkWriter, read_scp
 from asvtk.io.datadir import BONAFIDE
-from asvtk.models import Inputs
+from asvtk.models import Batch
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.selective_scan import active_backend
 from asvtk.testing import GivenFeatures, detector_for
@@ -187,7 +187,7 @@ def plain_head(args):
         for block in head.model.blocks:
             block.mixer = OfficialBiMamba(head.model.config.d_model)
         head.to(args.device)(
-            Inputs(torch.randn(2, args.layers, 9, D_IN), torch.tensor([9, 9]), None, None).to(args.device),
+            Batch(torch.randn(2, args.layers, 9, D_IN), torch.tensor([9, 9]), None, None).to(args.device),
             torch.tensor([True, False], device=args.device),
         ).backward()
     except (ImportError, RuntimeError, NotImplementedError) as error:
@@ -204,7 +204,7 @@ def plain_step(args):
     def step(batch):
         features, bonafide = (x.to(args.device) for x in batch)
         lengths = torch.full((len(features),), features.shape[2], device=args.device)
-        loss = head(Inputs(features, lengths, None, None), bonafide)
+        loss = head(Batch(features, lengths, None, None), bonafide)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)

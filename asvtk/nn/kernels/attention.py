@@ -82,9 +82,9 @@ def _attend(
     bias_rows = bias + head * stride_bias_head + row[:, None] * stride_bias_row
     if GATED:
         halves = utterance_base + 3 * D + head + row * stride_frame
-        ahead = tl.sigmoid(tl.load(halves).to(tl.float32))
-        back = tl.sigmoid(tl.load(halves + HEADS).to(tl.float32))
-        gate = (ahead * (back * tl.load(gate_scale + head).to(tl.float32) - 1) + 2) * LOG2E
+        gate_a = tl.sigmoid(tl.load(halves).to(tl.float32))
+        gate_b = tl.sigmoid(tl.load(halves + HEADS).to(tl.float32))
+        gate = (gate_a * (gate_b * tl.load(gate_scale + head).to(tl.float32) - 1) + 2) * LOG2E
     highest = tl.full([QUERIES], -float("inf"), tl.float32)
     total = tl.zeros([QUERIES], tl.float32)
     result = tl.zeros([QUERIES, WIDTH], tl.float32)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from asvtk.frontends.ssl_blocks import Block, BlockStack, PositionBias, Product, is_gelu
+from asvtk.frontends.ssl.blocks import Block, BlockStack, PositionBias, Product, is_gelu
 from asvtk.nn.frames import frame_mask
 from asvtk.nn.fused_norm import norm_gelu
 from asvtk.nn.grouped_convolution import grouped_conv1d

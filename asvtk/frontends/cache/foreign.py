@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from asvtk.frontends.cache import FeatureCache
-from asvtk.frontends.cache_tools import require_space
+from asvtk.frontends.cache.contents import require_space
+from asvtk.frontends.cache.store import FeatureCache
 from asvtk.io.ark import ArkWriter, encode_matrix, entry_size, read_scp
 from asvtk.io.ark.foreign import ForeignEntry, bytes_before, entry_shape, find_entries, read_entry
 from asvtk.io.atomic import write_text

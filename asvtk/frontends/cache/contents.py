@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asvtk.frontends.cache import FeatureCache
+from asvtk.frontends.cache.store import FeatureCache
 from asvtk.io.ark import entry_size, read_scp
 from asvtk.io.errors import AsvtkError
 from asvtk.io.tables import read_table
@@ -18,7 +18,7 @@ from asvtk.io.text import read_json
 
 if TYPE_CHECKING:
     from asvtk.frontends.base import FrontEnd
-    from asvtk.frontends.extraction import Source
+    from asvtk.frontends.cache.extraction import Source
 
 __all__ = [
     "Contents",

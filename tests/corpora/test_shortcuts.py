@@ -1,10 +1,10 @@
-"""Cues are what they are called; band-limited recordings are told from others, whatever limited them."""
+"""Shortcuts are what they are called; band-limited recordings are told from others, whatever limited them."""
 
 import numpy as np
 import pytest
 from scipy import signal
 
-from asvtk.corpora.cues import BAND_LIMITED_DB, CUES, measure_cues
+from asvtk.corpora.shortcuts import BAND_LIMITED_DB, SHORTCUTS, measure_shortcuts
 
 RNG = np.random.default_rng(0)
 
@@ -17,7 +17,7 @@ def speech(samples):
 
 
 def is_band_limited(samples):
-    return measure_cues(samples)["fall at 7.75 kHz"] > BAND_LIMITED_DB
+    return measure_shortcuts(samples)["fall at 7.75 kHz"] > BAND_LIMITED_DB
 
 
 @pytest.mark.parametrize("samples", [300, 4000, 64_600])
@@ -41,8 +41,8 @@ def test_measures():
     tone = 0.1 * np.sin(2 * np.pi * 500 * np.arange(32_000) / 16_000)
     noise = 10 ** (-70 / 20) * RNG.standard_normal(48_000)
     noise[4800:36_800] += tone  # 0.3 s after the beginning, 0.7 s before the end
-    found = measure_cues(noise.astype(np.float32))
-    assert set(found) == set(CUES)
+    found = measure_shortcuts(noise.astype(np.float32))
+    assert set(found) == set(SHORTCUTS)
     assert found["length"] == 3 and found["silence before"] == pytest.approx(0.3, abs=0.02)
     assert found["silence behind"] == pytest.approx(0.7, abs=0.02)
     assert found["level"] == pytest.approx(20 * np.log10(0.1 / 2**0.5) - 1.76, abs=0.1)
@@ -51,4 +51,4 @@ def test_measures():
 
 
 def test_silence_has_finite_measures():
-    assert np.isfinite(list(measure_cues(np.zeros(1000, np.float32)).values())).all()
+    assert np.isfinite(list(measure_shortcuts(np.zeros(1000, np.float32)).values())).all()

@@ -1,4 +1,4 @@
-"""What a recording's equipment and editing leave on it, measured: numbers that say nothing of who speaks.
+"""Shortcuts of a recording, measured: what equipment and editing leave on it, and says nothing of who speaks.
 
 A corpus that takes its bona fide speech from one place and its spoofs from another may tell them apart by
 one of these alone, and so may what is trained on it. Speech that was resampled from a higher rate, for one,
@@ -9,10 +9,10 @@ import numpy as np
 
 from asvtk.io.audio import SAMPLE_RATE
 
-__all__ = ["BAND_LIMITED_DB", "CUES", "measure_cues", "sounding"]
+__all__ = ["BAND_LIMITED_DB", "SHORTCUTS", "measure_shortcuts", "sounding"]
 
 #: name -> unit
-CUES = {
+SHORTCUTS = {
     "length": "s",
     "level": "dB",
     "silence before": "s",
@@ -30,8 +30,8 @@ _BELOW, _AT_END = (7000, 7400), (7750, 7970)
 BAND_LIMITED_DB = 12.0
 
 
-def measure_cues(samples: np.ndarray) -> dict[str, float]:
-    """The numbers of ``CUES``.
+def measure_shortcuts(samples: np.ndarray) -> dict[str, float]:
+    """The numbers of ``SHORTCUTS``.
 
     Level: the RMS, below full scale. Silence: before the first and behind the last frame that is not 40 dB
     below the loudest. Signal to noise: from the 5th to the 95th percentile of the frames' levels. The fall:

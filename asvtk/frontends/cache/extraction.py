@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends.base import FrontEnd
-from asvtk.frontends.cache import FeatureCache, FeatureWriter, cache_name, copy_name
-from asvtk.frontends.extractor import Extractor
-from asvtk.frontends.readers import AudioReaders, Request
-from asvtk.frontends.throughput import Throughput
+from asvtk.frontends.cache.extractor import Extractor
+from asvtk.frontends.cache.readers import AudioReaders, Request
+from asvtk.frontends.cache.store import FeatureCache, FeatureWriter, cache_name, copy_name
+from asvtk.frontends.cache.throughput import Throughput
 from asvtk.io.ark import Encoded
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import DataDirectory
@@ -105,7 +105,7 @@ def extract_missing(
         disable=None,
     )
     with (
-        closing(readers.ahead([_request(batch, source.data, frontend) for batch in todo])) as audio,
+        closing(readers.prefetch([_request(batch, source.data, frontend) for batch in todo])) as audio,
         FeatureWriter(source.cache) as writer,
         ThreadPoolExecutor(1) as saver,  # one after the other, or a run's arks would differ from another's
         bar,

@@ -1,4 +1,4 @@
-"""The table of cues: a corpus whose classes differ by one of them, and one that misleads."""
+"""The table of shortcuts: a corpus whose classes differ by one of them, and one that misleads."""
 
 from dataclasses import replace
 
@@ -10,12 +10,12 @@ from tiny_corpus import write_tiny_corpus
 from asvtk.augment.perturbation import lowpass
 from asvtk.bin.main import main
 from asvtk.corpora.asvspoof2019_la import prepare_split
-from asvtk.corpora.cues import measure_cues
+from asvtk.corpora.shortcuts import measure_shortcuts
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import BONAFIDE
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import write_scores
-from asvtk.report.cues import area, cue_table
+from asvtk.report.shortcuts import area, shortcut_table
 
 
 def test_area_counts_ties_half():
@@ -40,11 +40,11 @@ def sets(tmp_path):
 
 
 def test_table_and_command(sets, tmp_path, capsys):
-    row = next(line for line in cue_table(sets, jobs=1).splitlines() if "level" in line)
+    row = next(line for line in shortcut_table(sets, jobs=1).splitlines() if "level" in line)
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[-2:] == ["100.0", "0.0"] and float(cells[1].split()[0]) > float(cells[2].split()[0]) + 10
-    assert main(["cues", *sets, "--nj", "1", "--out", str(tmp_path / "CUES.md")]) == 0
-    assert row in capsys.readouterr().out and row in (tmp_path / "CUES.md").read_text()
+    assert main(["shortcuts", *sets, "--nj", "1", "--out", str(tmp_path / "SHORTCUTS.md")]) == 0
+    assert row in capsys.readouterr().out and row in (tmp_path / "SHORTCUTS.md").read_text()
 
 
 def test_a_set_of_one_class_is_refused(sets, tmp_path):
@@ -52,14 +52,15 @@ def test_a_set_of_one_class_is_refused(sets, tmp_path):
     some = data.subset([u for u in data.utterances if data.label[u] == BONAFIDE])
     replace(some, path=tmp_path / "one").write()
     with pytest.raises(AsvtkError, match="one: has utterances of one class only"):
-        cue_table([tmp_path / "one"], jobs=1)
+        shortcut_table([tmp_path / "one"], jobs=1)
 
 
 def test_scores_that_follow_a_cue_are_seen(sets, tmp_path, capsys):
     """Scores that are the level itself, and the same reversed."""
     data = prepare_split(tmp_path / "LA", "dev", tmp_path / "data" / "dev")
     level = {
-        u: measure_cues(soundfile.read(path, dtype="float32")[0])["level"] for u, path in data.wav.items()
+        u: measure_shortcuts(soundfile.read(path, dtype="float32")[0])["level"]
+        for u, path in data.wav.items()
     }
     for name, score in (("level", level), ("reverse", {u: -x for u, x in level.items()})):
         write_scores(
@@ -68,7 +69,7 @@ def test_scores_that_follow_a_cue_are_seen(sets, tmp_path, capsys):
         )
 
     def cells(*names):
-        assert main(["cues", sets[1], "--nj", "1", "--scores", *(str(tmp_path / n) for n in names)]) == 0
+        assert main(["shortcuts", sets[1], "--nj", "1", "--scores", *(str(tmp_path / n) for n in names)]) == 0
         row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| level"))
         return [cell.strip() for cell in row.strip("|").split("|")][1:]
 
@@ -83,9 +84,9 @@ def test_scores_that_follow_a_cue_are_seen(sets, tmp_path, capsys):
     files = [f"exp{seed}/scores/dev.txt" for seed in (0, 1)]
     assert cells(*files) == ["+0.00 ± 1.41", "+0.00 ± 1.41"]
     (tmp_path / files[0]).rename(tmp_path / "level")
-    assert main(["cues", *sets, "--scores", str(tmp_path / "level")]) == 1
+    assert main(["shortcuts", *sets, "--scores", str(tmp_path / "level")]) == 1
     assert "--scores are those of one data directory; 2 were named, name one" in capsys.readouterr().err
-    assert main(["cues", sets[0], "--nj", "1", "--scores", str(tmp_path / "level")]) == 1
+    assert main(["shortcuts", sets[0], "--nj", "1", "--scores", str(tmp_path / "level")]) == 1
     assert "has no score of LA_T_1000000, LA_T_1000037, LA_T_1000074" in capsys.readouterr().err
 
 
@@ -99,6 +100,6 @@ def test_eer_by_the_bandwidth_of_bona_fide_speech(tmp_path, capsys):
     write_scores(
         tmp_path / "s", *zip(*((u, data.attack[u], data.label[u], score[u]) for u in data.wav), strict=True)
     )
-    assert main(["cues", str(data.path), "--nj", "1", "--scores", str(tmp_path / "s")]) == 0
+    assert main(["shortcuts", str(data.path), "--nj", "1", "--scores", str(tmp_path / "s")]) == 0
     rows = [line.replace(" ", "") for line in capsys.readouterr().out.splitlines()]
     assert "|fullband|3|0.00|" in rows and "|band-limited|1|100.00|" in rows

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from asvtk.frontends.cache import FeatureCache
-from asvtk.frontends.cache_tools import layers_of
+from asvtk.frontends.cache.contents import layers_of
+from asvtk.frontends.cache.store import FeatureCache
 from asvtk.io.ark import MatrixReader, read_scp
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.tables import read_table

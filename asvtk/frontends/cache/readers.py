@@ -51,7 +51,7 @@ class AudioReaders:
     ):
         self._read, self._processes, self._worked = read, processes, worked
 
-    def ahead(self, requests: Sequence[Request]) -> Iterator[list[np.ndarray | AsvtkError]]:
+    def prefetch(self, requests: Sequence[Request]) -> Iterator[list[np.ndarray | AsvtkError]]:
         """What ``read`` gives or raises for the utterances of each request, in order.
 
         The samples must not be used any more once the next batch is asked for.

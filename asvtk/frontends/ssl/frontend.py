@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from asvtk.frontends.base import FrontEnd, FrontEndConfig, Storage
-from asvtk.frontends.ssl_blocks import BlockStack, PositionBias, TrainedBlock
-from asvtk.frontends.ssl_encoder import SslEncoder
-from asvtk.frontends.ssl_folder import (
+from asvtk.frontends.ssl.blocks import BlockStack, PositionBias, TrainedBlock
+from asvtk.frontends.ssl.encoder import SslEncoder
+from asvtk.frontends.ssl.folder import (
     ARCHITECTURES,
     find_model,
     load_model,

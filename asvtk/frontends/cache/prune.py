@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from asvtk.frontends.cache import FeatureCache
-from asvtk.frontends.cache_tools import find_caches, layers_of
+from asvtk.frontends.cache.contents import find_caches, layers_of
+from asvtk.frontends.cache.store import FeatureCache
 from asvtk.io.ark import read_scp
 from asvtk.io.errors import AsvtkError, listing
 
