@@ -1,1 +1,1 @@
-"""More speech out of given speech."""
+"""Augmentation of training speech."""

@@ -16,8 +16,8 @@ class AugmentationConfig:
     """How the training set is augmented; dev and eval never are.
 
     Cached front-ends get ``copies`` augmented versions beside the clean one, and every epoch draws one
-    version of each utterance. Audio that training reads itself, also for a live front-end, is augmented anew
-    in every epoch.
+    version of each utterance. Audio that training reads itself, also for a front-end without a cache, is
+    augmented anew in every epoch.
     """
 
     chain: Chain = field(default_factory=lambda: Chain((Step(RawBoostConfig()),)))

@@ -1,4 +1,4 @@
-"""Noise, rooms, codecs and gain: what happens to speech on its way to the detector.
+"""Noise, reverberation, codec models and gain as augmentations.
 
 Whether it was spoken or synthesised does not change by any of them. Playing it faster or slower, or at
 another pitch, is left out on purpose: that leaves the traces of a vocoder on bona fide speech.

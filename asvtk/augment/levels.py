@@ -1,4 +1,4 @@
-"""What the waveform augmentations share: levels, and the check of their ranges."""
+"""Levels in waveform augmentations: signal-to-noise ratio, full scale, and the check of ranges."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""RawBoost: the nuisances of a telephone line, put on speech as it stands, with no other data.
+"""RawBoost augmentation: the nuisances of a telephone line, put on speech with no other data.
 
 Source: Tak, Kamble, Patino, Todisco and Evans, "RawBoost: a raw data boosting and augmentation method
 applied to automatic speaker verification anti-spoofing", ICASSP 2022, arXiv 2111.04433. Three noises

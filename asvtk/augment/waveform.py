@@ -1,10 +1,10 @@
-"""Augmentation of training waveforms: one door to all of it, alone or several in a row.
+"""Chains of waveform augmentations.
 
     chain = Chain.build([{"name": "rawboost"}, {"name": "codec", "probability": 0.5}], "conf.yaml: augment")
     augmented = chain(samples, utterance_generator(seed, "LA_T_1000137", copy=1))
 
 Frozen features that are computed once know nothing of an augmentation that is drawn anew each epoch:
-cache augmented copies of the training set, each with a number of its own, or run the front-end live.
+cache augmented copies of the training set, each with a number of its own, or run the front-end in training.
 """
 
 from dataclasses import dataclass

@@ -38,10 +38,10 @@ def run(args):
     experiment = Experiment(args.exp)
     system = TrainedDetector(experiment, args.dump)
     data = [DataDirectory.read(path) for path in args.data]
-    if len({of.name for of in data}) < len(data):
+    if len({dataset.name for dataset in data}) < len(data):
         raise AsvtkError("--data: two data directories have the same name; analyse them one at a time")
     folder = Path(args.report or experiment.folder / "analysis")
-    basis = {"checkpoint": system.digest, "data": {of.name: of.digest() for of in data}}
+    basis = {"checkpoint": system.digest, "data": {dataset.name: dataset.digest() for dataset in data}}
     page = folder / "analysis.html"
     if page.exists() and read_stamp(folder / ".done") == basis and not args.force:
         print(f"{page}: up to date")
@@ -57,17 +57,17 @@ def _analyse(system, data: list[DataDirectory], device: str, folder: Path, name:
     from asvtk.report.analysis_probe import layer_weights, observe
 
     detector, sets = None, {}
-    for of in data:
-        dataset = system.open(of)
+    for directory in data:
+        dataset = system.open(directory)
         if detector is None:
             detector = system.detector().to(device)
         seen = observe(detector, dataset, system.config.training.batch_size, device)
-        attacks = [of.attack[utterance] for utterance in dataset.utterances]
-        bonafide = np.array([of.label[utterance] == BONAFIDE for utterance in dataset.utterances])
-        kinds = of.path / "attack2kind"
+        attacks = [directory.attack[utterance] for utterance in dataset.utterances]
+        bonafide = np.array([directory.label[utterance] == BONAFIDE for utterance in dataset.utterances])
+        kinds = directory.path / "attack2kind"
         groups = group_utterances(attacks, bonafide, read_table(kinds) if kinds.exists() else None)
-        sets[of.name] = look_into(seen, groups), seen.embedding, groups
-        for line in sentences(of.name, sets[of.name][0]):
+        sets[directory.name] = look_into(seen, groups), seen.embedding, groups
+        for line in sentences(directory.name, sets[directory.name][0]):
             print(line)
     weights = layer_weights(detector.model)
     write_analysis(folder, name, weights, list(detector.frontend.layers), sets)

@@ -162,8 +162,8 @@ def _diff(paths: list[str]) -> None:
         raise AsvtkError(f"asvtk exp diff: expected two experiments, found {len(paths)}")
     folders = _require(paths)
     both = [_read(_sections, folder) for folder in folders]
-    lines = [line for name in ("config", "trained on") for line in differences(*(of[name] for of in both))]
-    results = [of["results"] for of in both]
+    lines = [line for name in ("config", "trained on") for line in differences(*(x[name] for x in both))]
+    results = [x["results"] for x in both]
     print(f"{folders[0]} -> {folders[1]}\n")
     print("\n".join(f"  {line}" for line in lines) or "  same settings, same data")
     print()

@@ -87,19 +87,19 @@ def run(args):
         except ImportError as error:
             raise AsvtkError(f"--import {module}: {error}") from None
     # Files first: a wrong name must not wait for the model.
-    found = _read_data(args) if args.audio is None else _find_audio(args)
+    items = _read_data(args) if args.audio is None else _find_audio(args)
     detector = load(args.model, device, ssl_model=args.ssl_model)
-    return (_score_data if args.audio is None else _score_audio)(args, detector, *found)
+    return (_score_data if args.audio is None else _score_audio)(args, detector, *items)
 
 
 def _check_options(args) -> bool:
     """True: an experiment's options are given, and all of them."""
     given = {name for name in _EXPERIMENT_OPTIONS + _MODEL_OPTIONS if getattr(args, name) is not None}
     if given != set(_EXPERIMENT_OPTIONS):
-        said = " ".join(f"--{name.replace('_', '-')}" for name in sorted(given)) or "neither"
+        words = " ".join(f"--{name.replace('_', '-')}" for name in sorted(given)) or "neither"
         raise AsvtkError(
             "expected --model (a packed model, an experiment or published weights) with --audio, or with "
-            f"--data and --out; or --exp and --dump (stage 4); found {said}"
+            f"--data and --out; or --exp and --dump (stage 4); found {words}"
         )
     if args.data is None:
         raise AsvtkError("--data DIR says what to score; --audio goes with --model")
@@ -216,25 +216,25 @@ def _score_with_experiments(args, device: str) -> None:
 
     systems = [TrainedDetector(Experiment(folder), args.dump) for folder in args.exp]
     data = [DataDirectory.read(path) for path in args.data]
-    work = [_Work(system, of) for system in systems for of in data]
+    work = [_Work(system, item) for system in systems for item in data]
     if args.force and args.action in (None, "begin"):
-        for of in work:
-            of.scores.forget()
-    todo = [of for of in work if not of.scores.is_complete()]
+        for item in work:
+            item.scores.forget()
+    todo = [item for item in work if not item.scores.is_complete()]
     if args.action == "begin":
         # Shards count as long as there are as many: that must not hang on which sets are finished.
         with redirect_stdout(sys.stderr):  # also what opening a data set has to say
-            jobs = min(args.nj, max(of.count_batches() for of in work)) if todo else 0
+            jobs = min(args.nj, max(item.count_batches() for item in work)) if todo else 0
         print(jobs)  # for the shell, and nothing else
         return
-    for of in work:
-        if of not in todo:
-            print(f"{of.scores.path}: up to date")
-    for of in todo:
+    for item in work:
+        if item not in todo:
+            print(f"{item.scores.path}: up to date")
+    for item in todo:
         if args.action in (None, "job"):
-            of.compute(device, args.job, args.nj)
+            item.compute(device, args.job, args.nj)
         if args.action in (None, "join"):
-            print(f"{of.scores.path}: {of.scores.join(args.nj)} trials")
+            print(f"{item.scores.path}: {item.scores.join(args.nj)} trials")
 
 
 class _Work:

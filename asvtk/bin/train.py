@@ -1,4 +1,4 @@
-"""Stage 3: train a system on cached or live features; the best evaluation on dev is kept.
+"""Stage 3: train a detector on cached features or on audio; the best evaluation on dev is kept.
 
 Killed, the same command goes on from the last checkpoint; finished, it does nothing, unless
 training.epochs was raised: then it trains these epochs too. SIGTERM and

@@ -1,4 +1,4 @@
-"""Front-ends by name, and the feature cache."""
+"""Registry of front-ends, and what reads their configurations."""
 
 from __future__ import annotations
 

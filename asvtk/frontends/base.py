@@ -18,7 +18,7 @@ Storage = Literal["FM", "CM2", "CM"]
 
 
 class Features(NamedTuple):
-    """What a back-end hears of a batch."""
+    """Features of a batch, and their real lengths."""
 
     x: Tensor  # (batch, layers, frames, width), padded with anything finite
     lengths: Tensor  # real frames, (batch,)
@@ -26,7 +26,7 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FrontEndConfig:
-    """What every front-end's configuration says."""
+    """Configuration that all front-ends share."""
 
     crop: Crop = field(default_factory=Crop)
     conditioning: Conditioning = field(default_factory=Conditioning)
@@ -39,7 +39,7 @@ class FrontEndConfig:
 
 
 class FrontEnd(nn.Module, abc.ABC):
-    """A front-end: prepared audio -> one or several layers of features.
+    """Front-end: prepared audio -> one or several layers of features.
 
     It is computed in two parts. ``lower`` is frozen, up to the cut: what it gives may be stored, and a
     store is all that the cache is. ``upper`` is what lies above, where training may change it. The

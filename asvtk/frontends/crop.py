@@ -11,7 +11,7 @@ __all__ = ["Conditioning", "Crop"]
 
 @dataclass(frozen=True)
 class Crop:
-    """How much of an utterance is heard.
+    """Crop of an utterance: how much of it is heard.
 
     The field's convention, which all published ASVspoof numbers share, is the first 64,600 samples
     (4.04 s), and shorter utterances repeated until they are that long, *before* the front-end.
@@ -50,7 +50,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What is taken from every clip before anything hears it, in training and in judging alike.
+    """Loudness and bandwidth that every clip is brought to first, in training and in scoring alike.
 
     How loud a recording is, and where its band ends, come from equipment and resampling, and say nothing of
     who speaks. In a small corpus they may well go with the label.

@@ -1,4 +1,4 @@
-"""The audio itself, for back-ends that bring their own filters (AASIST, the sinc stream).
+"""Raw waveform as front-end, for back-ends with filters of their own (AASIST, the sinc stream).
 
 It has no layers: nothing is cached, and training and scoring decode the audio files.
 """
@@ -24,7 +24,7 @@ class WaveformConfig(FrontEndConfig):
 
 
 class Waveform(FrontEnd):
-    """No features: audio."""
+    """Front-end without features: the back-end hears the audio."""
 
     Config = WaveformConfig
     label = "waveform"

@@ -1,4 +1,4 @@
-"""Sound files in folders: what a stranger has lying about."""
+"""Search for sound files in folders."""
 
 import logging
 import os
@@ -32,14 +32,14 @@ def find_audio(paths) -> tuple[list[Path], list[str]]:
     Raises:
         AsvtkError: there is no file at all.
     """
-    found, skipped, faults = {}, [], []
+    files, skipped, faults = {}, [], []
     for path in map(Path, paths):
         if path.is_dir():
             inside, others = _search(path, faults)
-            found |= dict.fromkeys(inside)
+            files |= dict.fromkeys(inside)
             skipped += others
         elif os.path.lexists(path):
-            found[path] = None
+            files[path] = None
         else:
             faults.append(f"{path_text(path)}: no such file or folder")
     if skipped:
@@ -48,9 +48,9 @@ def find_audio(paths) -> tuple[list[Path], list[str]]:
             f"note: {len(skipped)} files in folders were skipped, their names end unlike a sound file's: "
             f"{names}; name a file to have it tried all the same"
         )
-    if not found:
+    if not files:
         raise AsvtkError("; ".join(faults) or f"{listing(map(path_text, paths))}: no sound files there")
-    return list(found), faults
+    return list(files), faults
 
 
 def _search(folder: Path, faults: list[str]) -> tuple[list[Path], list[Path]]:

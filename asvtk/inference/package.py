@@ -40,7 +40,7 @@ _LONGEST_TEXT = 16 << 20
 
 
 class Package(NamedTuple):
-    """What a package holds, checked."""
+    """Contents of a package, checked."""
 
     source: str  # what a person calls it
     about: dict  # package.json

@@ -1,4 +1,4 @@
-"""Scores of many files, read ahead while the detector computes."""
+"""Batch scoring of many files, read ahead while the detector computes."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ __all__ = ["Scored", "score_files", "score_recordings"]
 
 
 class Scored(NamedTuple):
-    """One file."""
+    """Outcome of one file."""
 
     score: float | None  # higher = bona fide; None: it has none
     fault: str = ""  # why it has none

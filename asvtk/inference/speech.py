@@ -1,4 +1,4 @@
-"""How much of a recording is speech, by Silero VAD (package silero-vad, which brings its weights)."""
+"""Voice activity detection by Silero VAD (package silero-vad, which brings its weights)."""
 
 import functools
 
@@ -25,10 +25,10 @@ def has_speech(samples: np.ndarray, least: float = MIN_SPEECH) -> bool:
     """
     if len(samples) < least * SAMPLE_RATE:
         return False
-    found = 0
+    speech = 0
     for begin in range(0, len(samples), _PIECE):
-        found += _speech_samples(samples[begin : begin + _PIECE])
-        if found >= least * SAMPLE_RATE:
+        speech += _speech_samples(samples[begin : begin + _PIECE])
+        if speech >= least * SAMPLE_RATE:
             return True
     return False
 
@@ -54,8 +54,8 @@ def _speech_samples(samples: np.ndarray) -> int:
     samples *= min(_LEVEL / np.sqrt(np.mean(samples**2)), 1 / peak)
     model, find = _detector()
     with torch.inference_mode():
-        found = find(torch.from_numpy(samples.astype(np.float32)), model, sampling_rate=SAMPLE_RATE)
-    return sum(part["end"] - part["start"] for part in found)
+        stretches = find(torch.from_numpy(samples.astype(np.float32)), model, sampling_rate=SAMPLE_RATE)
+    return sum(part["end"] - part["start"] for part in stretches)
 
 
 @functools.cache

@@ -31,10 +31,10 @@ def build_trained(source, config, tensors: dict[str, Tensor], frontend=None) -> 
     Raises:
         AsvtkError: the weights are not finite, those of another system, or stand on another speech model.
     """
-    found = part(PREFIX, tensors)
-    require_finite(source, found)
+    state = part(PREFIX, tensors)
+    require_finite(source, state)
     frontend = frontend or build_frontend(config.frontend)
-    shapes = {name: tuple(x.shape) for name, x in found.items() if not name.startswith("frontend.")}
+    shapes = {name: tuple(x.shape) for name, x in state.items() if not name.startswith("frontend.")}
     require_shapes(source, lambda: build_detector(config, frontend), shapes)
     frontend.load(lower=False)
     detector = build_detector(config, frontend)

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there.
+"""Atomic writes: files that are either whole or not there.
 
 A reader (or a rerun after ``kill -9`` or a full disk) must never meet half a file, so everything
 small is written beside its final name, synced, and renamed over it. A link is followed, and what is no
@@ -166,9 +166,9 @@ def _lock(path: str) -> int | None:
         return None
     with contextlib.suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        found = os.fstat(descriptor)
-        ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()
-        if ours and os.path.samestat(found, os.stat(path)):  # not renamed by its writer just now
+        status = os.fstat(descriptor)
+        ours = stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == os.geteuid()
+        if ours and os.path.samestat(status, os.stat(path)):  # not renamed by its writer just now
             os.ftruncate(descriptor, 0)
             return descriptor
     os.close(descriptor)

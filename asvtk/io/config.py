@@ -1,4 +1,4 @@
-"""YAML configurations -> dataclasses, strictly: an unknown key or a wrong type stops the run.
+"""Configurations: YAML -> dataclasses, strictly; an unknown key or a wrong type stops the run.
 
 A configuration is described by dataclasses; the type of a field is what YAML may hold there. A
 section that chooses one of several things (a front-end, a model, a loss) holds its ``name``, and

@@ -33,8 +33,8 @@ def field_of(content: dict, name: str, kind: type, where):
     for key in name.split("."):
         value = value.get(key, _MISSING) if isinstance(value, dict) else _MISSING
     if not _fits(value, kind):
-        found = "nothing" if value is _MISSING else repr(value)[:60]
-        raise AsvtkError(f"{where}: expected {_WORDS[kind]} as {name!r}, found {found}")
+        actual = "nothing" if value is _MISSING else repr(value)[:60]
+        raise AsvtkError(f"{where}: expected {_WORDS[kind]} as {name!r}, found {actual}")
     return value
 
 

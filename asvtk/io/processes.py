@@ -1,4 +1,4 @@
-"""Work shared out to processes of this machine."""
+"""Process pools on this machine."""
 
 import multiprocessing
 import os

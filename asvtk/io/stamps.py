@@ -1,4 +1,4 @@
-"""``.done`` files: a finished stage is skipped only while its inputs are what they were.
+"""Stamps (``.done`` files): a finished stage is skipped only while its inputs are what they were.
 
 A stamp holds the inputs in words beside their digest, so that a person can read why a stage ran
 again, and a program can say what changed.

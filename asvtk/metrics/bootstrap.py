@@ -1,4 +1,4 @@
-"""How sure a number is: stratified bootstrap intervals, and a paired test between two systems.
+"""Bootstrap confidence intervals, and a paired test between two systems.
 
 B. Efron and R. Tibshirani, "An introduction to the bootstrap", 1993 (percentile intervals). Trials
 are resampled one by one within their class and attack. Trials of one speaker resemble each other,

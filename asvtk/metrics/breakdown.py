@@ -1,4 +1,4 @@
-"""Which trials belong to which row of a table: per attack, per kind of attack, per speaker ..."""
+"""Breakdown of trials into the rows of a table: per attack, per kind of attack, per speaker ..."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""One call from scores to the object of ``results.json``."""
+"""Evaluation of scores: the object of ``results.json`` in one call."""
 
 import math
 from functools import partial
@@ -110,7 +110,7 @@ def _finite(statistic, bonafide, spoof) -> float | None:
 
 
 def _operating_points(bonafide, spoof, points, table: ScoreTable, dev: ScoreTable | None) -> dict:
-    found = {}
+    by_name = {}
     if dev is not None:
         _refuse_unusable(dev)
         if shared := set(dev.utterances.tolist()) & set(table.utterances.tolist()):
@@ -120,8 +120,8 @@ def _operating_points(bonafide, spoof, points, table: ScoreTable, dev: ScoreTabl
             )
         curve = det_curve(dev.scores[dev.bonafide], dev.scores[~dev.bonafide])
         threshold = operating_point(curve, "eer")["threshold"]
-        found[DEV_EER] = errors_at(bonafide, spoof, threshold) | {"dev": dev.source}
-    return found | {point: point_of(bonafide, spoof, point) for point in points}
+        by_name[DEV_EER] = errors_at(bonafide, spoof, threshold) | {"dev": dev.source}
+    return by_name | {point: point_of(bonafide, spoof, point) for point in points}
 
 
 def _values(statistics: dict, curve) -> dict:

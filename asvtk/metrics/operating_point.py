@@ -1,4 +1,4 @@
-"""A threshold to work with: chosen by the error that one is willing to make, or carried over from dev."""
+"""Operating points: a threshold for an error that one is willing to make, or carried over from dev."""
 
 import math
 

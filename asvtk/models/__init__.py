@@ -1,4 +1,8 @@
-"""Back-ends by name, and the detector that one makes with a front-end and a loss head."""
+"""Back-ends by name, and the detector that one makes with a front-end and a loss head.
+
+"The reports" are the two project reports that this toolkit implements; S1 to S5 are their numbers for
+Cascade-Mamba, plain Mamba, MoE-Mamba, the dual stream and AASIST.
+"""
 
 from asvtk.frontends import build_frontend
 from asvtk.frontends.base import FrontEnd
@@ -16,7 +20,7 @@ MODELS = Registry(
         "cascade_mamba": "asvtk.models.cascade_mamba:CascadeMamba",  # S1
         "plain_mamba": "asvtk.models.plain_mamba:PlainMamba",  # S2
         "moe_mamba": "asvtk.models.moe_mamba:MoeMamba",  # S3
-        "conv_moe_mamba": "asvtk.models.conv_moe_mamba:ConvMoeMamba",  # S3's back-end on images
+        "conv_moe_mamba": "asvtk.models.conv_moe_mamba:ConvMoeMamba",  # MoE-Mamba on images
         "dual_stream": "asvtk.models.dual_stream:DualStream",  # S4
         "aasist": "asvtk.models.aasist:Aasist",  # S5
     },
@@ -24,7 +28,7 @@ MODELS = Registry(
 
 
 def build_detector(config, frontend: FrontEnd | None = None) -> Detector:
-    """A fresh detector.
+    """Fresh detector of a configuration.
 
     Args:
         config: with sections ``frontend``, ``model`` and ``loss``.
@@ -38,7 +42,7 @@ def build_detector(config, frontend: FrontEnd | None = None) -> Detector:
 
 
 def assemble(frontend: FrontEnd, model_config, loss_config) -> Detector:
-    """The same of a front-end that is there.
+    """Fresh detector of a front-end that is there.
 
     Raises:
         AsvtkError: as ``build_detector``.

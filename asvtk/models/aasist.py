@@ -1,4 +1,4 @@
-"""System S5: AASIST and AASIST-L.
+"""AASIST and AASIST-L (S5): graph attention over the spectrum and time of the audio.
 
 Audio -> fixed sinc filters -> residual CNN -> one graph of frequency bands, one of moments ->
 two stacks of heterogeneous graph attention over both -> embedding.
@@ -55,7 +55,7 @@ class AasistConfig:
 
 
 class Aasist(BackEnd):
-    """The system; it hears audio and no features. Two equal stacks compete, the stronger number wins."""
+    """AASIST back-end; it hears audio and no features. Two equal stacks compete, the stronger number wins."""
 
     Config = AasistConfig
 

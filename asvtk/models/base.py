@@ -1,4 +1,4 @@
-"""Back-ends: what a front-end gives of a batch, the audio itself, or both -> embeddings."""
+"""Interface of back-ends: a batch of features, audio, or both -> embeddings."""
 
 import abc
 from typing import NamedTuple
@@ -11,7 +11,7 @@ __all__ = ["BackEnd", "Batch", "Output"]
 
 
 class Batch(NamedTuple):
-    """A batch as back-ends hear it; what a back-end does not use may be None.
+    """Features or audio of a batch, with real lengths; what a back-end does not use may be None.
 
     As data sets give it, features are what stands at the front-end's cut: the layers stored there with their
     frames, or prepared audio (batch, samples) with its samples. ``Detector`` makes the rest.
@@ -27,14 +27,14 @@ class Batch(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What a system returns."""
+    """Embeddings of a batch, and a loss of the back-end's own."""
 
     embedding: Tensor  # (batch, d_embedding)
-    auxiliary: Tensor  # (), weighted losses of the system's own, such as load balance
+    auxiliary: Tensor  # (), weighted losses of the back-end's own, such as load balance
 
 
 class BackEnd(nn.Module, abc.ABC):
-    """A system: a front-end's features, the audio itself, or both -> an embedding.
+    """Back-end: a front-end's features, the audio itself, or both -> one embedding an utterance.
 
     Its constructor takes its configuration and the shape of the features: how many layers, and how
     many numbers a frame (0 and 0 where the front-end has none).
@@ -53,4 +53,4 @@ class BackEnd(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, batch: Batch) -> Output:
-        """Embed a batch. What an utterance gets depends neither on its company nor on padding."""
+        """Embeddings, which depend neither on the batch's composition nor on padding."""

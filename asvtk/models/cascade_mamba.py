@@ -1,9 +1,9 @@
-"""System S1: Cascade-Mamba.
+"""Cascade-Mamba (S1): gated injection of lower layers into higher ones, then bidirectional Mamba.
 
 Three layers of the front-end, low (acoustics), mid (phonemes), high (semantics) -> a projection each
 -> cascade injection: low into mid, and what comes of it into high -> blocks of bidirectional Mamba
 whose directions a learned gate mixes -> pooling over time -> embedding. On layers 3, 12 and 24 of
-XLS-R it is the reports' Cascade-Mamba; it takes any three layers.
+XLS-R it is the Cascade-Mamba of the reports; it takes any three layers.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class CascadeMambaConfig(BackEndConfig):
 
 
 class CascadeMamba(BackEnd):
-    """The system, for features of three layers, low to high, with ``d_in`` numbers a frame.
+    """Cascade-Mamba back-end, for features of three layers, low to high, with ``d_in`` numbers a frame.
 
     Raises:
         AsvtkError: there are not three layers.
@@ -60,7 +60,7 @@ class CascadeMamba(BackEnd):
 
 
 class Cascade(nn.Module):
-    """low -> inject -> mid -> inject -> high."""
+    """Cascade fusion: low -> inject -> mid -> inject -> high."""
 
     def __init__(self, d_model: int):
         super().__init__()
@@ -73,7 +73,7 @@ class Cascade(nn.Module):
 
 
 class Concatenation(nn.Module):
-    """A linear layer over the three side by side: what the cascade is compared with."""
+    """Concatenation fusion, a linear layer over the three side by side: what the cascade is compared with."""
 
     def __init__(self, d_model: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The part of a configuration that says what a detector is: front-end, back-end, loss head."""
+"""Configuration of a detector: front-end, back-end, loss head."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ _CHOICES = {"frontend": FRONTENDS, "model": MODELS, "loss": LOSSES}
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """One section for each part of a detector."""
+    """Configuration of a detector: one section for each part."""
 
     frontend: object
     model: object

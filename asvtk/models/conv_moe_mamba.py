@@ -1,4 +1,4 @@
-"""Convolutional MoE-Mamba: S3's back-end behind a small residual encoder of time-frequency images.
+"""Convolutional MoE-Mamba: MoE-Mamba behind a small residual encoder of time-frequency images.
 
 The front-end's layers are the channels of an image. A strided residual encoder sees patterns of time
 and frequency together, and hands sequences of 160 ms frames to the blocks of bidirectional Mamba and mixtures
@@ -39,7 +39,7 @@ class ConvMoeMambaConfig(MoeMambaConfig):
 
 
 class ConvMoeMamba(BackEnd):
-    """The system, for features of ``layers`` layers with ``d_in`` numbers a frame."""
+    """Convolutional MoE-Mamba back-end, for features of ``layers`` layers with ``d_in`` numbers a frame."""
 
     Config = ConvMoeMambaConfig
 

@@ -18,7 +18,7 @@ BATCH_SIZE = 8
 
 
 class Detector(nn.Module):
-    """All that a checkpoint and a package hold, and all that scoring needs.
+    """Detector from waveform to score: all that a checkpoint and a package hold.
 
     ``asvtk.load`` gives a trained one; a fresh one is made of its parts:
 

@@ -1,7 +1,7 @@
-"""System S4: dual stream.
+"""Dual stream (S4): features and learnable filters on the audio, fused, then MoE-Mamba.
 
-Two views of an utterance, on one time axis -> fusion -> S3's blocks of bidirectional Mamba and
-mixtures of experts -> pooling over time -> embedding. The features' stream is S3's: a weighted sum of
+Two views of an utterance, on one time axis -> fusion -> MoE-Mamba's blocks of bidirectional Mamba and
+mixtures of experts -> pooling over time -> embedding. The features' stream is MoE-Mamba's: a weighted sum of
 the front-end's layers, projected. The audio's stream has learnable band-pass filters and a residual 2-D
 convolutional encoder, and hears what self-supervised models have learned to ignore. Either stream also
 works alone; the audio's then needs no front-end at all.
@@ -59,7 +59,7 @@ class DualStreamConfig(MoeMambaConfig):
 
 
 class DualStream(BackEnd):
-    """The system, for features of ``layers`` layers with ``d_in`` numbers a frame; audio alone: 0, 0."""
+    """Dual-stream back-end, for ``layers`` layers with ``d_in`` numbers a frame; audio alone: 0, 0."""
 
     Config = DualStreamConfig
 

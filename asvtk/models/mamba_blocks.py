@@ -1,4 +1,4 @@
-"""What the Mamba systems share: the knobs of their back-ends, and the steps from features to embedding.
+"""Building blocks of the Mamba back-ends: projection, mixers, feed-forward, embedding head, configuration.
 
 Every step that is not a matter of single frames is called with the real frames per row, ``lengths``.
 """
@@ -18,7 +18,7 @@ __all__ = ["BackEndConfig", "EmbeddingHead", "FeatureProjection", "FeedForward",
 
 @dataclass(frozen=True)
 class BackEndConfig:
-    """The knobs of every Mamba system; a system's own configuration adds to them."""
+    """Configuration that all Mamba back-ends share; each adds its own fields."""
 
     d_model: int = 144  # numbers a frame, from the projection to the pooling
     blocks: int = 3
@@ -71,7 +71,7 @@ class FeatureProjection(nn.Module):
 
 
 class MixerBlock(nn.Module):
-    """x + mixer(norm(x)): frames hear of each other."""
+    """Residual mixer block: x + mixer(norm(x))."""
 
     def __init__(self, config: BackEndConfig):
         super().__init__()
@@ -92,7 +92,7 @@ class MixerBlock(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """Linear, GELU, linear: each frame by itself."""
+    """Feed-forward network of each frame: linear, GELU, linear."""
 
     def __init__(self, d_model: int, d_hidden: int):
         super().__init__(nn.Linear(d_model, d_hidden), nn.GELU(), nn.Linear(d_hidden, d_model))
@@ -116,7 +116,7 @@ class TransformerBlock(MixerBlock):
 
 
 class MixerStack(nn.ModuleList):
-    """The back-end of systems without experts: (x, lengths) -> x."""
+    """Stack of blocks without experts: (x, lengths) -> x."""
 
     def __init__(self, config: BackEndConfig):
         block = TransformerBlock if config.mixer == "transformer" else MixerBlock
@@ -129,7 +129,7 @@ class MixerStack(nn.ModuleList):
 
 
 class EmbeddingHead(nn.Module):
-    """A sequence -> the embedding of the utterance: attentive statistics, one linear layer."""
+    """Embedding of an utterance from its sequence: attentive statistics, one linear layer."""
 
     def __init__(self, config: BackEndConfig):
         super().__init__()

@@ -1,4 +1,4 @@
-"""System S3: MoE-Mamba.
+"""MoE-Mamba (S3): blocks of bidirectional Mamba and a mixture of experts.
 
 Learned weighted sum of the front-end's layers -> projection -> blocks of bidirectional Mamba and a
 mixture of experts -> pooling over time -> embedding. On WavLM layers it is the reports'
@@ -37,7 +37,7 @@ class MoeMambaConfig(BackEndConfig):
 
 
 class MoeMamba(BackEnd):
-    """The system, for features of ``layers`` layers with ``d_in`` numbers a frame."""
+    """MoE-Mamba back-end, for features of ``layers`` layers with ``d_in`` numbers a frame."""
 
     Config = MoeMambaConfig
 
@@ -62,7 +62,7 @@ class MoeMamba(BackEnd):
 
 
 class MoeMambaStack(nn.ModuleList):
-    """The back-end: (x, lengths) -> x, and the weighted router losses, averaged over the blocks."""
+    """Stack of MoE-Mamba blocks: (x, lengths) -> x, and the weighted router losses, averaged over blocks."""
 
     def __init__(self, config: MoeMambaConfig):
         super().__init__(MoeMambaBlock(config) for _ in range(config.blocks))

@@ -1,4 +1,4 @@
-"""System S2: plain Mamba.
+"""Plain Mamba (S2): blocks of bidirectional Mamba.
 
 One layer of the front-end, or a learned weighted sum of several -> projection -> blocks of
 bidirectional Mamba, the two directions summed -> pooling over time -> embedding. On WavLM's last
@@ -25,7 +25,7 @@ class PlainMambaConfig(BackEndConfig):
 
 
 class PlainMamba(BackEnd):
-    """The system, for features of ``layers`` layers with ``d_in`` numbers a frame."""
+    """Plain Mamba back-end, for features of ``layers`` layers with ``d_in`` numbers a frame."""
 
     Config = PlainMambaConfig
 

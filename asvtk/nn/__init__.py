@@ -1,1 +1,1 @@
-"""Parts that systems are made of: scans, blocks, experts, pooling, losses."""
+"""Neural network building blocks: scans, mixers, experts, pooling, losses."""

@@ -1,4 +1,4 @@
-"""Attention over frames that knows how far apart they are."""
+"""Multi-head self- and cross-attention with rotary positions."""
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +45,8 @@ class Attention(nn.Module):
         query = _rotate(self._split(self.query(x)))
         key, value = (self._split(part) for part in self.key_value(context).chunk(2, dim=-1))
         visible = frame_mask(lengths, context.shape[1])[:, None, None]
-        found = F.scaled_dot_product_attention(query, _rotate(key), value, attn_mask=visible)
-        return self.output(found.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(query, _rotate(key), value, attn_mask=visible)
+        return self.output(attended.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
         """(batch, frames, d_model) -> (batch, heads, frames, d_head)."""

@@ -1,4 +1,4 @@
-"""Modules that are built for weights from anybody: no larger than these, and first without memory."""
+"""Memory-bounded construction of modules for weights from anybody."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -20,26 +20,26 @@ _SAME_SHAPE |= {torch.neg, torch.Tensor.neg, torch.Tensor.__neg__, torch.log1p}
 _LONGEST_RANGE = 1 << 24
 
 
-def require_shapes(path, build: Callable[[], nn.Module], found: Shapes) -> None:
+def require_shapes(path, build: Callable[[], nn.Module], shapes: Shapes) -> None:
     """Build a module without its memory, and compare its shapes with those of weights.
 
     Args:
         path: file of the weights, for messages.
         build: what makes the module.
-        found: what the file holds.
+        shapes: what the file holds, by name of the tensor.
 
     Raises:
         AsvtkError: they differ, or the module would be far larger.
     """
     try:
-        with construction_limit(path, found), _OnMeta():
+        with construction_limit(path, shapes), _OnMeta():
             expected = {name: tuple(x.shape) for name, x in build().state_dict().items()}
     except (MemoryError, OverflowError, RuntimeError, TypeError) as error:  # sizes beyond 64 bits
         reason = str(error).partition("\n")[0][:120]
         raise AsvtkError(
             f"{path}: the configuration describes a system that cannot be built: {reason}"
         ) from None
-    if fault := shape_difference(expected, found):
+    if fault := shape_difference(expected, shapes):
         raise AsvtkError(f"{path}: holds the weights of another system: {fault}")
 
 

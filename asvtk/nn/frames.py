@@ -1,4 +1,4 @@
-"""Rows of frames of different lengths, padded at the end to a rectangle."""
+"""Padded frame sequences: masks, reversal, stacking."""
 
 import torch
 from torch import Tensor

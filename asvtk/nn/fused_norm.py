@@ -1,4 +1,4 @@
-"""Layer norm with what stands around it in a transformer, in one pass over memory where a GPU helps."""
+"""Fused residual addition, layer norm and GELU, in one pass over memory where a GPU helps."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -15,7 +15,7 @@ __all__ = ["AttentionFusion", "ConcatFusion", "GatedFusion", "GatedInjection"]
 
 
 class GatedInjection(nn.Module):
-    """target + g * V source, with a gate g in (0, 1) for each number, computed from both.
+    """Gated injection, target + g * V source, with a gate g in (0, 1) for each number, computed from both.
 
     The target passes unchanged, so that a chain of injections loses no gradient on its way to the
     last layer; and the gates start at 0.73 and V as a rotation, so that a chain of two starts by
@@ -35,7 +35,7 @@ class GatedInjection(nn.Module):
 
 
 class GatedFusion(nn.Module):
-    """g * a + (1 - g) * b, with a gate g in (0, 1) for each number, computed from both."""
+    """Gated fusion, g * a + (1 - g) * b, with a gate g in (0, 1) for each number, computed from both."""
 
     def __init__(self, d_model: int):
         super().__init__()
@@ -53,7 +53,7 @@ class GatedFusion(nn.Module):
 
 
 class ConcatFusion(nn.Module):
-    """A linear layer over both side by side."""
+    """Concatenation fusion: a linear layer over both side by side."""
 
     def __init__(self, d_model: int):
         super().__init__()
@@ -66,7 +66,7 @@ class ConcatFusion(nn.Module):
 
 
 class AttentionFusion(nn.Module):
-    """a + attention: each frame of ``a`` asks all real frames of ``b``."""
+    """Cross-attention fusion, a + attention: each frame of ``a`` asks all real frames of ``b``."""
 
     def __init__(self, d_model: int, heads: int):
         super().__init__()

@@ -28,7 +28,7 @@ def gated_attention(
     bias: Tensor | None = None,
     lengths: Tensor | None = None,
 ) -> Tensor:
-    """Attend.
+    """Self-attention with a gated relative position bias.
 
     Args:
         projected: queries, keys and values of all heads side by side, and with a gate also ``a`` and

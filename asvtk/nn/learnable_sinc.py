@@ -1,4 +1,4 @@
-"""A bank of band-pass filters whose centres and bandwidths are learned.
+"""Learnable sinc filterbank: band-pass filters whose centres and bandwidths are learned.
 
 Source: Ravanelli and Bengio, "Speaker recognition from raw waveform with SincNet", SLT 2018, equations
 4-7. Two things differ. There the learned numbers are cut-off frequencies, which training can push
@@ -24,7 +24,7 @@ FLOOR = 1e-10  # added to powers: the square of a third of a 16 bit sample's ste
 
 
 class LearnableSincBank(nn.Module):
-    """Audio -> log power of each band, starting from bands evenly spaced in mel.
+    """Learnable sinc filterbank: audio -> log power of each band, starting from bands evenly spaced in mel.
 
     Learned, per filter: ``width``, a logit between the narrowest bandwidth and the widest, and
     ``place``, a logit between the lowest position where a band of that width fits and the highest.

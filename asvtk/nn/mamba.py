@@ -51,7 +51,7 @@ class Mamba(nn.Module):
 
 
 class BiMamba(nn.Module):
-    """One Mamba per direction, run side by side and combined frame by frame.
+    """Bidirectional Mamba: one block per direction, run side by side and combined frame by frame.
 
     Args:
         combine: of forward f and backward b: ``sum``, f + b; ``concat``, a linear layer of [f, b]; ``gate``,

@@ -10,7 +10,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
     """Batch normalisation whose statistics are, in training, those of the real frames alone.
 
     In evaluation it uses the averages that training left, so that what a frame gets does not depend
-    on its company.
+    on the batch's composition.
     """
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

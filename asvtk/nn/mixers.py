@@ -1,4 +1,4 @@
-"""Sequence mixers under one interface, so that a system can exchange them: Mamba, LSTM, attention.
+"""Sequence mixers under one interface, exchangeable in back-ends: Mamba, LSTM, attention.
 
 A mixer is called with (x, lengths) and maps (batch, frames, d_model) to the same shape. A frame may
 hear all real frames of its row, in both directions of time, and no padding.
@@ -19,7 +19,7 @@ MixerName = Literal["mamba", "bilstm", "transformer"]
 
 
 class BiLstm(nn.Module):
-    """One LSTM per direction, joined by a linear layer.
+    """Bidirectional LSTM: one per direction, joined by a linear layer.
 
     Padding stands behind the real frames in both directions, as in ``BiMamba``; packing would have
     to know the lengths on the CPU.

@@ -25,11 +25,11 @@ class RouterStatistics(NamedTuple):
 
 
 class MixtureOfExperts(nn.Module):
-    """(batch, frames, d_model) -> the same shape. No frame is ever dropped.
+    """Mixture of experts: (batch, frames, d_model) -> the same shape. No frame is ever dropped.
 
     All experts are computed for all frames and the unchosen ones weighted by zero: two products of
-    matrices, however many experts there are. The output of a frame is then independent of its
-    company, and no host waits for a GPU to say how many frames each expert got, which would take
+    matrices, however many experts there are. The output of a frame is then independent of the
+    batch's composition, and no host waits for a GPU to say how many frames each expert got, which would take
     longer than a handful of small experts do. (On a CPU, sorting frames by expert would save up to a
     third of the time of 4 experts: a twentieth of what the Mamba block beside them takes.)
     """

@@ -1,4 +1,4 @@
-"""From many layers to one, and from many frames to one vector."""
+"""Layer weighting, mean and variance normalisation, and attentive statistics pooling."""
 
 import torch
 from torch import Tensor, nn

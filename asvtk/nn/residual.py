@@ -29,7 +29,7 @@ class ResidualBlock(nn.Module):
         """(batch, channels_in, bands, columns) and 1 at real columns, (batch, 1, 1, columns).
 
         The convolutions pad with zeros; padding columns are zero as well when they see them, so that
-        an utterance meets the same surroundings alone and in company.
+        an utterance meets the same surroundings alone and in a batch.
         """
         y = self.conv1(F.selu(self.norm1(x)) * mask)
         y = self.conv2(F.selu(self.norm2(y)) * mask[..., :: self.stride])
@@ -39,9 +39,9 @@ class ResidualBlock(nn.Module):
 class ResidualEncoder(nn.Module):
     """Residual blocks; behind each of the first ones max-pooling halves the columns.
 
-    Batch normalisation keeps scores independent of company: when scoring, it uses the averages that
-    training left. In training its statistics count padding columns, where there are any, as zeros;
-    the field trains on crops of equal length, which have none.
+    Batch normalisation keeps scores independent of the composition of batches: when scoring, it uses the
+    averages that training left. In training its statistics count padding columns, where there are any, as
+    zeros; the field trains on crops of equal length, which have none.
 
     Args:
         channels: of each block's output.

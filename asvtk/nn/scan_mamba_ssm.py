@@ -1,4 +1,4 @@
-"""The selective scan by the CUDA kernel of the ``mamba_ssm`` package, where it is installed and runs.
+"""Selective scan by the CUDA kernel of the ``mamba_ssm`` package, where it is installed and runs.
 
 Only the compiled module ``selective_scan_cuda`` is imported, and only when it is needed: the package
 itself imports Triton kernels of other models, any of which may fail for reasons of its own.

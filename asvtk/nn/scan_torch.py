@@ -1,4 +1,4 @@
-"""The selective scan in PyTorch: short walks side by side instead of one long one, safe in float32.
+"""Selective scan in PyTorch: segments side by side instead of one long sequence, safe in float32.
 
 The frames are cut into segments. All segments are walked at once, first from a state of zero, which
 tells what each adds to its end; the true states between segments follow from these ends; then all are

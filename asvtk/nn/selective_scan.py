@@ -1,4 +1,4 @@
-"""The selective state-space recurrence of Mamba, by the fastest backend that runs here.
+"""Selective state-space recurrence of Mamba, by the fastest backend that runs here.
 
     h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t
     y_t = <C_t, h_t> + D u_t

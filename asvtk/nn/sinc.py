@@ -1,4 +1,4 @@
-"""The fixed band-pass filters that AASIST and RawNet2 hear through, at bands evenly spaced in mel.
+"""Fixed sinc filterbank of AASIST and RawNet2, at bands evenly spaced in mel.
 
 Source: Jung et al., "AASIST", ICASSP 2022 (arXiv 2110.01200), section 2.1, after Ravanelli and
 Bengio, "Speaker recognition from raw waveform with SincNet", SLT 2018, equation 4.
@@ -38,7 +38,7 @@ def sinc_bank(edges, taps: int, sample_rate: int) -> Tensor:
 
 
 class PooledSincBank(nn.Module):
-    """Audio -> magnitudes of the bank's outputs, each the largest of 3 filters by 3 samples.
+    """Pooled sinc filterbank: audio -> magnitudes of its outputs, each the largest of 3 filters by 3 samples.
 
     The filters are applied and pooled in one product: its rows are every filter at the three delays
     that one pooling window spans, its columns the windows. That is exactly convolution (valid, stride

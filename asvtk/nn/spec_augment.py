@@ -1,4 +1,4 @@
-"""Time-frequency images as training varies them: parts masked, and moved along time."""
+"""SpecAugment: masks and time shifts of time-frequency images in training."""
 
 import torch
 from torch import Tensor, nn

@@ -119,15 +119,15 @@ def check_archive(path) -> None:
         raise AsvtkError(f"{path}: unpacks to more than PyTorch writes into a file of {size} bytes; not read")
 
 
-def shape_difference(expected: Shapes, found: Shapes) -> str:
-    """The first way in which ``found`` is not ``expected``, in words; empty when it fits."""
-    if unknown := [name for name in found if name not in expected]:
+def shape_difference(expected: Shapes, shapes: Shapes) -> str:
+    """The first way in which ``shapes`` are not those ``expected``, in words; empty when it fits."""
+    if unknown := [name for name in shapes if name not in expected]:
         return f"{len(unknown)} tensors do not belong there ({listing(unknown, 2)})"
-    if missing := [name for name in expected if name not in found]:
+    if missing := [name for name in expected if name not in shapes]:
         return f"{len(missing)} of {len(expected)} tensors are missing ({listing(missing, 2)})"
     for name, shape in expected.items():
-        if tuple(found[name]) != tuple(shape):
-            return f"{name} has shape {tuple(found[name])}, expected {tuple(shape)}"
+        if tuple(shapes[name]) != tuple(shape):
+            return f"{name} has shape {tuple(shapes[name])}, expected {tuple(shape)}"
     return ""
 
 

@@ -148,19 +148,19 @@ def _empty_row(cell: Cell, why: str, width: int) -> list[str]:
     return [_title(cell), why, *["–"] * (width - 2)]
 
 
-def _row(cell: Cell, found: list[dict], first: list[dict], kinds: list[str]) -> list[str]:
+def _row(cell: Cell, results: list[dict], first: list[dict], kinds: list[str]) -> list[str]:
     difference = "–"
-    if first and first is not found:
-        difference = f"{mean(map(_eer, found)) - mean(map(_eer, first)):+.2f}"
-    of_kinds = [[of["eval"]["per_kind"].get(kind, {}).get("eer_percent") for of in found] for kind in kinds]
+    if first and first is not results:
+        difference = f"{mean(map(_eer, results)) - mean(map(_eer, first)):+.2f}"
+    of_kinds = [[x["eval"]["per_kind"].get(kind, {}).get("eer_percent") for x in results] for kind in kinds]
     return [
         _title(cell),
-        mean_sd([of["dev"]["eer_percent"] for of in found]),
-        mean_sd([_eer(of) for of in found]),
+        mean_sd([result["dev"]["eer_percent"] for result in results]),
+        mean_sd([_eer(result) for result in results]),
         difference,
         *map(mean_sd, of_kinds),
-        f"{found[0]['parameters']:,}",
-        f"{median(seconds for of in found for seconds in of['seconds']):.1f}",
+        f"{results[0]['parameters']:,}",
+        f"{median(seconds for result in results for seconds in result['seconds']):.1f}",
     ]
 
 

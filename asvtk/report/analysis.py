@@ -27,11 +27,11 @@ class Groups(NamedTuple):
 
     names: list[str]  # (groups,)
     kinds: list[str | None]  # (groups,); None: bona fide, or the corpus does not say
-    of: np.ndarray  # (utterances,), number of each utterance's group
+    index: np.ndarray  # (utterances,), number of each utterance's group
 
     @property
     def sizes(self) -> np.ndarray:
-        return np.bincount(self.of, minlength=len(self.names))
+        return np.bincount(self.index, minlength=len(self.names))
 
 
 def group_utterances(attacks: list[str], bonafide: np.ndarray, kinds: dict | None) -> Groups:
@@ -49,16 +49,16 @@ def group_utterances(attacks: list[str], bonafide: np.ndarray, kinds: dict | Non
     )
     names = ([BONAFIDE_GROUP] if np.any(bonafide) else []) + order
     number = {name: i for i, name in enumerate(names)}
-    of = [number[BONAFIDE_GROUP if real else a] for a, real in zip(attacks, bonafide, strict=True)]
+    index = [number[BONAFIDE_GROUP if real else a] for a, real in zip(attacks, bonafide, strict=True)]
     kind_of = [None if name == BONAFIDE_GROUP else kinds.get(name) for name in names]
-    return Groups(names, kind_of, np.array(of))
+    return Groups(names, kind_of, np.array(index))
 
 
 def look_into(seen: Observations, groups: Groups) -> dict:
     """The numbers of one data set, as JSON can hold them."""
     axes = principal_axes(seen.embedding)
     return {
-        "utterances": len(groups.of),
+        "utterances": len(groups.index),
         "groups": {
             name: {"utterances": int(size), "kind": kind}
             for name, size, kind in zip(groups.names, groups.sizes, groups.kinds, strict=True)
@@ -93,7 +93,8 @@ def sentences(name: str, analysis: dict) -> list[str]:
     """What the terminal says of one data set, about its routing."""
     lines = []
     for layer, routing in analysis["routing"].items():
-        explained = [f"{label} {_in_words(of)}" for label, of in routing["dependence"].items() if of]
+        dependence = routing["dependence"]
+        explained = [f"{label} {_in_words(value)}" for label, value in dependence.items() if value]
         lines.append(f"{name} {layer}: routing explained by {', '.join(explained) or 'nothing: one group'}")
         for expert in routing["unused"]:
             share = routing["load"][expert]
@@ -109,13 +110,13 @@ def _in_words(dependence: dict) -> str:
 
 def _routing(routing: Routing, groups: Groups) -> dict:
     """One layer of experts. What attacks and kinds tell is asked of the spoofed utterances alone."""
-    by_group = routing_by_group(routing.load, groups.of, routing.top_k)
+    by_group = routing_by_group(routing.load, groups.index, routing.top_k)
     attacks = [i for i, name in enumerate(groups.names) if name != BONAFIDE_GROUP]
-    spoofed = np.isin(groups.of, attacks)
+    spoofed = np.isin(groups.index, attacks)
     experts, load = routing.load.shape[1], routing.load.mean(axis=0)
     dependence = {"attack": None, "kind": None, "bona fide or spoof": None}
     if len(attacks) > 1:
-        _, of_attack = np.unique(groups.of[spoofed], return_inverse=True)
+        _, of_attack = np.unique(groups.index[spoofed], return_inverse=True)
         told = routing_by_group(routing.load[spoofed], of_attack, routing.top_k)
         dependence["attack"] = told.dependence._asdict()
         kinds = np.array([groups.kinds[i] or "" for i in attacks])
@@ -144,14 +145,14 @@ def _routing(routing: Routing, groups: Groups) -> dict:
 def _load_by_kind(load: np.ndarray, groups: Groups) -> dict:
     kinds = dict.fromkeys(kind for kind in groups.kinds if kind)
     member = {kind: [i for i, of in enumerate(groups.kinds) if of == kind] for kind in kinds}
-    return {kind: load[np.isin(groups.of, of)].mean(axis=0).tolist() for kind, of in member.items()}
+    return {kind: load[np.isin(groups.index, of)].mean(axis=0).tolist() for kind, of in member.items()}
 
 
 def _gate(gate: Gate, groups: Groups) -> dict:
     def of(members) -> dict:
         return {"mean": float(gate.mean[members].mean()), "spread": float(gate.spread[members].mean())}
 
-    by_group = {name: of(groups.of == i) for i, name in enumerate(groups.names)}
+    by_group = {name: of(groups.index == i) for i, name in enumerate(groups.names)}
     return {"share_of": gate.share_of, **of(slice(None)), "by_group": by_group}
 
 
@@ -162,5 +163,5 @@ def _summary(values: np.ndarray, groups: Groups) -> dict:
         low, high = np.quantile(values, (0.05, 0.95))
         return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
 
-    by_group = {name: of(values[groups.of == i]) for i, name in enumerate(groups.names)}
+    by_group = {name: of(values[groups.index == i]) for i, name in enumerate(groups.names)}
     return {**of(values), "by_group": by_group}

@@ -191,10 +191,10 @@ def embeddings(vectors: np.ndarray, groups: Groups, seed: int = 0):
     kinds = list(dict.fromkeys(groups.kinds))
     for axes, (title, places) in zip(grid, maps.items(), strict=True):
         for number, name in enumerate(groups.names):
-            of = groups.of[shown] == number
+            chosen = groups.index[shown] == number
             real = name == BONAFIDE_GROUP
             axes.scatter(
-                *places[of].T,
+                *places[chosen].T,
                 s=26 if real else 18,
                 marker="x" if real else _MARKERS[kinds.index(groups.kinds[number]) % len(_MARKERS)],
                 color=_INK if real else _colour(number, len(groups.names)),
@@ -213,7 +213,7 @@ def _sample(groups: Groups, seed: int) -> np.ndarray:
     """So many utterances as a picture can show, of every group."""
     rng = np.random.default_rng(seed)
     most = min(_MOST_PER_GROUP, max(_MOST_POINTS // len(groups.names), _FEWEST))
-    of_each = (rng.permutation(np.flatnonzero(groups.of == i))[:most] for i in range(len(groups.names)))
+    of_each = (rng.permutation(np.flatnonzero(groups.index == i))[:most] for i in range(len(groups.names)))
     return np.sort(np.concatenate(list(of_each)))
 
 

@@ -1,4 +1,4 @@
-"""What goes on inside a detector while it scores a data set: embeddings, routing, gates.
+"""Forward hooks that record embeddings, routing and gates while a detector scores a data set.
 
 Everything is read by hooks on the kinds of modules that systems are built from, so that any system is
 looked into as far as it has such parts, and its score is what it is without being looked at.

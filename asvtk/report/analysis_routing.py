@@ -1,4 +1,4 @@
-"""Do experts divide the attacks among them? Numbers that can say no.
+"""Specialisation of experts: do they divide the attacks among them? Numbers that can say no.
 
 The claim "expert 1 handles TTS" means that the attack tells which experts its frames are sent to. How
 much it tells is the mutual information of expert and attack; how much of that is chance is what is left

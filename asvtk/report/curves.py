@@ -1,4 +1,4 @@
-"""The course of a training as a picture: losses, EER, learning rate, load of the experts."""
+"""Training curves: losses, EER, learning rate, load of the experts."""
 
 import math
 

@@ -114,12 +114,12 @@ def det_chart(systems) -> Markup:
     Positions are percentages and letters have fixed sizes, so it is readable at any width.
     """
     full = [det_curve(system.bonafide, system.spoof) for system in systems]
-    found = [
+    points_of = [
         operating_points(curve, system.results["asv"]) for curve, system in zip(full, systems, strict=True)
     ]
-    axis = axis_for(systems, [point for points in found for point in points])
+    axis = axis_for(systems, [point for points in points_of for point in points])
     drawn, markers, curves = [], [], []
-    for system, curve, points in zip(systems, full, found, strict=True):
+    for system, curve, points in zip(systems, full, points_of, strict=True):
         cuts = thin(curve, axis, [point.cut for point in points])
         places = np.stack([axis.place(curve.far[cuts]), axis.place(curve.frr[cuts])], axis=1)
         curves.append(places)

@@ -112,16 +112,16 @@ def _set_section(name: str, systems: list, facts: dict, seeds, several: bool) ->
 
 def _trials(systems: list, facts: dict) -> list[str]:
     """What was evaluated: one sentence, or one for each of the sets of trials that systems differ in."""
-    said = {}
+    systems_by_line = {}
     for system in systems:
-        of = system.results
-        whole = "" if of["official"] else "not "
-        database = f", {whole}the official {facts['name']} {of['split']} set" if of["split"] else ""
-        trials = f"{of['n_bonafide']:,} bona fide and {of['n_spoof']:,} spoof trials{database}."
-        said.setdefault(trials, []).append(system.name)
-    if len(said) == 1:
-        return list(said)
-    return [f"{', '.join(names)}: {trials}" for trials, names in said.items()] + [
+        results = system.results
+        whole = "" if results["official"] else "not "
+        database = f", {whole}the official {facts['name']} {results['split']} set" if results["split"] else ""
+        trials = f"{results['n_bonafide']:,} bona fide and {results['n_spoof']:,} spoof trials{database}."
+        systems_by_line.setdefault(trials, []).append(system.name)
+    if len(systems_by_line) == 1:
+        return list(systems_by_line)
+    return [f"{', '.join(names)}: {trials}" for trials, names in systems_by_line.items()] + [
         "Numbers from different trials cannot be compared."
     ]
 

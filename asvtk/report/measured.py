@@ -1,4 +1,4 @@
-"""Evaluate scores with what is known of the database that their utterances belong to."""
+"""Evaluation of score files with what is known of the database of their utterances."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Which experiments are one system trained with several seeds: only those may be averaged."""
+"""Seed groups: which experiments are one system trained with several seeds."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -87,7 +87,7 @@ def _read(name: str, folder, results: dict) -> _Run:
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise AsvtkError(f"{folder}/config.yaml: names no seed")
     inputs = read_json(folder / "inputs.json") if (folder / "inputs.json").exists() else {}
-    trials = {of_set: [of["n_bonafide"], of["n_spoof"]] for of_set, of in results.items()}
+    trials = {of_set: [row["n_bonafide"], row["n_spoof"]] for of_set, row in results.items()}
     try:
         digest([settings, inputs])
     except (TypeError, ValueError):

@@ -48,7 +48,7 @@ def operating_points(curve: DetCurve, asv: dict | None) -> list:
         asv: error rates of the ASV, ``results["asv"]``, or None.
     """
     rate, cut = eer(curve.frr, curve.far)
-    found = [("EER", cut, 100 * rate)]
+    points = [("EER", cut, 100 * rate)]
     weights = [("min DCF", ASVSPOOF_5.of_misses, ASVSPOOF_5.of_false_alarms)]
     if asv is not None:
         legacy = legacy_weights(AsvErrorRates(**{field: asv[field] for field in AsvErrorRates._fields}))
@@ -56,10 +56,10 @@ def operating_points(curve: DetCurve, asv: dict | None) -> list:
     for metric, of_misses, of_false_alarms in weights:
         cost = of_misses * curve.frr + of_false_alarms * curve.far
         best = int(np.argmin(cost))
-        found.append((metric, best, float(cost[best]) / min(of_misses, of_false_alarms)))
+        points.append((metric, best, float(cost[best]) / min(of_misses, of_false_alarms)))
     return [
         OperatingPoint(metric, cut, float(curve.frr[cut]), float(curve.far[cut]), value)
-        for metric, cut, value in found
+        for metric, cut, value in points
     ]
 
 

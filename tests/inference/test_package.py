@@ -145,7 +145,7 @@ def test_audio_of_any_kind_is_scored_and_what_is_broken_is_named(package, tmp_pa
     assert {row.split("\t")[2] for row in rows} == {"no_speech"}  # it is noise
     assert asvtk("score", "--model", package, "--audio", audio / "plain.flac") == 0
     scores = [float(line.split("\t")[1]) for line in (capsys.readouterr().out.splitlines()[1], rows[1])]
-    assert scores[0] == pytest.approx(scores[1], abs=1e-5)  # in other company
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)  # in another batch
     assert asvtk("score", "--model", package, "--audio", audio / "notes") == 1
     assert asvtk("score", "--model", package) == 1 and "either --audio or --data" in capsys.readouterr().err
 

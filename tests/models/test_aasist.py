@@ -1,4 +1,4 @@
-"""AASIST against the authors' own scores, and what every system must keep."""
+"""AASIST against the authors' own scores, and what every back-end must keep."""
 
 from pathlib import Path
 

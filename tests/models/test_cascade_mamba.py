@@ -1,4 +1,4 @@
-"""System S1: three layers, low into mid into high."""
+"""Cascade-Mamba: three layers, low into mid into high."""
 
 import pytest
 import torch

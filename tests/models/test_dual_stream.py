@@ -1,4 +1,4 @@
-"""System S4: the time axis of its audio stream, and how the two streams meet."""
+"""Dual stream: the time axis of its audio stream, and how the two streams meet."""
 
 import pytest
 import torch

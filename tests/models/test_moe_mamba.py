@@ -1,4 +1,4 @@
-"""System S3: its settings, and its experts or the lack of them."""
+"""MoE-Mamba: its settings, and its experts or the lack of them."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""System S2: a stack of mixers and nothing else."""
+"""Plain Mamba: a stack of mixers and nothing else."""
 
 import pytest
 import torch

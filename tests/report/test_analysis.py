@@ -138,7 +138,7 @@ def test_unused_experts_get_less_than_a_tenth_of_an_even_share():
 def test_bona_fide_comes_first_and_attacks_stand_by_their_kind():
     attacks = ["A03", "-", "A01", "A02", "-"]
     groups = group_utterances(attacks, np.array([a == "-" for a in attacks]), {**KINDS, "A02": "VC"})
-    assert groups.names == ["bonafide", "A01", "A02", "A03"] and groups.of.tolist() == [3, 0, 1, 2, 0]
+    assert groups.names == ["bonafide", "A01", "A02", "A03"] and groups.index.tolist() == [3, 0, 1, 2, 0]
     assert groups.kinds == [None, "TTS", "VC", "VC"] and groups.sizes.tolist() == [2, 1, 1, 1]
 
 

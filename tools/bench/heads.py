@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One training step of system S3's head: forward, backward, optimiser.
+"""One training step of the MoE-Mamba head: forward, backward, optimiser.
 
   tools/bench/heads.py [--device cpu|cuda] [--batch N --frames N --layers N] [--runs N] [--compile] [--tf32]
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Training steps of system S3 with its speech model inside: utterances a second, and memory.
+"""Training steps of WavLM-MoE-Mamba with its speech model inside: utterances a second, and memory.
 
   tools/bench/live.py --device cuda [--batch 16] [--steps 50] [--trainable 6] [--utterances 2000]
   tools/bench/live.py --small            # a tiny model, to try it anywhere
 
-A randomly initialised model of WavLM-Large's shape hears 64,600 samples; S3's head weighs all its layers.
+A randomly initialised model of WavLM-Large's shape hears 64,600 samples; MoE-Mamba weighs all its layers.
 Frozen, and with its top blocks trained, in bfloat16:
 
   asvtk live   LiveSsl, GradientStep and optimiser, as stage 3 uses them, on audio that is on the GPU

@@ -55,6 +55,7 @@ class FakeData:
         self.utterances = [f"U{number:06d}" for number in range(utterances)]
         self.label = {u: BONAFIDE if n % 10 == 0 else "spoof" for n, u in enumerate(self.utterances)}
         self.attack = dict.fromkeys(self.utterances, "A01")
+        self.source = {}
         self.num_samples = dict.fromkeys(self.utterances, 64_600)
         self.path = Path("synthetic")
 

@@ -1,4 +1,4 @@
-"""Reading all that a cache holds, to find what a disk or a copy has damaged."""
+"""Integrity check of a feature cache: what a disk or a copy has damaged."""
 
 import os
 from collections import Counter, defaultdict
@@ -58,12 +58,12 @@ def verify(cache: FeatureCache, quick: bool = False) -> tuple[int, list[str]]:
             places, lost = _places(cache, layer)
             problems += lost
             faults = {}
-            for place, found in _look_at(reader, places, quick):
+            for place, outcome in _look_at(reader, places, quick):
                 bar.update()
-                if isinstance(found, str):
-                    faults[place] = found
+                if isinstance(outcome, str):
+                    faults[place] = outcome
                 elif place.utterance in index:
-                    shapes[index[place.utterance], column] = found
+                    shapes[index[place.utterance], column] = outcome
             count += len(places)
             problems += _by_ark(faults)
             problems += _unknown(known, layer, [place.utterance for place in places], index)
@@ -111,8 +111,8 @@ def _look_at(reader: _Reader, places: list[Place], quick: bool) -> Iterator[tupl
     chunks = [places[begin : begin + _CHUNK] for begin in range(0, len(places), _CHUNK)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         answers = pool.map(lambda chunk: [reader.look(place, quick) for place in chunk], chunks)
-        for chunk, found in zip(chunks, answers, strict=True):
-            yield from zip(chunk, found, strict=True)
+        for chunk, outcomes in zip(chunks, answers, strict=True):
+            yield from zip(chunk, outcomes, strict=True)
 
 
 def _by_ark(faults: dict[Place, str]) -> list[str]:
@@ -153,11 +153,13 @@ def _disagreements(cache: FeatureCache, layers, utterances: list[str], shapes: n
     differ = ((shapes != largest).any(axis=2) & there).any(axis=1)
     wrong = defaultdict(list)  # layer -> (utterance, its shape there, the other layers' shapes)
     for row in np.flatnonzero(differ):
-        found = {layers[column]: tuple(shapes[row, column].tolist()) for column in np.flatnonzero(there[row])}
-        votes = Counter(found.values())
+        by_layer = {
+            layers[column]: tuple(shapes[row, column].tolist()) for column in np.flatnonzero(there[row])
+        }
+        votes = Counter(by_layer.values())
         right, most = votes.most_common(1)[0]
-        for layer, shape in found.items():
-            if shape != right or 2 * most <= len(found):  # without a majority any may be wrong
+        for layer, shape in by_layer.items():
+            if shape != right or 2 * most <= len(by_layer):  # without a majority any may be wrong
                 others = " ".join(map(str, sorted(votes.keys() - {shape})))
                 wrong[layer].append((utterances[row], shape, others))
     problems = []

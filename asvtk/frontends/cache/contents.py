@@ -1,4 +1,4 @@
-"""What the feature caches of a dump folder hold, and what stage 2 will add to them."""
+"""Inventory of feature caches: what they hold, and the bytes that stage 2 will add."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def layers_of(cache: FeatureCache) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a cache holds.
+    """Inventory of a cache.
 
     Attributes:
         layers: those that were begun.

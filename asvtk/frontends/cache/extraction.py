@@ -1,4 +1,4 @@
-"""Stage 2's loop: audio -> front-end -> cache, for the utterances that are not there yet.
+"""Feature extraction (stage 2): audio -> front-end -> cache, for the utterances that are not there yet.
 
 Processes decode the batches that come next, and a thread writes those that are done, while the front-end
 computes. A bounded number of batches is under way.
@@ -33,7 +33,7 @@ UNDER_WAY = 3
 
 
 class Source(NamedTuple):
-    """Audio that features are wanted of: a data set as it is, or an augmented copy of it."""
+    """Audio to extract features of: a data set as it is, or an augmented copy of it."""
 
     data: DataDirectory
     cache: FeatureCache
@@ -119,14 +119,14 @@ def extract_missing(
 
         for batch in todo:
             with throughput.spending("audio"):
-                found = next(audio)
-            for utterance, samples in zip(batch, found, strict=True):
+                decoded = next(audio)
+            for utterance, samples in zip(batch, decoded, strict=True):
                 if isinstance(samples, AsvtkError):
                     faults[utterance] = str(samples)
             with throughput.spending("feeding"):
                 gaps = {utterance: missing[utterance] for utterance in batch if utterance in missing}
                 layers = tuple(sorted({layer for gap in gaps.values() for layer in gap}))
-                wait = extractor.start(_silence_faults(found, batch, source.data, frontend), layers)
+                wait = extractor.start(_silence_faults(decoded, batch, source.data, frontend), layers)
             wanted = {u: gap for u, gap in gaps.items() if u not in faults}
             saving.append(saver.submit(_save, writer, batch, wanted, wait, throughput))
             if len(saving) == UNDER_WAY:
@@ -135,7 +135,7 @@ def extract_missing(
             finish_oldest()
     if report is not None:
         report(throughput.report(processes))
-    # What is cached already is only company in its batch: that its audio broke since costs nothing.
+    # What is cached already only keeps the batch's composition: that its audio broke since costs nothing.
     faults = {utterance: fault for utterance, fault in faults.items() if utterance in missing}
     return len(missing) - len(faults), faults
 
@@ -169,12 +169,12 @@ def _request(batch: list[str], data: DataDirectory, frontend: FrontEnd) -> Reque
 
 
 def _silence_faults(
-    found: list[np.ndarray | AsvtkError], batch: list[str], data: DataDirectory, frontend: FrontEnd
+    decoded: list[np.ndarray | AsvtkError], batch: list[str], data: DataDirectory, frontend: FrontEnd
 ) -> list[np.ndarray]:
-    """Silence in place of what cannot be read: the others' company does not change."""
+    """Silence in place of what cannot be read: the composition of the batch does not change."""
     return [
         _silence(data.num_samples[utterance], frontend) if isinstance(samples, AsvtkError) else samples
-        for utterance, samples in zip(batch, found, strict=True)
+        for utterance, samples in zip(batch, decoded, strict=True)
     ]
 
 

@@ -17,7 +17,7 @@ __all__ = ["Extractor"]
 
 
 class Extractor:
-    """Computes the layers at a front-end's cut, and lets its caller read and write files meanwhile.
+    """Extractor of the layers at a front-end's cut; its caller reads and writes files meanwhile.
 
     Args:
         frontend: whose weights are loaded when the first batch comes.

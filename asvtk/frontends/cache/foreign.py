@@ -1,4 +1,4 @@
-"""Features from elsewhere: matrices of foreign arks and scp files become a part of the feature cache.
+"""Import of features from foreign arks and scp files into the cache.
 
 All that is given becomes part of the cache, or nothing does: it is written beside the layer, and renamed into
 it when the last matrix is on disk.

@@ -1,4 +1,4 @@
-"""Making room in a dump folder: what nobody can use goes, and what is named; never under a running job."""
+"""Pruning of feature caches: what nobody can use, or what is named; never under a running job."""
 
 import contextlib
 import fcntl
@@ -76,19 +76,19 @@ def find_named(dump, name: str) -> list[tuple[FeatureCache, Path]]:
         AsvtkError: there is no such cache or layer.
     """
     parts = name.strip("/").split("/")
-    found = []
+    matches = []
     for cache in find_caches(dump):
         layers = {cache.layer_folder(layer).name: cache.layer_folder(layer) for layer in layers_of(cache)}
         if parts in ([cache.root.name], [cache.root.name, cache.folder.name]):
-            found.append((cache, cache.folder))
+            matches.append((cache, cache.folder))
         elif parts[:2] == [cache.root.name, cache.folder.name] and len(parts) == 3 and parts[2] in layers:
-            found.append((cache, layers[parts[2]]))
-    if not found:
+            matches.append((cache, layers[parts[2]]))
+    if not matches:
         raise AsvtkError(
             f"{dump}: holds no cache {name!r}; expected NAME, NAME/SET or NAME/SET/layer_NN, "
             f"as 'asvtk cache ls --dump {dump}' names them"
         )
-    return found
+    return matches
 
 
 def remove(cache: FeatureCache, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pool of processes that decode audio ahead of a front-end.
+"""Worker pool that decodes audio ahead of a front-end, with shared-memory batches.
 
 Opening and decoding a file is dozens of short calls from Python. Threads would do them too, but then
 the one thread that keeps a GPU busy waits with all of them for the interpreter's lock. What is decoded
@@ -34,7 +34,7 @@ class Request(NamedTuple):
 
 
 class AudioReaders:
-    """Reads batch after batch.
+    """Pool of processes that decode batch after batch.
 
     Args:
         read: utterance -> float32 samples; raises AsvtkError if they cannot be had. It runs in forked
@@ -89,14 +89,16 @@ class AudioReaders:
             if not reading:
                 return
             request, batch, answers = reading.popleft()
-            found = []
+            utterances = []
             for answer in answers:
                 lengths, seconds = answer.result()
                 self._worked(seconds)
                 for length in lengths:
-                    begin = len(found) * request.longest
-                    found.append(length if isinstance(length, AsvtkError) else batch[begin : begin + length])
-            yield found
+                    begin = len(utterances) * request.longest
+                    utterances.append(
+                        length if isinstance(length, AsvtkError) else batch[begin : begin + length]
+                    )
+            yield utterances
 
     def _submit(self, pool: ProcessPoolExecutor, number: int, request: Request) -> list[Future]:
         count, longest = len(request.utterances), request.longest

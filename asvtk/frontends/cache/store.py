@@ -1,4 +1,4 @@
-"""The feature cache: what frozen front-ends compute is computed once, for all experiments.
+"""Feature store on disk: what frozen front-ends compute is computed once, for all experiments.
 
     dump/<front-end>-<fingerprint>/manifest.json          what the fingerprint stands for, in words
     dump/<front-end>-<fingerprint>/<data set>/utt2md5
@@ -55,7 +55,7 @@ def copy_name(dataset: str, copy: int) -> str:
 
 
 class FeatureCache:
-    """The cache of one front-end for one data set.
+    """Feature cache of one front-end and one data set.
 
     Args:
         dump: folder of all caches.
@@ -192,7 +192,7 @@ class FeatureCache:
 
 
 class CachedFeatures:
-    """Features by utterance. Safe in threads and in the workers of a data loader.
+    """Read access to cached features by utterance. Safe in threads and in DataLoader workers.
 
     Args:
         scps: for each layer, utterance -> (ark, offset).
@@ -222,7 +222,7 @@ class CachedFeatures:
 
 
 class FeatureWriter:
-    """Writes the features of one job; a layer's part is opened when its first matrix comes.
+    """Writer of one job's features; a layer's part is opened when its first matrix comes.
 
     Args:
         cache: where they go.

@@ -1,4 +1,4 @@
-"""Throughput of a feature-extraction job, and what bounds it."""
+"""Throughput of an extraction job, and its bottleneck."""
 
 import time
 from collections import defaultdict

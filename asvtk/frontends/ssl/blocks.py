@@ -1,4 +1,4 @@
-"""The transformer blocks of WavLM, wav2vec 2.0 / XLS-R and HuBERT: frozen and fast, or trained.
+"""Transformer blocks of WavLM, wav2vec 2.0 / XLS-R and HuBERT: frozen and fast, or trained.
 
 Both kinds give the numbers of transformers. Frozen ones merge weights once and may be in half precision;
 trained ones keep the weights as transformers has them, in float32 and under its names, and merge them
@@ -18,7 +18,7 @@ __all__ = ["Block", "BlockStack", "PositionBias", "Product", "TrainedBlock", "is
 
 
 class BlockStack(nn.Module):
-    """Transformer blocks in a row.
+    """Stack of transformer blocks.
 
     Args:
         blocks: of either kind, by the number of the layer that each gives.
@@ -108,7 +108,7 @@ class Product(nn.Module):
 
 
 class Block(nn.Module):
-    """The two parts of a frozen transformer block; the stack adds them up."""
+    """Frozen transformer block, its two parts; the stack adds them up."""
 
     def __init__(self, block: nn.Module, pre_norm: bool, dtype: torch.dtype):
         super().__init__()
@@ -143,7 +143,7 @@ class Block(nn.Module):
 
 
 class TrainedBlock(nn.Module):
-    """The same of a block whose weights take gradients."""
+    """Transformer block whose weights take gradients, its two parts."""
 
     def __init__(self, block: nn.Module, pre_norm: bool):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The forward pass of WavLM, wav2vec 2.0 / XLS-R and HuBERT, on transformers' own weights but faster.
+"""SSL encoder: the forward pass of WavLM, wav2vec 2.0 / XLS-R and HuBERT, faster than in transformers.
 
 What is done otherwise than in transformers, with the same numbers:
 
@@ -29,7 +29,7 @@ __all__ = ["SslEncoder"]
 
 
 class SslEncoder(nn.Module):
-    """The hidden states of a transformers model.
+    """SSL encoder: the hidden states of a transformers model.
 
     Args:
         model: a ``WavLMModel``, ``Wav2Vec2Model`` or ``HubertModel`` in float32.
@@ -77,7 +77,7 @@ class SslEncoder(nn.Module):
 
 
 class ConvolutionalStem(nn.Module):
-    """(batch, samples) -> (batch, frames, channels): seven strided convolutions, 20 ms a frame."""
+    """Convolutional feature encoder, 20 ms a frame: (batch, samples) -> (batch, frames, channels)."""
 
     def __init__(self, extractor: nn.Module, dtype: torch.dtype):
         super().__init__()
@@ -105,7 +105,7 @@ class ConvolutionalStem(nn.Module):
 
 
 class StemLayer(nn.Module):
-    """One strided convolution over rows, its normalisation and its activation."""
+    """Layer of the feature encoder: strided convolution over rows, normalisation, activation."""
 
     def __init__(self, layer: nn.Module, dtype: torch.dtype):
         super().__init__()

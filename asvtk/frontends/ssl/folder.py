@@ -1,4 +1,4 @@
-"""Folders of self-supervised models, as transformers' ``save_pretrained`` writes them and its hub gives them.
+"""Model folders of SSL front-ends, as ``save_pretrained`` writes them and the Hugging Face hub gives them.
 
 torch and transformers take seconds to import, so only the functions that need them do.
 """

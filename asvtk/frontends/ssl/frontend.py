@@ -1,4 +1,4 @@
-"""Self-supervised speech models of transformers: WavLM, wav2vec 2.0 / XLS-R, HuBERT.
+"""SSL front-end: WavLM, wav2vec 2.0 / XLS-R or HuBERT, as transformers has them.
 
 Layer 0 is what enters the transformer, layer n the output of its n-th block. Behind the last block of
 Large models comes the final layer norm: the last layer is the ``last_hidden_state`` of transformers,
@@ -57,7 +57,7 @@ class SslConfig(FrontEndConfig):
 
 
 class Ssl(FrontEnd):
-    """A transformers model, of which the top blocks may be trained.
+    """SSL front-end: a transformers model, of which the top blocks may be trained.
 
     The frozen part is no part of this module's parameters, state or modes: optimisers and checkpoints see
     the blocks that are trained, and a fingerprint of the model they stand on.
@@ -180,7 +180,7 @@ class Ssl(FrontEnd):
 
 
 class TrainedTop(BlockStack):
-    """The blocks behind layer ``first`` that give layers up to ``last``; in float32, or autocast's.
+    """Trainable top blocks, behind layer ``first`` up to layer ``last``; in float32, or autocast's.
 
     Args:
         model: of transformers, in float32; the blocks become part of this module.
