@@ -60,6 +60,17 @@ class FakeData:
         self.path = Path("synthetic")
 
 
+class Repeated(CachedFeatures):
+    """A cache of fewer matrices than utterances: each stands for several, under the name of the first."""
+
+    def __init__(self, scps: list[dict], distinct: int):
+        super().__init__(scps)
+        self._distinct = distinct
+
+    def __getitem__(self, utterance: str) -> np.ndarray:
+        return super().__getitem__(f"U{int(utterance[1:]) % self._distinct:06d}")
+
+
 def write_cache(folder: Path, args) -> list[dict]:
     """utterance -> (ark, offset) for each layer; what is there already is not written again."""
     scps = []
@@ -234,7 +245,7 @@ def main():
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"{torch.get_num_threads()} threads"
     print(f"torch {torch.__version__}, {where}, scan by {active_backend(args.device)}")
     scps, data = write_cache(args.dir, args), FakeData(args.utterances)
-    dataset = UtteranceDataset(data, GivenFeatures(args.layers, D_IN), [CachedFeatures(scps)])
+    dataset = UtteranceDataset(data, GivenFeatures(args.layers, D_IN), [Repeated(scps, args.distinct)])
     head = new_head(args)
     dataset.serve(head.model)
     order = sample_epoch(dataset.bonafide, 1, balance=False)[: args.measured * args.batch]
