@@ -145,7 +145,8 @@ def test_formats_of_16_bit_get_the_same_score(lab):
         case.write("good.wav", SOUND["WAV"])
         files = [case.write(f"a.{kind.lower()}", SOUND[kind]) for kind in FORMATS]
         scores, _ = _score(case, lab, files)
-        assert len(set(scores.values())) == 1 and len(scores) == len(FORMATS) + 1
+        values = [float(score) for score in scores.values()]  # in batches of other sizes
+        assert max(values) - min(values) < 1e-5 and len(scores) == len(FORMATS) + 1
 
 
 @pytest.mark.parametrize("kind", FORMATS)

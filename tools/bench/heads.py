@@ -33,6 +33,8 @@ D_MODEL = 144
 class PeerHead(nn.Module):
     """The usual bidirectional head of mamba_ssm blocks: two stacks, one on the flipped frames."""
 
+    uses_features, uses_audio = True, False
+
     def __init__(self, blocks: int = 6):
         super().__init__()
         from mamba_ssm import Mamba

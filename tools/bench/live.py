@@ -65,6 +65,7 @@ class Data:
             soundfile.write(path, 0.1 * rng.standard_normal(SAMPLES), 16000, subtype="PCM_16")
         self.wav = {u: str(files[n % len(files)]) for n, u in enumerate(self.utterances)}
         self.num_samples = dict.fromkeys(self.utterances, SAMPLES)
+        self.md5, self.source = dict.fromkeys(self.utterances), {}
 
 
 class Plain(nn.Module):
