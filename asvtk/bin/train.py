@@ -53,10 +53,10 @@ def run(args):
     from asvtk.frontends.cache.store import cache_name
     from asvtk.training import distributed
     from asvtk.training.config import load_config
+    from asvtk.training.continuation import InitialWeights, extend
     from asvtk.training.dataset import open_dataset
     from asvtk.training.distributed import choose_device
     from asvtk.training.experiment import Experiment, write_environment
-    from asvtk.training.resume import InitialWeights, extend
     from asvtk.training.trainer import train
 
     config = load_config(args.config, args.override)
@@ -136,7 +136,7 @@ def _state(experiment, config, claim: dict) -> str:
     Raises:
         AsvtkError: another training has the folder.
     """
-    from asvtk.training.resume import is_extension
+    from asvtk.training.continuation import is_extension
 
     if is_extension(experiment, config, claim):
         return "unfinished"

@@ -18,6 +18,7 @@ from asvtk.models import Detector, build_detector
 from asvtk.training import distributed
 from asvtk.training.checkpoint import CheckpointWriter, read_training
 from asvtk.training.config import ExperimentConfig
+from asvtk.training.continuation import InitialWeights
 from asvtk.training.dataloader import Loader, split_batch
 from asvtk.training.dataset import UtteranceDataset
 from asvtk.training.distributed import compute_deterministically
@@ -25,7 +26,6 @@ from asvtk.training.evaluation import Diverged, Selection
 from asvtk.training.experiment import Experiment
 from asvtk.training.logger import FaultLog, TrainingLog
 from asvtk.training.optim import MovingAverage, build_optimiser, learning_rate, set_rates
-from asvtk.training.resume import InitialWeights
 from asvtk.training.sampler import sample_epoch
 from asvtk.training.signals import Stopped, StopRequest, stop_request
 from asvtk.training.state import Progress, TrainingState

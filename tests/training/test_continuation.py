@@ -9,7 +9,7 @@ import torch
 from asvtk.bin.main import main
 from asvtk.io.errors import AsvtkError
 from asvtk.training.checkpoint import read_tensors
-from asvtk.training.resume import InitialWeights
+from asvtk.training.continuation import InitialWeights
 
 
 @pytest.fixture
