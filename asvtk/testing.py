@@ -23,6 +23,7 @@ from asvtk.frontends.base import FrontEnd, FrontEndConfig
 from asvtk.io.config import build, to_mapping
 from asvtk.models import Batch, Detector, assemble
 from asvtk.nn.losses import OcSoftmax, OcSoftmaxConfig
+from asvtk.nn.pooling import GlobalMvn
 
 __all__ = ["GivenFeatures", "check_back_end", "check_front_end", "detector_for"]
 
@@ -89,16 +90,25 @@ def check_back_end(cls: type, config=None, layers: int = 3, width: int = 10) -> 
     model = cls(cls.Config() if config is None else config, layers, width)
     loss = OcSoftmax(OcSoftmaxConfig(), model.d_embedding)
     detector = Detector(GivenFeatures(layers, width), model, loss)
+    assert isinstance(getattr(model, "mvn", None), GlobalMvn) or not model.uses_features, (
+        "it uses features and has no mvn = GlobalMvn(layers, width), which training fits before the first epoch"
+    )
+    short, bonafide = random_batch(layers, width, samples=(400, 401))  # a frame each
+    detector(used(detector, short), bonafide).backward()
+    for name, parameter in detector.named_parameters():
+        gradient = parameter.grad
+        assert gradient is None or gradient.isfinite().all(), f"{name}: one frame has no finite gradient"
+    detector.zero_grad()
     batch, bonafide = random_batch(layers, width)
     detector(used(detector, batch), bonafide).backward()
     for name, parameter in detector.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().max() > 1e-7, f"{name}: gets no gradient"
+        gradient = parameter.grad
+        assert gradient is not None and gradient.abs().max() > 1e-7, f"{name}: gets no gradient"
     detector.eval()
     with torch.inference_mode():
         embedding = detector.embed(used(detector, batch)).embedding
         assert embedding.shape == (4, detector.model.d_embedding), "the embedding is not (batch, d_embedding)"
         _check_independence(detector, batch)
-        short, _ = random_batch(layers, width, samples=(400, 401))
         scores = detector.score_prepared(used(detector, short))
         assert scores.shape == (2,) and scores.isfinite().all(), "one frame has no finite score"
 
@@ -132,6 +142,7 @@ def check_front_end(cls: type, config=None) -> None:
     """
     config = cls.Config() if config is None else config
     frontend = cls(config).load().eval()
+    assert isinstance(frontend.label, str) and frontend.label, "label names the cache's folder"
     described = frontend.describe()
     assert json.loads(json.dumps(described)) == json.loads(json.dumps(cls(config).describe()))
     mapping = {key: value for key, value in to_mapping(config).items() if key != "name"}
@@ -150,7 +161,11 @@ def check_front_end(cls: type, config=None) -> None:
                 f"shape() foretells {frontend.shape(len(audio))}: {shape}"
             )
             alone, _ = frontend(prepared[row][None], lengths[row : row + 1])
-            _near(x[row, :, : shape[0]], alone[0], "features depend on the batch, or on padding")
+            _near(
+                x[row, :, : shape[0]],
+                alone[0],
+                "features depend on the batch or on padding, or frames() is wrong",
+            )
         stored = frontend.lower(padded, None if frontend.crop.is_fixed else lengths)
         stacked = torch.stack([stored[layer] for layer in frontend.cut], dim=1)
         _near(frontend.from_cut(stacked, frames).x, x, "stored features give others than computed ones")
