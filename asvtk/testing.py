@@ -91,7 +91,7 @@ def check_back_end(cls: type, config=None, layers: int = 3, width: int = 10) -> 
     loss = OcSoftmax(OcSoftmaxConfig(), model.d_embedding)
     detector = Detector(GivenFeatures(layers, width), model, loss)
     assert isinstance(getattr(model, "mvn", None), GlobalMvn) or not model.uses_features, (
-        "it uses features and has no mvn = GlobalMvn(layers, width), which training fits before the first epoch"
+        "it uses features and has no mvn = GlobalMvn(layers, width), which training fits first"
     )
     short, bonafide = random_batch(layers, width, samples=(400, 401))  # a frame each
     detector(used(detector, short), bonafide).backward()
