@@ -108,7 +108,7 @@ SMALL = (
 HERE = {"train": "run.py", "cuda": "run.py", "decode": "run.py"}
 # -G 1 asks for a GPU although --ngpu 0 says not to compute on it: the lab's are none.
 SUBMITTED = {
-    "train": "slurm.py --max-jobs-run 3 --mem 300M",
+    "train": "slurm.py --max-jobs-run 3 --mem 900M",
     "cuda": "slurm.py -p gpu -G 1 --mem 2000M",
     "decode": "slurm.py --max-jobs-run 4 --mem 900M",
 }
