@@ -38,6 +38,9 @@ def refuse_former(content: dict, where: str) -> None:
     """
     for word, fate in FORMER.items():
         key, _, value = word.partition("=")
+        section = content.get(key.partition(".")[0])
+        if isinstance(section, dict) and ":" in str(section.get("name")):
+            continue  # a class outside this package has keys of its own
         place = content
         for name in key.split("."):
             place = place.get(name, _ABSENT) if isinstance(place, dict) else _ABSENT

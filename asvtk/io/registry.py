@@ -26,7 +26,8 @@ class Registry:
 
     def __init__(self, kind: str, known: dict[str, str]):
         self.kind, self._known = kind, known
-        self._classes: dict[type, type] = {}
+        self._classes: dict[type, type] = {}  # of a configuration -> what it describes
+        self._outside: dict[str, type] = {}  # name of a class outside this package -> its configuration
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._known)
@@ -46,9 +47,8 @@ class Registry:
         """
         name = content.get("name") if isinstance(content, dict) else None
         if isinstance(name, str) and (name in self._known or _OUTSIDE.fullmatch(name)):
-            cls = self._import(name, where, imports)
-            return build_named({name: cls.Config}, content, where)
-        return build_named(dict.fromkeys(self._known, type(None)), content, where)
+            return build_named({name: self._import(name, where, imports)}, content, where)
+        return build_named(dict.fromkeys(self._known, type(None)), content, where)  # says what is wrong
 
     def build(self, config, *arguments):
         """What a configuration describes, made with it and further arguments."""
@@ -60,6 +60,7 @@ class Registry:
         return self._classes[type(config)]
 
     def _import(self, name: str, where: str, imports: bool) -> type:
+        """The configuration of what a name stands for."""
         module, _, attribute = self._known.get(name, name).partition(":")
         if name not in self._known and not imports and module not in sys.modules:
             raise AsvtkError(
@@ -77,7 +78,8 @@ class Registry:
         config = getattr(cls, "Config", None)
         if not isinstance(config, type):
             raise AsvtkError(f"{where}.name: {name} has no Config, the dataclass of its configuration")
-        if not isinstance(getattr(config, "name", None), str) or name not in self._known:
-            config.name = name
+        if name not in self._known:
+            # Of its own: the class may have its Config from another one, which keeps its name.
+            config = self._outside.setdefault(name, type(config.__name__, (config,), {"name": name}))
         self._classes[config] = cls
-        return cls
+        return config

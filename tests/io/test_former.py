@@ -30,3 +30,7 @@ def test_each_is_named_with_its_remedy(content, message):
 def test_what_is_there_now_passes():
     refuse_former({"frontend": {"name": "lfcc", "cache": True}, "model": {"name": "moe_mamba"}}, "c.yaml")
     refuse_former({"frontend": None, "model": "moe_mamba"}, "c.yaml")
+
+
+def test_keys_of_a_class_outside_the_package_are_its_own():
+    refuse_former({"model": {"name": "my_pkg.my_mod:Mine", "neck": 3, "audio": True}}, "c.yaml")
