@@ -5,9 +5,9 @@ import logging
 from pathlib import Path
 
 from asvtk.frontends import build_frontend
-from asvtk.inference.package import WEIGHTS, Package, is_package, read_package
+from asvtk.inference.package import ABOUT, WEIGHTS, Package, is_package, read_package
 from asvtk.inference.published import load_published
-from asvtk.inference.weights import build_trained
+from asvtk.inference.weights import build_trained, require_features_of
 from asvtk.io.config import differences, load_yaml, parse_yaml
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import read_scores
@@ -44,7 +44,7 @@ def load(path, device: str = "cpu", *, ssl_model=None) -> Detector:
     elif path.is_dir() and (path / "config.yaml").exists():
         detector = _from_experiment(path, ssl_model)
     elif path.is_dir():
-        raise AsvtkError(f"{path}: a folder without {WEIGHTS} or config.yaml; {_EXPECTED}")
+        raise AsvtkError(f"{path}: a folder without {ABOUT} or config.yaml; {_EXPECTED}")
     elif ssl_model is not None:
         raise AsvtkError(f"{path}: no packed model, and nothing else has an ssl_model; {_EXPECTED}")
     else:
@@ -67,7 +67,9 @@ def _from_package(package: Package, ssl_model) -> Detector:
     theirs.pop("model", None)
     if changes := differences(theirs, frontend.describe()):
         raise AsvtkError(
-            f"{where}: the front-end here is not the one of the training:\n  " + "\n  ".join(changes)
+            f"{where}: the front-end here is not the one of the training:\n  "
+            + "\n  ".join(changes)
+            + "\nname the model it was trained with, or score with the asvtk of its environment.json"
         )
     detector = build_trained(f"{package.source}: {WEIGHTS}", config, package.weights(), frontend)
     detector.name, detector.threshold = package.about["name"], package.threshold
@@ -79,8 +81,10 @@ def _from_experiment(folder: Path, ssl_model) -> Detector:
     if not best.exists():
         raise AsvtkError(f"{folder}: has no checkpoints/best.safetensors: nothing was trained there yet")
     config = DetectorConfig.of(load_yaml(path), str(path))
+    frontend = _front_end(config, str(folder), ssl_model)
+    require_features_of(folder, frontend)
     tensors, _ = read_safetensors(best)
-    detector = build_trained(best, config, tensors, _front_end(config, str(folder), ssl_model))
+    detector = build_trained(best, config, tensors, frontend)
     detector.name = folder.resolve().name
     if (dev := folder / "scores" / "dev.txt").exists():
         table = read_scores(dev)

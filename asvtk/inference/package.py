@@ -84,17 +84,21 @@ def read_package(path) -> Package:
         AsvtkError: it is none, or damaged.
     """
     path = Path(path)
-    members = _read_folder(path) if path.is_dir() else _read_tar(path)
+    return _checked(_read_folder(path) if path.is_dir() else _read_tar(path), path)
+
+
+def _checked(members: dict[str, bytes], path: Path) -> Package:
     if ABOUT not in members:
         raise AsvtkError(f"{path}: is no package of asvtk: it holds no {ABOUT}")
-    package = Package(str(path), _about(members.pop(ABOUT), path), members)
+    others = {name: content for name, content in members.items() if name != ABOUT}
+    package = Package(str(path), _about(members[ABOUT], path), others)
     files = package.about["files"]
     for name in _OTHERS:
         if not isinstance(files.get(name), dict):
             raise AsvtkError(f"{path}: {ABOUT}: does not say what {name} is")
-        if name not in members or len(members[name]) != files[name].get("bytes"):
+        if name not in others or len(others[name]) != files[name].get("bytes"):
             raise AsvtkError(f"{path}: {name} is missing or damaged, its size is wrong")
-        if _identity(members[name]) != files[name]:
+        if _identity(others[name]) != files[name]:
             raise AsvtkError(f"{path}: {name} is damaged, its checksum is wrong")
     return package
 
@@ -134,16 +138,16 @@ def unpack(file, folder) -> list[Path]:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise AsvtkError(f"{folder}: is there already; name a new folder")
-    package, about = read_package(file), _read_tar(Path(file))[ABOUT]
+    members = _read_tar(Path(file))
+    _checked(members, Path(file))
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        for name, content in {ABOUT: about, **package.members}.items():
+        for name, content in members.items():
             (folder / name).write_bytes(content)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(folder)
-        raise AsvtkError(f"{folder}: cannot be written: {error.strerror}") from None
-    except BaseException:
-        shutil.rmtree(folder)
+        if isinstance(error, OSError):
+            raise AsvtkError(f"{folder}: cannot be written: {error.strerror}") from None
         raise
     return sorted(folder.iterdir())
 

@@ -91,8 +91,8 @@ def score_files(
 
 def _prefetch(pool: ThreadPoolExecutor, outcome: Callable, items: Sequence, names: Sequence[str]) -> Iterator:
     """What ``outcome`` gives, in order; no more than two batches are read ahead."""
-    futures, rest = [], zip(items, names, strict=True)
-    for pair in rest:
+    futures = []
+    for pair in zip(items, names, strict=True):
         futures.append(pool.submit(outcome, *pair))
         if len(futures) > 2 * BATCH_SIZE:
             yield futures.pop(0).result()

@@ -1,14 +1,20 @@
 """Weights of a detector, as checkpoints and packages hold them."""
 
+from pathlib import Path
+
 from torch import Tensor
 
 from asvtk.frontends import build_frontend
+from asvtk.frontends.base import FrontEnd
+from asvtk.frontends.cache.store import cache_name
 from asvtk.io.errors import AsvtkError
+from asvtk.io.fields import field_of
+from asvtk.io.text import read_json
 from asvtk.models import Detector, build_detector
 from asvtk.nn.construction import require_shapes
 from asvtk.nn.weights import require_finite
 
-__all__ = ["build_trained", "part", "prefixed", "put_detector"]
+__all__ = ["build_trained", "part", "prefixed", "put_detector", "require_features_of"]
 
 #: their names in a checkpoint begin so
 PREFIX = "detector."
@@ -40,6 +46,25 @@ def build_trained(source, config, tensors: dict[str, Tensor], frontend=None) -> 
     detector = build_detector(config, frontend)
     put_detector(source, detector, tensors)
     return detector.eval()
+
+
+def require_features_of(experiment, frontend: FrontEnd) -> None:
+    """Make sure that a front-end makes the features that an experiment was trained on.
+
+    Args:
+        experiment: its folder.
+        frontend: of its configuration.
+
+    Raises:
+        AsvtkError: it makes others now; or the record of them is missing or damaged.
+    """
+    path = Path(experiment) / "inputs.json"
+    theirs = field_of(read_json(path), "features", str, path)
+    if (ours := cache_name(frontend)) != theirs:
+        raise AsvtkError(
+            f"{experiment}: was trained on the features {theirs}, and its front-end makes {ours} now: "
+            "another model lies there, or another version of asvtk made them; train it anew"
+        )
 
 
 def put_detector(path, detector: Detector, tensors: dict[str, Tensor]) -> None:

@@ -4,12 +4,10 @@ import functools
 import json
 
 from asvtk.frontends import build_frontend
-from asvtk.frontends.cache.store import cache_name
 from asvtk.inference.package import WEIGHTS, write_package
-from asvtk.inference.weights import build_trained
+from asvtk.inference.weights import build_trained, require_features_of
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
-from asvtk.io.fields import field_of
 from asvtk.io.scores import read_scores
 from asvtk.io.stamps import file_digest, read_stamp
 from asvtk.io.text import read_json
@@ -60,12 +58,7 @@ class TrainedDetector:
             frontend = build_frontend(self.config.frontend)
         except AsvtkError as fault:
             raise AsvtkError(f"{self.experiment.folder}: its front-end is not to be had: {fault}") from None
-        theirs = field_of(self.experiment.inputs(), "features", str, self.experiment.folder / "inputs.json")
-        if (ours := cache_name(frontend)) != theirs:
-            raise AsvtkError(
-                f"{self.experiment.folder}: was trained on the features {theirs}, and its front-end makes "
-                f"{ours} now: another model lies there, or another version of asvtk made them; train it anew"
-            )
+        require_features_of(self.experiment.folder, frontend)
         return frontend
 
     def open(self, data: DataDirectory) -> UtteranceDataset:

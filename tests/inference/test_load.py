@@ -2,6 +2,7 @@
 
 import doctest
 import os
+import shutil
 import subprocess
 import sys
 
@@ -146,3 +147,11 @@ def test_import_is_light():
 
 def test_the_example_of_the_detector_works():
     assert doctest.testmod(asvtk.models.detector) == (0, 9)
+
+
+def test_an_experiment_whose_features_are_others_now_is_refused(experiment, tmp_path):
+    copy = shutil.copytree(experiment, tmp_path / "exp")
+    inputs = (copy / "inputs.json").read_text()
+    (copy / "inputs.json").write_text(inputs.replace('"lfcc-', '"lfcc-0'))
+    with pytest.raises(AsvtkError, match="was trained on the features lfcc-0.* makes lfcc-.* now"):
+        asvtk.load(copy)
