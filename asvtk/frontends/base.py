@@ -156,10 +156,11 @@ class FrontEnd(nn.Module, abc.ABC):
 
     def from_cut(self, x: Tensor, lengths: Tensor) -> Features:
         """``forward`` from the cut on: layers (batch, layers, frames, width), and real frames of each."""
-        if not self.trainable:
-            return Features(x, lengths)
         layers = dict(zip(self.cut, x.unbind(1), strict=True))
-        return self._select(self.upper(layers, lengths), lengths)
+        above = self.upper(layers, lengths)
+        if above is layers and self.cut == self.layers:  # nothing lies above: no copy
+            return Features(x, lengths)
+        return self._select(above, lengths)
 
     def _rounded(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Features (batch, frames, width) as the cache gives them back."""
