@@ -8,8 +8,8 @@ import soundfile
 SPLITS = {"train": ("T", "train.trn", 12), "dev": ("D", "dev.trl", 8), "eval": ("E", "eval.trl", 10)}
 
 
-def write_tiny_corpus(folder, samples: int = 8000, seed: int = 0) -> Path:
-    """Write LA/ under ``folder``; half the utterances are bona fide, lengths differ a little."""
+def write_tiny_corpus(folder, samples: int = 8000, seed: int = 0, times: int = 1) -> Path:
+    """Write LA/ under ``folder``, ``times`` 30 utterances; half are bona fide, lengths differ a little."""
     la, rng = Path(folder) / "LA", np.random.default_rng(seed)
     protocols = la / "ASVspoof2019_LA_cm_protocols"
     protocols.mkdir(parents=True)
@@ -17,9 +17,9 @@ def write_tiny_corpus(folder, samples: int = 8000, seed: int = 0) -> Path:
         flac = la / f"ASVspoof2019_LA_{split}" / "flac"
         flac.mkdir(parents=True)
         lines = []
-        for number in range(count):
+        for number in range(times * count):
             utterance = f"LA_{letter}_{1000000 + 37 * number}"
-            time = np.arange(samples + 100 * number) / 16000
+            time = np.arange(samples + 100 * (number % count)) / 16000
             if number % 2:
                 attack = f"A{1 + number // 2 % 6 + (6 if split == 'eval' else 0):02d}"
                 audio = rng.normal(size=len(time)) * 0.1

@@ -54,15 +54,21 @@ ask() {
     printf '%s\n' "$answer"
 }
 
-# hold FILE: from here to the next hold, one run at a time; others wait, and then find what is finished. Jobs
-# inherit the lock: those that outlive a killed run are waited for, too.
+# hold FILE ...: from here to the next hold, one run at a time; others wait, and then find what is finished.
+# Jobs inherit the locks: those that outlive a killed run are waited for, too.
+HELD=()
 hold() {
-    [ -z "${HELD:-}" ] || exec {HELD}>&-
-    mkdir -p "$(dirname "$1")"
-    exec {HELD}<>"$1"
-    if ! flock -n "$HELD"; then
-        log "$1: waiting for $(<"$1")" >&2
-        flock "$HELD"
-    fi
-    echo "process $$ on $HOSTNAME: ${ASVTK_COMMAND:-$0}" >"$1"
+    local file held
+    for held in "${HELD[@]}"; do exec {held}>&-; done
+    HELD=()
+    for file in "$@"; do
+        mkdir -p "$(dirname "$file")"
+        exec {held}<>"$file"
+        if ! flock -n "$held"; then
+            log "$file: waiting for $(<"$file")" >&2
+            flock "$held"
+        fi
+        echo "process $$ on $HOSTNAME: ${ASVTK_COMMAND:-$0}" >"$file"
+        HELD+=("$held")
+    done
 }

@@ -18,8 +18,8 @@ help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder,
   --tag NAME            name of the experiment in $expdir/ (default: the config's name)
   --seeds A:B           train every seed from A to B, as TAG_seedA ... (default: the config's own, as TAG)
   --stage N --stop-stage N --skip-stages 'N ...'    which stages (default: $stage to $stop_stage)
-  --nj N                jobs of stage 2, each with one GPU or none (default: 4, or --ngpu if that is more);
-                        with GPUs on this machine, no more than there are
+  --nj N                jobs of stage 2, each with one GPU or none; with GPUs, no more than this machine has
+                        (default: 4, or --ngpu if that is more; no more than this machine has CPUs)
   --score-nj N          jobs of stage 4, likewise (default: one for each experiment, times --ngpu)
   --ngpu auto|0|N       GPUs of a training on each node; 0: compute on the CPU (default: $ngpu)
   --num-processes N     processes of a training on each node, if it has no GPU (default: $num_processes)
@@ -81,7 +81,11 @@ fi
 
 # Only training joins several GPUs; jobs of the other stages have one each.
 job_gpu=$((ngpu > 0))
-[ -n "$nj" ] || nj=$((ngpu > 4 ? ngpu : 4))
+if [ -z "$nj" ]; then
+    nj=$((ngpu > 4 ? ngpu : 4))
+    # On this machine more jobs than CPUs would take turns, and each needs some seconds to start.
+    [[ $found = any || $nj -le $(nproc) ]] || nj=$(nproc)
+fi
 
 # How a training starts, and what its launcher is asked for.
 [ "$ngpu" -eq 0 ] || num_processes=$ngpu
@@ -127,16 +131,13 @@ stage() {
     log "stage $1: $2"
 }
 
-# plan_extraction SET MISSING GPUS: sets launcher and jobs, for so many utterances that lack features.
+# Sets launcher, and lowers jobs where this machine has not so many GPUs.
 plan_extraction() {
-    local set=$1 missing=$2 gpus=$3
-    jobs=$((nj < missing ? nj : missing))
-    [ "$jobs" -eq "$nj" ] || log "nj: $jobs for $set, where only $missing utterances lack features"
     if [ "$gpus" -gt 0 ]; then launcher=$cuda_cmd; else launcher=$train_cmd; fi
-    # On this machine more jobs than GPUs would take turns, and each needs some seconds to start.
+    if [ "$jobs" -lt "$nj" ]; then log "nj: $jobs, as there are no more batches of utterances"; fi
     if [[ $gpus -gt 0 && $found != any && $jobs -gt $found ]]; then
         jobs=$found
-        log "nj: $jobs for $set, a job for each GPU here"
+        log "nj: $jobs, a job for each GPU here"
     fi
 }
 

@@ -12,8 +12,8 @@ shape (samples,); the result has the same shape, is in time with the input, and 
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy import fft
 
 from asvtk.augment.levels import add_noise, check_range
 from asvtk.io.audio import SAMPLE_RATE
@@ -45,11 +45,11 @@ class ColouredNoiseConfig:
 
 def coloured_noise(config: ColouredNoiseConfig, samples, rng):
     """Add Gaussian noise whose power goes with 1 / frequency ** exponent, from 20 Hz upwards."""
-    size = fft.next_fast_len(len(samples), real=True)
-    frequency = np.maximum(fft.rfftfreq(size, 1 / SAMPLE_RATE), 20) / 1000
+    size = scipy.fft.next_fast_len(len(samples), real=True)
+    frequency = np.maximum(scipy.fft.rfftfreq(size, 1 / SAMPLE_RATE), 20) / 1000
     real, imaginary = rng.standard_normal((2, len(frequency)), dtype=np.float32)
     spectrum = (real + 1j * imaginary) * frequency ** (-rng.uniform(*config.exponent) / 2)
-    return add_noise(samples, fft.irfft(spectrum, size)[: len(samples)], rng.uniform(*config.snr))
+    return add_noise(samples, scipy.fft.irfft(spectrum, size)[: len(samples)], rng.uniform(*config.snr))
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,7 @@ def reverberation(config: ReverberationConfig, samples, rng):
     This is Polack's statistical model of a diffuse field (1988); the noise starts after 2.5 ms, up to
     which the sound of a measured room counts as direct. What rings on past the end is cut off.
     """
-    from scipy import signal  # takes a second to import: not for those who augment nothing
-
-    return signal.fftconvolve(samples, room(config, rng))[: len(samples)]
+    return scipy.signal.fftconvolve(samples, room(config, rng))[: len(samples)]
 
 
 def room(config: ReverberationConfig, rng) -> np.ndarray:
@@ -113,11 +111,9 @@ def mu_law(config: CodecConfig, samples, rng):
 
 def telephone(config: CodecConfig, samples, rng):
     """Narrow-band telephony: 8 kHz, 300 to 3400 Hz, 8-bit mu-law."""
-    from scipy import signal
-
-    band = signal.butter(4, (300, 3400), "bandpass", fs=SAMPLE_RATE // 2, output="sos")
-    line = signal.sosfilt(band, signal.resample_poly(samples, 1, 2))
-    return signal.resample_poly(mu_law(config, line, rng), 2, 1)[: len(samples)]
+    band = scipy.signal.butter(4, (300, 3400), "bandpass", fs=SAMPLE_RATE // 2, output="sos")
+    line = scipy.signal.sosfilt(band, scipy.signal.resample_poly(samples, 1, 2))
+    return scipy.signal.resample_poly(mu_law(config, line, rng), 2, 1)[: len(samples)]
 
 
 def transform(config: CodecConfig, samples, rng):
@@ -147,12 +143,12 @@ def mdct(samples):
     padded = np.pad(samples, (FRAME, FRAME + -len(samples) % FRAME))
     frames = sliding_window_view(padded, 2 * FRAME)[::FRAME] * WINDOW
     a, b, c, d = np.split(frames, 4, axis=1)
-    return fft.dct(np.hstack([-c[:, ::-1] - d, a - b[:, ::-1]]), type=4, norm="ortho")
+    return scipy.fft.dct(np.hstack([-c[:, ::-1] - d, a - b[:, ::-1]]), type=4, norm="ortho")
 
 
 def inverse_mdct(coefficients):
     """Overlap-add in which the aliases of neighbouring frames cancel; a multiple of FRAME samples."""
-    one, other = np.split(fft.dct(coefficients, type=4, norm="ortho"), 2, axis=1)
+    one, other = np.split(scipy.fft.dct(coefficients, type=4, norm="ortho"), 2, axis=1)
     frames = np.hstack([other, -other[:, ::-1], -one[:, ::-1], -one]) * WINDOW
     return (frames[:-1, FRAME:] + frames[1:, :FRAME]).reshape(-1)
 

@@ -8,7 +8,7 @@ import functools
 from pathlib import Path
 
 import numpy as np
-from scipy import signal
+import scipy
 
 from asvtk.augment.levels import below_full_scale
 from asvtk.corpora.derived import Clip, derive
@@ -44,8 +44,8 @@ def lowpass(samples: np.ndarray, edge: float = 7000.0) -> np.ndarray:
     A linear-phase filter of 255 taps, which is less than 0.1 dB down up to 120 Hz below the edge and 80 dB
     from 160 Hz above it.
     """
-    taps = signal.firwin(255, edge, window=("kaiser", 8.0), fs=SAMPLE_RATE)
-    return below_full_scale(signal.oaconvolve(samples, taps, mode="full")[127 : 127 + len(samples)])
+    taps = scipy.signal.firwin(255, edge, window=("kaiser", 8.0), fs=SAMPLE_RATE)
+    return below_full_scale(scipy.signal.oaconvolve(samples, taps, mode="full")[127 : 127 + len(samples)])
 
 
 #: name -> function of samples

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy import fft
 
 from asvtk.augment.levels import add_noise, below_full_scale, check_range
 from asvtk.io.audio import SAMPLE_RATE
@@ -145,7 +145,7 @@ class Notches(NamedTuple):
         ideal = np.sinc(lag) - high * np.sinc(high * lag) + low * np.sinc(low * lag)
         hamming = np.where(lag <= taps // 2, 0.54 + 0.46 * np.cos(2 * np.pi * lag / (taps - 1)), 0)
         # The transform of a symmetric sequence, given its one half, is its DCT of type 1.
-        cascade = fft.dct(ideal * hamming, type=1, n=size // 2 + 1, axis=-1).prod(axis=1)
+        cascade = scipy.fft.dct(ideal * hamming, type=1, n=size // 2 + 1, axis=-1).prod(axis=1)
         highest = np.abs(cascade[:, : -1 : size // (2 * GRID)]).max(axis=1)
         # Published filters pass 0 Hz with a positive sign, even within a notch; beyond it, what an odd
         # number of such notches lets through is upside down.
@@ -165,8 +165,8 @@ class Notches(NamedTuple):
         spectrum = 0
         for signal, response in zip(signals, self.response(size).astype(np.float32), strict=True):
             padded[reach : reach + count] = signal
-            spectrum = spectrum + fft.rfft(blocks) * response
-        return fft.irfft(spectrum, size)[:, reach : reach + hop].reshape(-1)[:count]
+            spectrum = spectrum + scipy.fft.rfft(blocks) * response
+        return scipy.fft.irfft(spectrum, size)[:, reach : reach + hop].reshape(-1)[:count]
 
 
 class ConvolutiveNoise(NamedTuple):

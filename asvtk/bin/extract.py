@@ -1,6 +1,7 @@
 """Stage 2: compute the front-end features that the cache lacks.
 
-asvtk extract begin ...    check all that can be checked; print how many utterances lack features
+asvtk extract begin ...    check all that can be checked; print for how many jobs, of --nj, there is work,
+                           and how many GPUs each can use; 0 jobs: nothing is left to do, nor to join
 asvtk extract job ...      compute share --job of --nj; killed, it goes on where it was
 asvtk extract join ...     check that all is there, and gather what the jobs wrote
 """
@@ -20,25 +21,23 @@ def add_arguments(parser):
     parser.add_argument(
         "--override", nargs="*", default=[], metavar="KEY=VALUE", help="change the configuration"
     )
-    parser.add_argument("--data", required=True, metavar="DIR", help="data directory, such as data/train")
     parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
     parser.add_argument(
-        "--training", action="store_true", help="also the augmented copies that the configuration asks for"
+        "--data", nargs="+", default=[], metavar="DIR", help="data directories, such as data/dev"
+    )
+    parser.add_argument(
+        "--train-data",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="those of which the augmented copies that the configuration asks for are wanted, too",
     )
     parser.add_argument("--job", type=whole_number(1), default=1, help="which share, from 1 (default 1)")
     parser.add_argument("--nj", type=whole_number(1), default=1, help="number of shares (default 1)")
     parser.add_argument("--ngpu", type=whole_number(), default=0, help="0: CPU, 1: GPU (default 0)")
     parser.add_argument("--skip-bad", action="store_true", help="do without audio that cannot be decoded")
     parser.add_argument(
-        "--force", action="store_true", help="begin: throw away what is cached of this data set"
-    )
-    parser.add_argument(
-        "--then",
-        nargs="*",
-        default=[],
-        metavar="DIR",
-        help="begin: data directories that come after this one; the disk must have room for all, counted "
-        "without augmented copies of these",
+        "--force", action="store_true", help="begin: throw away what is cached of these data sets"
     )
 
 
@@ -48,11 +47,14 @@ def run(args):
     from asvtk.frontends.cache.extractor import Extractor
 
     check_share(args.job, args.nj)
+    if not args.train_data + args.data:
+        raise AsvtkError("say what to extract features of, by --train-data or --data")
     config, augmentation = load_frontend_config(args.config, args.override)
     frontend = build_frontend(config)
-    if not args.training:
-        augmentation = None
-    sources = find_sources(DataDirectory.read(args.data), args.dump, frontend, augmentation)
+    sources = []
+    for directories, change in ((args.train_data, augmentation), (args.data, None)):
+        for directory in directories:
+            sources += find_sources(DataDirectory.read(directory), args.dump, frontend, change)
     if args.action == "begin":
         _begin(sources, frontend, augmentation, args)
     elif args.action == "job":
@@ -61,15 +63,12 @@ def run(args):
 
         _compute(sources, Extractor(frontend, choose_device(args.ngpu)), args)
     else:
-        for source in sources:
-            source.cache.join(source.data, frontend.stored)
-            if skipped := source.cache.skipped():
-                print(f"{source.cache.folder}/skipped: {len(skipped)} utterances are done without")
+        _join(sources, frontend)
 
 
 def _begin(sources, frontend, augmentation, args) -> None:
     from asvtk.frontends.cache.contents import bytes_needed, human_bytes, require_space
-    from asvtk.frontends.cache.extraction import find_sources
+    from asvtk.frontends.cache.extraction import count_batches
     from asvtk.frontends.cache.prune import hold, remove
     from asvtk.frontends.cache.store import description
 
@@ -78,7 +77,7 @@ def _begin(sources, frontend, augmentation, args) -> None:
         print(f"front-end {frontend.label}{how}: nothing to cache", file=sys.stderr)
         print(0, 0)
         return
-    total = needed = 0
+    jobs = needed = 0
     for source in sources:
         if args.force and source.cache.folder.exists():
             with hold(source.cache):
@@ -94,38 +93,46 @@ def _begin(sources, frontend, augmentation, args) -> None:
             f"{len(utterances)} utterances are cached, {len(missing)} to compute ({human_bytes(size)})",
             file=sys.stderr,
         )
-        total += len(missing)
         needed += size
-    for directory in args.then:
-        later = find_sources(DataDirectory.read(directory), args.dump, frontend)
-        needed += sum(bytes_needed(source, frontend) for source in later)
+        jobs = max(jobs, min(args.nj, count_batches(frontend, source.data, missing)))
     require_space(args.dump, needed)
-    print(total, args.ngpu if frontend.uses_gpu else 0)  # for the shell
+    if not jobs:
+        _join(sources, frontend)
+    print(jobs, args.ngpu if frontend.uses_gpu else 0)  # for the shell
+
+
+def _join(sources, frontend) -> None:
+    for source in sources:
+        source.cache.join(source.data, frontend.stored)
+        if skipped := source.cache.skipped():
+            print(
+                f"{source.cache.folder}/skipped: {len(skipped)} utterances are done without", file=sys.stderr
+            )
 
 
 def _compute(sources, extractor, args) -> None:
     from asvtk.frontends.cache.extraction import extract_missing
 
+    reports = []
     for source in sources:
         folder, started = source.cache.folder, time.monotonic()
         # Shares of another number of jobs overlap with these: two runs on one dump compute nothing twice.
         together = locked_together(folder / ".shares.lock", f"{args.nj} jobs, which compute its features")
         with together, locked(folder / f".job.{args.job}.of.{args.nj}.lock", "computes this share"):
             computed, faults = extract_missing(source, extractor, args.job, args.nj, print)
-        if faults and args.skip_bad:
-            source.cache.skip(faults)
         if faults:
-            report = f"{len(faults)} audio files of {source.data.path} cannot be used:\n  " + "\n  ".join(
-                faults.values()
-            )
-            if not args.skip_bad:
-                raise AsvtkError(
-                    report
-                    + "\nfeatures of all others are cached; restore these files, or give --skip-bad true"
-                )
-            print(report)
+            if args.skip_bad:
+                source.cache.skip(faults)
+            reports += [f"{len(faults)} audio files of {source.data.path} cannot be used:", *faults.values()]
         seconds = time.monotonic() - started
         print(
             f"{folder}: job {args.job} of {args.nj}: features of {computed} utterances computed in "
             f"{seconds:.1f} s, {computed / seconds:.0f} a second"
         )
+    if reports:
+        report = "\n  ".join(reports)
+        if not args.skip_bad:
+            raise AsvtkError(
+                f"{report}\nfeatures of all others are cached; restore these files, or give --skip-bad true"
+            )
+        print(report)

@@ -1,8 +1,8 @@
 """Linear-frequency cepstral coefficients (LFCC) of a batch of audio."""
 
 import numpy as np
+import scipy
 import torch
-from scipy.fft import dct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,7 +45,7 @@ class LinearCepstra(nn.Module):
         super().__init__()
         self.width, self.preemphasis = 3 * coefficients, preemphasis
         self.filterbank = LinearFilterbank(np.hamming(window), shift, fft, filters)
-        cosines = dct(np.eye(filters), type=2, norm="ortho", axis=-1)[:, :coefficients]
+        cosines = scipy.fft.dct(np.eye(filters), type=2, norm="ortho", axis=-1)[:, :coefficients]
         self.register_buffer("cosines", torch.from_numpy(cosines).float(), persistent=False)
 
     def frames(self, samples):

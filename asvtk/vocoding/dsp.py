@@ -8,8 +8,8 @@ has to be divided out. That constant, like every other fixed gain, is taken care
 import functools
 
 import numpy as np
+import scipy
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy import fft, ndimage, signal
 
 from asvtk.io.errors import AsvtkError
 
@@ -87,7 +87,7 @@ def _rumble(values, sample_rate):
     """What is below 40 Hz: two moving averages of 25 ms, which do not ring on into silence."""
     period = round(sample_rate / 40)
     for _ in range(2):
-        values = ndimage.uniform_filter1d(values, period, mode="nearest")
+        values = scipy.ndimage.uniform_filter1d(values, period, mode="nearest")
     return values
 
 
@@ -122,7 +122,7 @@ def grid(sample_rate: int, seconds: float = 0.032) -> tuple[int, int]:
 
 
 def hann(size: int):
-    return signal.get_window("hann", size)
+    return scipy.signal.get_window("hann", size)
 
 
 def frames(values, size: int, hop: int):
@@ -151,13 +151,13 @@ def overlap_add(blocks, hop: int, length: int):
 
 def stft(values, size: int, hop: int):
     """Hann-windowed spectra, of the precision of the signal: (samples,) -> (frames, size // 2 + 1)."""
-    return fft.rfft(frames(values, size, hop) * hann(size).astype(values.dtype))
+    return scipy.fft.rfft(frames(values, size, hop) * hann(size).astype(values.dtype))
 
 
 def istft(spectra, size: int, hop: int, length: int):
     """The signal whose spectra are nearest to ``spectra``, by least squares (Griffin & Lim, 1984)."""
     window = (hann(size) / 1.5).astype(spectra.real.dtype)
-    return overlap_add(fft.irfft(spectra, size) * window, hop, length)
+    return overlap_add(scipy.fft.irfft(spectra, size) * window, hop, length)
 
 
 def mel_matrix(bands: int, size: int, sample_rate: int):
@@ -185,8 +185,10 @@ def track_f0(values, sample_rate: int, hop: int, lowest: float = 65.0, highest: 
     window = hann(size)
     blocks = frames(values, size, hop) * window
     shortest, longest = int(sample_rate / highest), int(sample_rate / lowest)
-    power = np.abs(fft.rfft(np.vstack([window, blocks]), fft.next_fast_len(2 * size, real=True))) ** 2
-    correlation = fft.irfft(power)[:, : longest + 2]
+    power = (
+        np.abs(scipy.fft.rfft(np.vstack([window, blocks]), scipy.fft.next_fast_len(2 * size, real=True))) ** 2
+    )
+    correlation = scipy.fft.irfft(power)[:, : longest + 2]
     correlation /= correlation[:, :1] + TINY
     correlation = correlation[1:] / correlation[0]
     lags = np.arange(shortest, longest + 1)
@@ -197,7 +199,7 @@ def track_f0(values, sample_rate: int, hop: int, lowest: float = 65.0, highest: 
     lag = best + np.clip((after - before) / (2 * bend), -0.5, 0.5)
     energy = np.mean(blocks**2, axis=1)
     voiced = (peak > 0.45) & (energy > 1e-4 * energy.max())
-    return signal.medfilt(np.where(voiced, sample_rate / lag, 0.0), 5)
+    return scipy.signal.medfilt(np.where(voiced, sample_rate / lag, 0.0), 5)
 
 
 def excitation(f0, hop: int, length: int, sample_rate: int, rng):

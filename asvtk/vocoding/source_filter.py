@@ -1,7 +1,7 @@
 """Vocoders after the source-filter model: a vocal tract filter, and a source that is made up or kept."""
 
 import numpy as np
-from scipy import fft
+import scipy
 
 from asvtk.vocoding.dsp import (
     TINY,
@@ -48,7 +48,7 @@ def lpc_conversion(audio, sample_rate, rng, *, warp: float | None = None):
     blocks = frames(audio, size, hop) * hann(size)
     predictor = _predictors(blocks, 4 + sample_rate // 1000)
     filters = _response(predictor, size + 1) / _response(predictor, size + 1, warp)
-    return overlap_add(fft.irfft(fft.rfft(blocks, 2 * size) * filters), hop, len(audio))
+    return overlap_add(scipy.fft.irfft(scipy.fft.rfft(blocks, 2 * size) * filters), hop, len(audio))
 
 
 @guarded
@@ -61,12 +61,12 @@ def homomorphic(audio, sample_rate, rng, *, quefrency: float = 0.002):
         quefrency: seconds of the cepstrum that are kept; less is a smoother envelope.
     """
     size, hop = grid(sample_rate)
-    spectra = fft.rfft(frames(audio, size, hop) * hann(size), 2 * size)
-    cepstrum = fft.irfft(np.log(np.abs(spectra) + 1e-7))
+    spectra = scipy.fft.rfft(frames(audio, size, hop) * hann(size), 2 * size)
+    cepstrum = scipy.fft.irfft(np.log(np.abs(spectra) + 1e-7))
     fold = np.zeros(2 * size)  # all of a minimum-phase filter's cepstrum is on the positive side
     kept = round(quefrency * sample_rate)
     fold[0], fold[1 : kept + 1] = 1, 2
-    return _excite(np.exp(fft.rfft(cepstrum * fold)), audio, sample_rate, rng)
+    return _excite(np.exp(scipy.fft.rfft(cepstrum * fold)), audio, sample_rate, rng)
 
 
 def _excite(filters, audio, sample_rate, rng):
@@ -78,8 +78,8 @@ def _excite(filters, audio, sample_rate, rng):
     wanted = np.sum((frames(audio, size, hop) * hann(size)) ** 2, axis=1)
     filters = filters * np.sqrt(wanted / np.sum(np.abs(filters) ** 2, axis=1))[:, None]
     source = excitation(track_f0(audio, sample_rate, hop), hop, len(audio), sample_rate, rng)
-    blocks = fft.rfft(frames(source, size, hop) * hann(size), 2 * size)
-    return overlap_add(fft.irfft(blocks * filters), hop, len(audio))
+    blocks = scipy.fft.rfft(frames(source, size, hop) * hann(size), 2 * size)
+    return overlap_add(scipy.fft.irfft(blocks * filters), hop, len(audio))
 
 
 def _predictors(blocks, order):
@@ -89,8 +89,8 @@ def _predictors(blocks, order):
     prediction: a tutorial review", Proc. IEEE 63(4), 1975). A white noise floor at -60 dB and a
     slightly widened bandwidth keep single harmonics of high voices from ringing.
     """
-    power = np.abs(fft.rfft(blocks, 2 * blocks.shape[1])) ** 2
-    correlation = fft.irfft(power)[:, : order + 1]
+    power = np.abs(scipy.fft.rfft(blocks, 2 * blocks.shape[1])) ** 2
+    correlation = scipy.fft.irfft(power)[:, : order + 1]
     correlation[:, 0] = 1.000001 * correlation[:, 0] + TINY
     predictor = np.zeros_like(correlation)
     predictor[:, 0] = 1

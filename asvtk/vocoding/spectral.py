@@ -1,7 +1,7 @@
 """Vocoders that keep (part of) the short-time spectrum and invent its phases or its fine structure."""
 
 import numpy as np
-from scipy import fft
+import scipy
 
 from asvtk.vocoding.dsp import (
     TINY,
@@ -72,7 +72,7 @@ def random_phase(audio, sample_rate, rng, *, spread: float = 1.0):
 def zero_phase(audio, sample_rate, rng):
     """True magnitudes; every frame is symmetric about its centre, which gives a monotone robot's voice."""
     size, hop = grid(sample_rate)
-    blocks = np.roll(fft.irfft(np.abs(stft(audio, size, hop)), size), size // 2, axis=1)
+    blocks = np.roll(scipy.fft.irfft(np.abs(stft(audio, size, hop)), size), size // 2, axis=1)
     return overlap_add(blocks * hann(size), hop, len(audio))
 
 
@@ -110,7 +110,7 @@ def sinusoidal(audio, sample_rate, rng, *, peaks: int = 80):
     """
     size, hop = grid(sample_rate)
     padded = 4 * size
-    spectra = fft.rfft(frames(audio, size, hop) * hann(size), padded)
+    spectra = scipy.fft.rfft(frames(audio, size, hop) * hann(size), padded)
     level = np.log(np.abs(spectra) + TINY)
     inner = level[:, 1:-1]
     height = np.where((inner >= level[:, :-2]) & (inner > level[:, 2:]), inner, -np.inf)

@@ -67,22 +67,18 @@ fi
 if stage 2 "features -> $dumpdir"; then
     [ "$stop_stage" -lt 3 ] || untrained >/dev/null # a tag that is taken shows now, and not after hours
     sets=("${training_sets[@]}" dev eval)
-    for set in "${sets[@]}"; do
-        hold "$dumpdir/log/.extract_$set.lock"
-        extract=(--config "$config" --override $override --data "$datadir/$set" --dump "$dumpdir" --nj "$nj")
-        [[ $set != train* ]] || extract+=(--training)
-        then=()
-        [ "$set" != train ] || then=("${sets[@]:1}")
-        answer=$(ask '[0-9]+ [0-9]+' asvtk extract begin "${extract[@]}" --then "${then[@]/#/$datadir/}" \
-            --ngpu "$job_gpu" "${again[@]}")
-        read -r missing gpus <<<"$answer"
-        if [ "$missing" -gt 0 ]; then
-            plan_extraction "$set" "$missing" "$gpus"
-            $launcher --gpu "$gpus" JOB=1:"$jobs" "$dumpdir/log/extract_$set.JOB.log" \
-                asvtk extract job "${extract[@]}" --nj "$jobs" --job JOB --ngpu "$gpus" "${skip[@]}"
-        fi
+    locks=("${sets[@]/#/$dumpdir/log/.extract_}")
+    hold "${locks[@]/%/.lock}"
+    extract=(--config "$config" --override $override --dump "$dumpdir"
+        --train-data "${training_sets[@]/#/$datadir/}" --data "$datadir"/{dev,eval})
+    answer=$(ask '[0-9]+ [0-9]+' asvtk extract begin "${extract[@]}" --nj "$nj" --ngpu "$job_gpu" "${again[@]}")
+    read -r jobs gpus <<<"$answer"
+    if [ "$jobs" -gt 0 ]; then
+        plan_extraction
+        $launcher --gpu "$gpus" JOB=1:"$jobs" "$dumpdir/log/extract_$(IFS=_ && echo "${sets[*]}").JOB.log" \
+            asvtk extract job "${extract[@]}" --nj "$jobs" --job JOB --ngpu "$gpus" "${skip[@]}"
         asvtk extract join "${extract[@]}"
-    done
+    fi
 fi
 
 if stage 3 "train -> ${experiments[*]}"; then

@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def arguments(action, *more):
-    return ["extract", action, "--config", "c.yaml", "--data", "data/train", "--dump", "dump", *more]
+    return ["extract", action, "--config", "c.yaml", "--dump", "dump", "--data", "data/train", *more]
 
 
 def the_set(folder):
@@ -43,10 +43,10 @@ def test_room_is_asked_for_all_data_sets_at_once(folder, capsys, monkeypatch):
     assert main(["cache", "size", "--config", "c.yaml", "--data", "data/train"]) == 0
     train = int(re.search(r"\((\d+) bytes\)", capsys.readouterr().out)[1])
     assert fits(train) and not fits(train - 1)
-    assert not fits(train, "--then", "data/dev")
+    assert not fits(train, "--train-data", "data/dev")
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line][-1:]
     assert re.match("asvtk extract: error: dump: needs .* are free on /.*; name fewer layers", line)
-    assert fits(2 * train, "--then", "data/dev")
+    assert fits(2 * train, "--train-data", "data/dev")
 
 
 def test_force_spares_a_cache_in_use(folder, capsys):

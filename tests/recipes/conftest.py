@@ -7,7 +7,7 @@ from tiny_recipe import Recipe
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
-    return write_tiny_corpus(tmp_path_factory.mktemp("corpus"))
+    return write_tiny_corpus(tmp_path_factory.mktemp("corpus"), times=2)  # work for two jobs
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,7 @@ def test_wavlm_from_a_local_directory_with_all_layers_cached_once(recipe, finish
     recipe.folders["datadir"] = finished.folders["datadir"]
     answer = recipe.run(override=f"{SMALL} {model}", stop_stage=2, **options)
     assert answer.returncode == 0, answer.stderr
-    assert "layers 0 1 2 3: 0 of 12 utterances are cached, 12 to compute" in answer.stderr
+    assert "layers 0 1 2 3: 0 of 24 utterances are cached, 24 to compute" in answer.stderr
     arks = {path: path.stat().st_mtime_ns for path in recipe.folder.rglob("*.ark")}
     assert len(arks) == 3 * 4
     answer = recipe.run(
@@ -327,7 +327,7 @@ def test_vocoded_spoofs_a_packed_model_and_its_robustness(recipe):
     answer = recipe.run(override=changes, stop_stage=7, skip_stages=6)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     (made,) = (recipe.folder / "data").glob("train_vocoded-*")
-    assert len(list((made / "flac").iterdir())) == 12 and f"{made}: 12 spoofs by 2 methods" in answer.stdout
+    assert len(list((made / "flac").iterdir())) == 24 and f"{made}: 24 spoofs by 2 methods" in answer.stdout
     exp = recipe.folder / "exp" / "tiny"
     assert "training on 24 utterances" in (exp / "log" / "train.log").read_text()
     words = ["local/robustness.sh", "--tag", "tiny", "--changes", "trim"]

@@ -16,7 +16,7 @@ from tiny_recipe import Recipe, cached, kill
 
 PAIRS, KILLS = (int(os.environ.get(f"ASVTK_{name}", 1)) for name in ("PAIRS", "KILLS"))
 STAGES = range(1, 6)
-UTTERANCES = 12 + 8 + 10
+UTTERANCES = 2 * (12 + 8 + 10)
 EPOCHS = 3
 
 

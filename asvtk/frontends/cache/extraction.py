@@ -7,7 +7,7 @@ computes. A bounded number of batches is under way.
 import functools
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import NamedTuple
@@ -26,7 +26,7 @@ from asvtk.io.audio import read_audio
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["Source", "extract_missing", "find_sources"]
+__all__ = ["Source", "count_batches", "extract_missing", "find_sources"]
 
 #: batches of which the features are computed or written, at any time
 UNDER_WAY = 3
@@ -138,6 +138,11 @@ def extract_missing(
     # What is cached already only keeps the batch's composition: that its audio broke since costs nothing.
     faults = {utterance: fault for utterance, fault in faults.items() if utterance in missing}
     return len(missing) - len(faults), faults
+
+
+def count_batches(frontend: FrontEnd, data: DataDirectory, utterances: Container[str]) -> int:
+    """How many batches any of these utterances are in: more jobs than that would have nothing to do."""
+    return sum(any(u in utterances for u in batch) for batch in _batches(frontend, data))
 
 
 def _processes(extractor: Extractor) -> int:
