@@ -97,4 +97,4 @@ def test_corrupt_audio_is_listed_at_the_end_and_skipped_on_demand(folder, capsys
     assert "features of all others are cached; restore these files, or give --skip-bad true" in said
     assert main(arguments("join")) == 1
     assert main(arguments("job", "--skip-bad")) == main(arguments("join")) == 0
-    assert "skipped: 2 utterances are done without" in capsys.readouterr().out
+    assert "skipped: 2 utterances are done without" in capsys.readouterr().err
