@@ -27,8 +27,8 @@ def test_one_command_ends_with_results(finished):
     )
     exp = finished.folder / "exp" / "tiny"
     results = json.loads((exp / "results.json").read_text())
-    assert results["eval"]["n_bonafide"] == 5 and set(results["eval"]["per_attack"]) == {
-        f"A{n:02d}" for n in range(7, 12)
+    assert results["eval"]["n_bonafide"] == 10 and set(results["eval"]["per_attack"]) == {
+        f"A{n:02d}" for n in range(7, 13)
     }
     for name in ("config.yaml", "environment.json", "run.sh", "train.jsonl", "RESULTS.md"):
         assert (exp / name).exists()
@@ -329,7 +329,7 @@ def test_vocoded_spoofs_a_packed_model_and_its_robustness(recipe):
     (made,) = (recipe.folder / "data").glob("train_vocoded-*")
     assert len(list((made / "flac").iterdir())) == 24 and f"{made}: 24 spoofs by 2 methods" in answer.stdout
     exp = recipe.folder / "exp" / "tiny"
-    assert "training on 24 utterances" in (exp / "log" / "train.log").read_text()
+    assert "training on 48 utterances" in (exp / "log" / "train.log").read_text()
     words = ["local/robustness.sh", "--tag", "tiny", "--changes", "trim"]
     for name in ("datadir", "expdir"):
         words += [f"--{name}", recipe.folders[name]]
