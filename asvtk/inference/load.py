@@ -5,15 +5,17 @@ import logging
 from pathlib import Path
 
 from asvtk.frontends import build_frontend
-from asvtk.inference.package import ABOUT, WEIGHTS, Package, is_package, read_package
+from asvtk.inference.calibration import DetectorCalibration
+from asvtk.inference.detector import RecordingDetector
+from asvtk.inference.package import ABOUT, CALIBRATION, WEIGHTS, Package, is_package, read_package
 from asvtk.inference.published import load_published
 from asvtk.inference.weights import build_trained, require_features_of
 from asvtk.io.config import differences, load_yaml, parse_yaml
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import read_scores
+from asvtk.io.stamps import file_digest
 from asvtk.metrics.eer import det_curve
 from asvtk.metrics.operating_point import operating_point
-from asvtk.models import Detector
 from asvtk.models.config import DetectorConfig
 from asvtk.nn.weights import read_safetensors
 
@@ -27,13 +29,14 @@ _EXPECTED = (
 )
 
 
-def load(path, device: str = "cpu", *, ssl_model=None) -> Detector:
+def load(path, device: str = "cpu", *, ssl_model=None, calibration=None) -> RecordingDetector:
     """A trained detector, ready to score.
 
     Args:
         path: a packed model (stage 7), the folder of an experiment, or weights as their authors publish them.
         device: ``cpu`` or ``cuda``.
         ssl_model: directory of the front-end's speech model, where it is not where it was in training.
+        calibration: file that ``asvtk calibrate --detector`` wrote, instead of what the detector brings.
 
     Raises:
         AsvtkError: it is none of these; it is damaged; or the front-end is not the one of the training.
@@ -54,11 +57,13 @@ def load(path, device: str = "cpu", *, ssl_model=None) -> Detector:
             raise AsvtkError(f"{str(error).partition('; expected ')[0]}; {_EXPECTED}") from None
         if note:
             _log.info(note)
+    if calibration is not None:
+        detector.calibration = DetectorCalibration.load(calibration)
     detector.frontend.load()
     return detector.to(device).eval()
 
 
-def _from_package(package: Package, ssl_model) -> Detector:
+def _from_package(package: Package, ssl_model) -> RecordingDetector:
     where = f"{package.source}: config.yaml"
     config = DetectorConfig.of(parse_yaml(package.text("config.yaml"), where), where)
     frontend = _front_end(config, package.source, ssl_model)
@@ -71,12 +76,18 @@ def _from_package(package: Package, ssl_model) -> Detector:
             + "\n  ".join(changes)
             + "\nname the model it was trained with, or score with the asvtk of its environment.json"
         )
-    detector = build_trained(f"{package.source}: {WEIGHTS}", config, package.weights(), frontend)
+    detector = RecordingDetector.of(
+        build_trained(f"{package.source}: {WEIGHTS}", config, package.weights(), frontend)
+    )
     detector.name, detector.threshold = package.about["name"], package.threshold
+    detector.sha256 = package.about["files"][WEIGHTS]["sha256"]
+    if CALIBRATION in package.members:
+        where = f"{package.source}: {CALIBRATION}"
+        detector.calibration = DetectorCalibration.parse(package.text(CALIBRATION), where)
     return detector
 
 
-def _from_experiment(folder: Path, ssl_model) -> Detector:
+def _from_experiment(folder: Path, ssl_model) -> RecordingDetector:
     path, best = folder / "config.yaml", folder / "checkpoints" / "best.safetensors"
     if not best.exists():
         raise AsvtkError(f"{folder}: has no checkpoints/best.safetensors: nothing was trained there yet")
@@ -84,8 +95,10 @@ def _from_experiment(folder: Path, ssl_model) -> Detector:
     frontend = _front_end(config, str(folder), ssl_model)
     require_features_of(folder, frontend)
     tensors, _ = read_safetensors(best)
-    detector = build_trained(best, config, tensors, frontend)
-    detector.name = folder.resolve().name
+    detector = RecordingDetector.of(build_trained(best, config, tensors, frontend))
+    detector.name, detector.sha256 = folder.resolve().name, file_digest(best)
+    if (calibration := folder / CALIBRATION).exists():
+        detector.calibration = DetectorCalibration.load(calibration)
     if (dev := folder / "scores" / "dev.txt").exists():
         table = read_scores(dev)
         if table.bonafide is not None and 0 < table.bonafide.sum() < len(table.bonafide):

@@ -8,6 +8,7 @@ TAG.asvtk.tar, uncompressed, with these members and no others:
     card.md             what it was trained on, how good it is, what it is for
     results.json        of stage 5
     environment.json    versions, revision and command of the training
+    calibration.json    of stage 5; older packages have none
 
 The same experiment gives the same bytes. Nothing in it is executed, and nothing is read that is not on this
 list.
@@ -30,11 +31,21 @@ from asvtk.io.errors import AsvtkError
 from asvtk.io.fields import field_of
 from asvtk.io.text import parse_json
 
-__all__ = ["ABOUT", "WEIGHTS", "Package", "is_package", "read_package", "unpack", "write_package"]
+__all__ = [
+    "ABOUT",
+    "CALIBRATION",
+    "WEIGHTS",
+    "Package",
+    "is_package",
+    "read_package",
+    "unpack",
+    "write_package",
+]
 
 FORMAT = 1
-ABOUT, WEIGHTS = "package.json", "model.safetensors"
+ABOUT, WEIGHTS, CALIBRATION = "package.json", "model.safetensors", "calibration.json"
 _OTHERS = ("config.yaml", WEIGHTS, "card.md", "results.json", "environment.json")
+_OPTIONAL = (CALIBRATION,)
 #: bytes of a member that is a page of text: all but the weights
 _LONGEST_TEXT = 16 << 20
 
@@ -93,7 +104,8 @@ def _checked(members: dict[str, bytes], path: Path) -> Package:
     others = {name: content for name, content in members.items() if name != ABOUT}
     package = Package(str(path), _about(members[ABOUT], path), others)
     files = package.about["files"]
-    for name in _OTHERS:
+    there = [name for name in _OPTIONAL if name in others or name in files]
+    for name in (*_OTHERS, *there):
         if not isinstance(files.get(name), dict):
             raise AsvtkError(f"{path}: {ABOUT}: does not say what {name} is")
         if name not in others or len(others[name]) != files[name].get("bytes"):
@@ -114,11 +126,12 @@ def write_package(out, about: dict, members: dict[str, bytes]) -> None:
     Raises:
         AsvtkError: the file cannot be written.
     """
-    assert set(members) == set(_OTHERS)
-    about = {"format": FORMAT, **about, "files": {name: _identity(members[name]) for name in _OTHERS}}
+    assert set(members) - set(_OPTIONAL) == set(_OTHERS)
+    members = {name: members[name] for name in (*_OTHERS, *_OPTIONAL) if name in members}
+    about = {"format": FORMAT, **about, "files": {name: _identity(x) for name, x in members.items()}}
     with atomic_path(out) as temporary, tarfile.open(temporary, "w") as archive:
         first = (json.dumps(about, indent=1) + "\n").encode()
-        for name, content in {ABOUT: first, **{name: members[name] for name in _OTHERS}}.items():
+        for name, content in {ABOUT: first, **members}.items():
             member = tarfile.TarInfo(name)  # nobody's, of no time: the same experiment gives the same bytes
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
@@ -170,7 +183,7 @@ def _about(content: bytes, source) -> dict:
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
-    paths = {name: folder / name for name in (ABOUT, *_OTHERS)}
+    paths = {name: folder / name for name in (ABOUT, *_OTHERS, *_OPTIONAL)}
     for name, path in paths.items():
         if path.exists() and not path.is_file():
             raise AsvtkError(f"{path}: is no plain file")
@@ -193,7 +206,7 @@ def _read_tar(file: Path) -> dict[str, bytes]:
             while (block := stream.read(tarfile.BLOCKSIZE)).strip(b"\0"):
                 member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
                 name = member.name
-                if name not in (ABOUT, *_OTHERS) or name in members:
+                if name not in (ABOUT, *_OTHERS, *_OPTIONAL) or name in members:
                     raise AsvtkError(f"{file}: holds {name!r}, which has no place in a package of asvtk")
                 if not member.isreg() or member.issparse():
                     raise AsvtkError(f"{file}: {name} is no plain file")

@@ -6,7 +6,9 @@ The names of their tensors are translated; nothing else is changed, and nothing 
 import re
 
 from asvtk.frontends.waveform import Waveform, WaveformConfig
+from asvtk.inference.detector import RecordingDetector
 from asvtk.io.errors import AsvtkError
+from asvtk.io.stamps import file_digest
 from asvtk.models.aasist import Aasist, AasistConfig
 from asvtk.models.detector import Detector
 from asvtk.nn.losses import WeightedCrossEntropy, WeightedCrossEntropyConfig
@@ -41,7 +43,7 @@ _NAMES = {
 _EXPECTED = "AASIST.pth or AASIST-L.pth as the authors of AASIST publish them"
 
 
-def load_published(path) -> tuple[Detector, str]:
+def load_published(path) -> tuple[RecordingDetector, str]:
     """Read published weights, of AASIST or of AASIST-L: their shapes tell which.
 
     Returns:
@@ -65,8 +67,10 @@ def load_published(path) -> tuple[Detector, str]:
             continue
         require_finite(path, tensors)
         detector.load_state_dict(tensors)
-        detector.name = "AASIST" if config is AASIST else "AASIST-L"
-        return detector.eval(), f"{path}: the weights lie under {taken_off}, taken off" if taken_off else ""
+        trained = RecordingDetector.of(detector)
+        trained.name = "AASIST" if config is AASIST else "AASIST-L"
+        trained.sha256 = file_digest(path)
+        return trained.eval(), f"{path}: the weights lie under {taken_off}, taken off" if taken_off else ""
     raise AsvtkError(f"{path}: is not AASIST: {faults[0].replace('model.', '')}; expected {_EXPECTED}")
 
 

@@ -1,5 +1,6 @@
 """Voice activity detection by Silero VAD (package silero-vad, which brings its weights)."""
 
+import contextlib
 import functools
 
 import numpy as np
@@ -7,11 +8,14 @@ import numpy as np
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["MIN_SPEECH", "has_speech", "require_detector"]
+__all__ = ["FRAME", "MIN_SPEECH", "has_speech", "require_detector", "speech_probabilities", "speech_seconds"]
 
 #: seconds of speech below which nothing can be said of its origin
 MIN_SPEECH = 1.0
-_PIECE = 30 * SAMPLE_RATE
+FRAME = 512  #: samples of a frame of the detector: 32 ms
+#: Frames of a row, 8 s, and those before it that it warms up with. The detector has a memory: rows are heard
+#: side by side, many times faster than one after the other.
+_ROW, _CONTEXT = 250, 32
 _LEVEL = 0.1  # RMS that the detector is given: it takes faint speech for none
 _SILENCE = 2.0**-13  # four steps of 16 bits: nothing louder is digital silence, with or without dither
 
@@ -25,12 +29,48 @@ def has_speech(samples: np.ndarray, least: float = MIN_SPEECH) -> bool:
     """
     if len(samples) < least * SAMPLE_RATE:
         return False
-    speech = 0
-    for begin in range(0, len(samples), _PIECE):
-        speech += _speech_samples(samples[begin : begin + _PIECE])
-        if speech >= least * SAMPLE_RATE:
-            return True
-    return False
+    return speech_seconds(speech_probabilities(samples)) >= least
+
+
+def speech_probabilities(samples: np.ndarray, before: int = 0) -> np.ndarray:
+    """Probability of speech in each frame: float32 (ceil((samples - before) / FRAME),).
+
+    Args:
+        samples: float at 16 kHz, full scale at 1, shape (samples,).
+        before: so many of them, a multiple of ``FRAME``, come first and are only heard as context.
+    """
+    import torch
+
+    first = before // FRAME
+    frames = np.pad(samples, (0, -len(samples) % FRAME)).astype(np.float32).reshape(-1, FRAME)
+    count = len(frames) - first
+    if count <= 0:
+        return np.zeros(0, np.float32)
+    rows = -(-count // _ROW)
+    # Row k hears frames first + k * _ROW - _CONTEXT and so on; before the beginning there is silence.
+    lead = max(0, _CONTEXT - first)
+    end = first + rows * _ROW - len(frames)
+    frames = np.concatenate([np.zeros((lead, FRAME), np.float32), frames, np.zeros((end, FRAME), np.float32)])
+    start = first + lead - _CONTEXT
+    heard = np.stack([_levelled(frames[start + k * _ROW :][: _CONTEXT + _ROW]) for k in range(rows)])
+    longest = _CONTEXT + min(_ROW, count)
+    probabilities = np.empty((rows, longest), np.float32)
+    model = _model()
+    with _one_thread(), torch.inference_mode():
+        model.reset_states()
+        for frame in range(longest):
+            answer = model(torch.from_numpy(np.ascontiguousarray(heard[:, frame])), SAMPLE_RATE)
+            probabilities[:, frame] = answer.numpy()[:, 0]
+    return probabilities[:, _CONTEXT:].reshape(-1)[:count]
+
+
+def speech_seconds(probabilities: np.ndarray) -> float:
+    """Seconds of speech, short gaps filled and short bursts left out, as Silero's own settings have it."""
+    _package()
+    from silero_vad.utils_vad import get_speech_timestamps_from_probs
+
+    stretches = get_speech_timestamps_from_probs(probabilities.tolist(), sampling_rate=SAMPLE_RATE)
+    return sum(part["end"] - part["start"] for part in stretches) / SAMPLE_RATE
 
 
 def require_detector() -> None:
@@ -39,32 +79,41 @@ def require_detector() -> None:
         AsvtkError: the package is not installed.
     """
     try:
-        _detector()
+        _package()
     except ImportError as error:
         raise AsvtkError(f"speech cannot be told from noise ({error}): pip install silero-vad") from None
 
 
-def _speech_samples(samples: np.ndarray) -> int:
-    samples = samples - samples.mean()
-    peak = np.abs(samples).max()
+def _levelled(frames: np.ndarray) -> np.ndarray:
+    """Frames (frames, FRAME) at the level that the detector likes; silence where there is nothing else."""
+    frames = frames - frames.mean(dtype=np.float64).astype(np.float32)
+    peak = np.abs(frames).max()
     if peak < _SILENCE:
-        return 0
-    import torch
-
-    samples *= min(_LEVEL / np.sqrt(np.mean(samples**2)), 1 / peak)
-    model, find = _detector()
-    with torch.inference_mode():
-        stretches = find(torch.from_numpy(samples.astype(np.float32)), model, sampling_rate=SAMPLE_RATE)
-    return sum(part["end"] - part["start"] for part in stretches)
+        return np.zeros_like(frames)
+    return frames * np.float32(min(_LEVEL / np.sqrt(np.mean(np.square(frames, dtype=np.float64))), 1 / peak))
 
 
-@functools.cache
-def _detector():
-    """The model, and the package's function that finds stretches of speech with it."""
+@contextlib.contextmanager
+def _one_thread():
+    """So small are the products of this model that several threads only wait for each other."""
     import torch
 
     threads = torch.get_num_threads()
-    import silero_vad  # sets the number of threads of the whole process
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
-    torch.set_num_threads(threads)
-    return silero_vad.load_silero_vad(), silero_vad.get_speech_timestamps
+
+@functools.cache
+def _package():
+    with _one_thread():
+        import silero_vad  # sets the number of threads of the whole process
+
+    return silero_vad
+
+
+@functools.cache
+def _model():
+    return _package().load_silero_vad()

@@ -217,6 +217,8 @@ def _convert(hint, value, where: str):
         raise AsvtkError(f"{where}: {value!r} does not fit; expected {_describe(hint)}")
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if hint is float and not isinstance(value, bool):
         try:
             number = parse_float(value) if isinstance(value, str) else float(value)  # YAML reads 1e-4 as text

@@ -16,13 +16,13 @@ from asvtk.io.errors import AsvtkError
 from asvtk.io.extent import Extent, read_extent
 from asvtk.io.sound import CutOff, Refused, Sound
 
-__all__ = ["decode", "path_text"]
+__all__ = ["LONGEST", "decode", "path_text"]
 
 _log = logging.getLogger(__name__)
 
 #: Hz and channels that recordings have; others stand in damaged headers
 _RATES, _CHANNELS = (4_000, 384_000), 32
-_LONGEST = 70 * 60  # seconds: 256 MiB at 16 kHz
+LONGEST = 70 * 60  #: seconds: 256 MiB at 16 kHz, where a recording is held in memory
 _BLOCK = 1 << 18
 _MAX_FLAC = 64 << 20  # bytes that our own decoder takes
 _NEVER_IN_TEXT = set(range(32)) - set(b"\t\n\v\f\r\x1b")
@@ -31,7 +31,9 @@ _told = mmap.mmap(-1, 1)  # 1: that another decoder read what libsndfile refused
 _Result = TypeVar("_Result")
 
 
-def decode(path, use: Callable[[Sound], _Result], most: int | None = None) -> tuple[_Result, str]:
+def decode(
+    path, use: Callable[[Sound], _Result], most: int | None = None, longest: float = LONGEST
+) -> tuple[_Result, str]:
     """Hand a sound file to a function, decoded by the first decoder that reads all of it.
 
     What the file is, its content tells and not its name. Files that libsndfile reads cost nothing more.
@@ -40,6 +42,7 @@ def decode(path, use: Callable[[Sound], _Result], most: int | None = None) -> tu
         path: the file.
         use: what to do with it. It is called again with the next decoder where one gives up midway.
         most: how many samples of a channel are looked at; None: all.
+        longest: seconds; longer files are refused.
 
     Returns:
         what ``use`` returned, and the decoder: ``"libsndfile"``, ``"PyAV"`` or ``"asvtk"``.
@@ -63,7 +66,8 @@ def decode(path, use: Callable[[Sound], _Result], most: int | None = None) -> tu
                 continue
             try:
                 with opened(file, extent, most) as sound:
-                    _require_sense(path, sound)
+                    _require_sense(path, sound, longest)
+                    sound = sound._replace(blocks=_limited(sound, longest))
                     result = use(sound._replace(doubt=extent.doubt) if extent.doubt else sound)
             except CutOff as fault:
                 raise _fault(path, f"is cut off: {fault}; copy or download it again") from None
@@ -110,17 +114,17 @@ def _regular_file(path) -> Iterator[tuple[BinaryIO, int]]:
         yield file, status.st_size
 
 
-def _require_sense(path, sound: Sound) -> None:
+def _require_sense(path, sound: Sound, longest: float) -> None:
     """Refuse headers that would cost memory or time without end."""
     if not _RATES[0] <= sound.rate <= _RATES[1]:
         raise _fault(path, f"its header says {sound.rate} Hz; recordings have {_RATES[0]} to {_RATES[1]} Hz")
     if not 1 <= sound.channels <= _CHANNELS:
         raise _fault(path, f"its header says {sound.channels} channels, expected 1 to {_CHANNELS}")
-    if sound.length is not None and sound.length > _LONGEST * sound.rate:
+    if sound.length is not None and sound.length > longest * sound.rate:
         raise _fault(
             path,
             f"by its header it lasts {sound.length / sound.rate / 60:.0f} minutes; cut it into "
-            f"pieces of at most {_LONGEST // 60}",
+            f"pieces of at most {longest / 60:.0f}",
         )
 
 
@@ -169,7 +173,7 @@ def _libsndfile_blocks(opened: soundfile.SoundFile, wanted: int, slack: int) -> 
 @contextlib.contextmanager
 def _pyav(file: BinaryIO, extent: Extent, most: int | None) -> Iterator[Sound]:
     with pyav.opened(file) as sound:
-        yield sound._replace(blocks=_limited(sound.blocks, _LONGEST * sound.rate))
+        yield sound
 
 
 @contextlib.contextmanager
@@ -191,12 +195,12 @@ def _own_flac(file: BinaryIO, extent: Extent, most: int | None) -> Iterator[Soun
 _DECODERS = {"libsndfile": _libsndfile, "PyAV": _pyav, "asvtk": _own_flac}
 
 
-def _limited(blocks: Iterator[np.ndarray], most: int) -> Iterator[np.ndarray]:
+def _limited(sound: Sound, longest: float) -> Iterator[np.ndarray]:
     count = 0
-    for block in blocks:
+    for block in sound.blocks:
         count += len(block)
-        if count > most:
-            raise Refused(f"it lasts more than {_LONGEST // 60} minutes; cut it into pieces")
+        if count > longest * sound.rate:
+            raise Refused(f"it lasts more than {longest / 60:.0f} minutes; cut it into pieces")
         yield block
 
 

@@ -1,17 +1,18 @@
 """Recordings of any kind as 16 kHz mono: for what a stranger has lying about, not for a corpus."""
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
 from asvtk.io.audio import SAMPLE_RATE
-from asvtk.io.decoding import decode, path_text
+from asvtk.io.decoding import LONGEST, decode, path_text
 from asvtk.io.errors import AsvtkError
 from asvtk.io.sound import Sound
 
-__all__ = ["Recording", "read_recording", "to_mono_16k"]
+__all__ = ["Recording", "Stream", "read_recording", "stream_recording", "to_mono_16k"]
 
 #: Channels cancel out where their mean keeps less than half of the energy that unlike channels keep.
 _CANCELLED = 0.5
@@ -26,6 +27,44 @@ class Recording(NamedTuple):
     doubt: str  # why it may be cut off; empty: nothing speaks for that
 
 
+class Stream(NamedTuple):
+    """What was done to a recording that was handed on piece by piece; see ``Recording``."""
+
+    changes: tuple[str, ...]
+    doubt: str
+
+
+def stream_recording(
+    path,
+    open_sink: Callable[[], Callable[[np.ndarray], None]],
+    channel: int | None = None,
+    longest: float = 24 * 3600,
+) -> Stream:
+    """``read_recording`` in constant memory: pieces of any size go to a function as they are decoded.
+
+    Args:
+        path: the file.
+        open_sink: gives the function that takes float32 samples at 16 kHz, (samples,). Where a decoder gives
+            up midway, or the mean of the channels turns out to lose the energy, the recording comes again
+            from its beginning, to a function that is asked for anew.
+        channel: which to take, from 0, instead of the mean.
+        longest: seconds; longer files are refused.
+
+    Raises:
+        AsvtkError: as ``read_recording``, or there is no such channel.
+    """
+
+    def use(sound: Sound, chosen: int | None = None):
+        if channel is not None and channel >= sound.channels:
+            raise AsvtkError(f"{path_text(path)}: has {sound.channels} channels, there is no {channel + 1}")
+        return _convert(path, sound, open_sink(), channel if chosen is None else chosen, channel is not None)
+
+    (stream, loudest), _ = decode(path, use, longest=longest)
+    if loudest is None:
+        return stream
+    return decode(path, lambda sound: use(sound, loudest), longest=longest)[0][0]
+
+
 def read_recording(path) -> Recording:
     """Decode any recording, take the mean of its channels, and resample it (polyphase) to 16 kHz.
 
@@ -35,10 +74,14 @@ def read_recording(path) -> Recording:
     Raises:
         AsvtkError: as `asvtk.io.decoding.decode`, or it has no samples, or such as are not finite.
     """
-    (recording, loudest), _ = decode(path, lambda sound: _convert(path, sound))
-    if loudest is None:
-        return recording
-    return decode(path, lambda sound: _convert(path, sound, loudest))[0][0]
+    parts: list[np.ndarray] = []
+
+    def open_sink():
+        parts.clear()
+        return parts.append
+
+    stream = stream_recording(path, open_sink, longest=LONGEST)
+    return Recording(np.concatenate(parts), *stream)
 
 
 def to_mono_16k(audio, sample_rate: int) -> np.ndarray:
@@ -68,15 +111,19 @@ def to_mono_16k(audio, sample_rate: int) -> np.ndarray:
     samples = samples.astype(np.float32, copy=False)
     samples = samples.reshape(len(samples), 1 if samples.ndim == 1 else samples.shape[1])
     sound = Sound(int(sample_rate), samples.shape[1], "array", False, len(samples), iter([samples]))
-    recording, loudest = _convert("the array", sound)
+    parts: list[np.ndarray] = []
+    _, loudest = _convert("the array", sound, parts.append)
     if loudest is not None:
-        recording, _ = _convert("the array", sound._replace(blocks=iter([samples])), loudest)
-    return recording.samples
+        parts.clear()
+        _convert("the array", sound._replace(blocks=iter([samples])), parts.append, loudest)
+    return np.concatenate(parts)
 
 
-def _convert(path, sound: Sound, channel: int | None = None) -> tuple[Recording, int | None]:
-    """The recording; and the channel to take instead of the mean, if that loses the energy."""
-    resampler, parts, count = _Resampler(sound.rate), [], 0
+def _convert(
+    path, sound: Sound, sink: Callable[[np.ndarray], None], channel: int | None = None, asked: bool = False
+) -> tuple[Stream, int | None]:
+    """Hand the recording on; also returns the channel to take instead, if the mean loses the energy."""
+    resampler, count = _Resampler(sound.rate), 0
     kept, energies = 0.0, np.zeros(sound.channels)
     for block in sound.blocks:
         count += len(block)
@@ -88,20 +135,21 @@ def _convert(path, sound: Sound, channel: int | None = None) -> tuple[Recording,
             mono = block[:, channel or 0]
         if not np.isfinite(mono).all():
             raise AsvtkError(f"{path_text(path)}: holds samples that are not finite (NaN or infinite)")
-        parts.append(resampler.push(mono))
+        sink(resampler.push(mono))
     if not count:
         raise AsvtkError(f"{path_text(path)}: holds no samples")
-    parts.append(resampler.finish())
+    sink(resampler.finish())
     changes = []
-    if channel is not None:
+    if asked:
+        changes.append(f"channel {channel + 1} of {sound.channels} taken, as asked")
+    elif channel is not None:
         changes.append(f"channel {channel + 1} of {sound.channels} taken, as their mean loses the energy")
     elif sound.channels > 1:
         changes.append(f"{sound.channels} channels averaged")
     if sound.rate != SAMPLE_RATE:
         changes.append(f"resampled from {sound.rate} Hz")
     loses = kept < _CANCELLED * energies.sum() / sound.channels**2
-    recording = Recording(np.concatenate(parts), tuple(changes), sound.doubt)
-    return recording, int(energies.argmax()) if loses else None
+    return Stream(tuple(changes), sound.doubt), int(energies.argmax()) if loses else None
 
 
 class _Resampler:

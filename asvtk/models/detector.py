@@ -38,16 +38,11 @@ class Detector(nn.Module):
         frontend: audio -> features. Its frozen part is in no checkpoint: `FrontEnd.load` reads it.
         model: the back-end: features, audio or both -> embedding.
         loss: the loss head, with ``forward(embedding, bonafide)`` and ``score(embedding)``.
-
-    Attributes:
-        name: what it was packed or trained as; empty where nobody said.
-        threshold: scores above it were called bona fide on dev; None where none was chosen.
     """
 
     def __init__(self, frontend: FrontEnd, model: BackEnd, loss: nn.Module):
         super().__init__()
         self.frontend, self.model, self.loss = frontend, model, loss
-        self.name, self.threshold = "", None
 
     def forward(self, batch: Batch, bonafide: Tensor) -> Tensor:
         """The training loss of a batch as data sets give it, a scalar; ``bonafide`` is bool (batch,)."""

@@ -1,0 +1,338 @@
+"""Trained detectors on recordings of any length: windows, verdicts, timelines and streams."""
+
+import math
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from asvtk.inference import likeness
+from asvtk.inference.calibration import DetectorCalibration
+from asvtk.inference.detection import NO_SPEECH, UNDECIDED, Detection, probability_of_spoof
+from asvtk.inference.segments import cells_of_windows, find_segments
+from asvtk.inference.speech import FRAME, MIN_SPEECH
+from asvtk.inference.windows import Heard, WindowScorer
+from asvtk.io.audio import SAMPLE_RATE
+from asvtk.io.datadir import BONAFIDE, SPOOF
+from asvtk.io.decoding import path_text
+from asvtk.io.errors import AsvtkError
+from asvtk.io.recording import stream_recording, to_mono_16k
+from asvtk.models.detector import Detector
+
+__all__ = ["POOLINGS", "DetectConfig", "RecordingDetector", "Stream"]
+
+_WINDOW = 64_600 / SAMPLE_RATE  # seconds, of a front-end that hears whole utterances
+POOLINGS = ("mean", "min", "trimmed")
+_TRIMMED = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectConfig:
+    """How recordings are judged.
+
+    Attributes:
+        prior: probability of spoofed speech before anything was heard, between 0 and 1.
+        threshold: bona fide lies above it: of the calibrated log-likelihood ratio, or of the score of a
+            detector without calibration. None: what follows from the prior where both errors cost the
+            same; without calibration, the threshold that the detector brings.
+        hop: seconds from one window to the next.
+        window: seconds; None: what the detector was trained on.
+        pooling: of windows' scores: their ``mean``; the ``min``, which a short spoof cannot hide from and a
+            long bona fide recording seldom passes; or the mean ``trimmed`` of the tenth at either end.
+        min_speech: seconds of speech below which the verdict is ``no_speech``.
+        channel: which channel to hear, from 1; None: their mean, or the loudest where they cancel out.
+
+    Raises:
+        AsvtkError: a value that makes no sense.
+    """
+
+    prior: float = 0.5
+    threshold: float | None = None
+    hop: float = 1.0
+    window: float | None = None
+    pooling: str = "mean"
+    min_speech: float = MIN_SPEECH
+    channel: int | None = None
+
+    def __post_init__(self):
+        if not 0 < self.prior < 1:
+            raise AsvtkError(
+                f"prior {self.prior}: expected a probability above 0 and below 1; 0.5 is undecided"
+            )
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise AsvtkError(f"threshold {self.threshold}: expected a finite number")
+        if not 0.1 <= self.hop <= 60:
+            raise AsvtkError(f"hop {self.hop}: expected 0.1 to 60 seconds")
+        if self.window is not None and not 0.25 <= self.window <= 60:
+            raise AsvtkError(f"window {self.window}: expected 0.25 to 60 seconds")
+        if self.pooling not in POOLINGS:
+            raise AsvtkError(f"pooling {self.pooling}: expected one of {', '.join(POOLINGS)}")
+        if not 0.25 <= self.min_speech <= 60:
+            raise AsvtkError(f"min_speech {self.min_speech}: expected 0.25 to 60 seconds")
+        if self.channel is not None and self.channel < 1:
+            raise AsvtkError(f"channel {self.channel}: they are counted from 1")
+
+
+class RecordingDetector(Detector):
+    """Trained detector, as ``asvtk.load`` gives it: scores waveforms and judges recordings.
+
+    Attributes:
+        name: what it was packed or trained as.
+        threshold: scores above it were called bona fide on dev; None where none was chosen.
+        calibration: what its scores mean; None: nobody has measured it.
+        sha256: of its weights.
+    """
+
+    name = ""
+    threshold: float | None = None
+    calibration: DetectorCalibration | None = None
+    sha256 = ""
+
+    @classmethod
+    def of(cls, detector: Detector) -> "RecordingDetector":
+        """The same detector; nothing is copied."""
+        return cls(detector.frontend, detector.model, detector.loss)
+
+    def detect(
+        self, recording, sample_rate: int | None = None, config: DetectConfig | None = None, **changes
+    ) -> Detection:
+        """Judge a recording of any length.
+
+        >>> detection = detector.detect("interview.m4a", prior=0.1)         # doctest: +SKIP
+        >>> detection.verdict, detection.probability, detection.segments    # doctest: +SKIP
+
+        Args:
+            recording: a file of any kind, or an array or tensor as ``score`` takes it.
+            sample_rate: Hz of an array.
+            config: how to judge; keyword arguments change it.
+
+        Raises:
+            AsvtkError: it cannot be read; or a value of the configuration makes no sense.
+        """
+        config = replace(config or DetectConfig(), **changes)
+        notes: tuple[str, ...] = ()
+        scorers: list[WindowScorer] = []
+
+        def open_sink():
+            for scorer in scorers:  # of a decoder that gave up midway
+                scorer.close()
+            scorers[:] = [self.window_scorer(config)]
+            return scorers[0].push
+
+        try:
+            if isinstance(recording, (str, Path)):
+                channel = None if config.channel is None else config.channel - 1
+                stream = stream_recording(recording, open_sink, channel)
+                notes = stream.changes
+                if stream.doubt:
+                    notes += (f"it may be cut off ({stream.doubt})",)
+                name = path_text(recording)
+            else:
+                if sample_rate is None:
+                    raise AsvtkError("an array needs its sample_rate")
+                open_sink()(to_mono_16k(recording, sample_rate))
+                name = "array"
+            return self.judge(name, scorers[0].finish(), config, notes)
+        finally:
+            for scorer in scorers:
+                scorer.close()
+
+    def stream(self, config: DetectConfig | None = None, name: str = "stream", **changes) -> "Stream":
+        """Judge audio while it comes: 16 kHz, one channel."""
+        return Stream(self, replace(config or DetectConfig(), **changes), name)
+
+    def window_seconds(self, config: DetectConfig) -> float:
+        """How long a window is."""
+        if config.window is not None:
+            return config.window
+        crop = self.frontend.crop.samples
+        return _WINDOW if crop is None else crop / SAMPLE_RATE
+
+    def window_scorer(self, config: DetectConfig, eager: bool = False) -> WindowScorer:
+        """A scorer of one recording's windows."""
+        window = round(self.window_seconds(config) * SAMPLE_RATE)
+        hop = round(config.hop * SAMPLE_RATE)
+        return WindowScorer(self._score_windows, window, hop, min(config.min_speech, MIN_SPEECH), eager)
+
+    @torch.inference_mode()
+    def _score_windows(self, windows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        embedding = self.embed(self.prepare(windows)).embedding
+        scores = self.loss.score(embedding).double().cpu().numpy()
+        if not np.isfinite(scores).all():
+            raise AsvtkError("a score is not finite; look at the recording, and at the detector's weights")
+        return scores, embedding.float().cpu().numpy()
+
+    def judge(self, name: str, heard: Heard, config: DetectConfig, notes: tuple[str, ...] = ()) -> Detection:
+        """The verdict on what was heard of a recording.
+
+        Args:
+            name: what to call it.
+            heard: its windows and their scores.
+            config: how to judge.
+            notes: what was done to it before.
+        """
+        from asvtk.inference.speech import speech_seconds
+
+        window, duration = self.window_seconds(config), heard.samples / SAMPLE_RATE
+        if not heard.samples:
+            raise AsvtkError(f"{name}: holds no samples")
+        speech = min(speech_seconds(heard.probabilities), duration)
+        threshold = self._threshold(config)
+        score = llr = probability = None
+        segments, timeline = (), ()
+        if len(heard.scores) and speech >= config.min_speech:
+            score = _pool(heard.scores, config.pooling)
+            values = heard.scores
+            if self.calibration is not None:
+                values = self.calibration.window_llr(values)
+                of_recording = len(values) > 1 and config.pooling != "min"
+                llr = self.calibration.recording_llr(score) if of_recording else _pool(values, config.pooling)
+                probability = probability_of_spoof(llr, config.prior)
+            cells = cells_of_windows(heard.starts / SAMPLE_RATE, values, window, config.hop, duration)
+            spoken = _spoken(heard.probabilities, len(cells), config.hop)
+            timeline = tuple(
+                (i * config.hop, min((i + 1) * config.hop, duration), float(value) if here else None)
+                for i, (value, here) in enumerate(zip(cells, spoken & np.isfinite(cells), strict=True))
+            )
+            if self.calibration is not None and threshold is not None:
+                segments = find_segments(cells, spoken, threshold, window, config.hop, duration)
+        return Detection(
+            file=name,
+            verdict=self._verdict(score, llr, threshold, segments),
+            score=score,
+            llr=llr,
+            probability=probability,
+            threshold=threshold,
+            prior=config.prior,
+            pooling=config.pooling,
+            error_rates=self._error_rates(threshold),
+            duration=duration,
+            speech=speech,
+            window=window,
+            hop=config.hop,
+            timeline=timeline,
+            segments=segments,
+            warnings=tuple(self._warnings(heard, config, llr, threshold)),
+            notes=notes,
+            model=self.name,
+            model_sha256=self.sha256,
+        )
+
+    def _threshold(self, config: DetectConfig) -> float | None:
+        if config.threshold is not None:
+            return config.threshold
+        return self.threshold if self.calibration is None else math.log(config.prior / (1 - config.prior))
+
+    def _error_rates(self, threshold: float | None) -> dict | None:
+        if threshold is None or self.calibration is None or self.calibration.errors is None:
+            return None
+        return self.calibration.errors.at(threshold)
+
+    def _verdict(self, score, llr, threshold: float | None, segments) -> str:
+        if score is None:
+            return NO_SPEECH
+        if threshold is None:
+            return UNDECIDED
+        spoofed = (score if llr is None else llr) <= threshold or any(x.verdict == SPOOF for x in segments)
+        return SPOOF if spoofed else BONAFIDE
+
+    def _warnings(self, heard: Heard, config: DetectConfig, llr, threshold):
+        crop = self.frontend.crop.samples
+        window = self.window_seconds(config)
+        if crop is not None and abs(window - crop / SAMPLE_RATE) > 0.01:
+            yield f"windows of {window:.2f} s; {self.name} was trained on {crop / SAMPLE_RATE:.2f} s"
+        if self.calibration is None:
+            yield "uncalibrated: the score is no probability; asvtk calibrate --detector fits one"
+            return
+        yield from self.calibration.window.warnings
+        if (reference := self.calibration.reference) is None or not len(heard.scores):
+            return
+        for line in likeness.unlike(heard.measured, reference.ranges):
+            yield f"unlike the training data: {line}"
+        distance = reference.distance(heard.embedding)
+        if llr is not None and llr > threshold and distance > reference.farthest:
+            yield (
+                f"unlike the training data: its embedding lies {distance:.2f} from the mean of bona fide "
+                f"training speech, 99 % of which lie within {reference.farthest:.2f}"
+            )
+
+
+class Stream:
+    """Detection of audio while it comes, at 16 kHz, one channel.
+
+    Args:
+        detector: on its device.
+        config: how to judge.
+        name: what to call it.
+    """
+
+    #: seconds of speech before the first answer
+    FIRST = 2.0
+
+    def __init__(self, detector: RecordingDetector, config: DetectConfig, name: str = "stream"):
+        self._detector, self._config, self.name = detector, config, name
+        self._scorer = detector.window_scorer(config, eager=True)
+        self._answered = 0
+        self._lock = threading.Lock()
+
+    def push(self, samples: np.ndarray) -> list[dict]:
+        """Hear what comes next.
+
+        Args:
+            samples: float32, full scale at 1, (samples,), any number of them.
+
+        Returns:
+            an answer for each window that is complete now: ``t`` (seconds at its end), ``llr`` (``score``
+            of a detector without calibration) and ``verdict`` of this window.
+        """
+        with self._lock:
+            self._scorer.push(np.asarray(samples, np.float32))
+            self._scorer.flush()
+            return self._answers()
+
+    def finish(self) -> Detection:
+        """The stream is over: what is said of the whole."""
+        with self._lock:
+            return self._detector.judge(self.name, self._scorer.finish(), self._config)
+
+    def close(self) -> None:
+        """Forget it."""
+        self._scorer.close()
+
+    def _answers(self) -> list[dict]:
+        detector, scorer, answers = self._detector, self._scorer, []
+        threshold = detector._threshold(self._config)
+        for start, score in zip(
+            scorer.starts[self._answered :], scorer.scores[self._answered :], strict=True
+        ):
+            calibrated = detector.calibration is not None
+            value = float(detector.calibration.window_llr([score])[0]) if calibrated else score
+            answers.append(
+                {
+                    "t": (start + scorer.window) / SAMPLE_RATE,
+                    "llr" if calibrated else "score": value,
+                    "verdict": UNDECIDED if threshold is None else SPOOF if value <= threshold else BONAFIDE,
+                }
+            )
+        self._answered = len(scorer.scores)
+        return answers
+
+
+def _pool(values: np.ndarray, pooling: str) -> float:
+    if pooling == "min":
+        return float(values.min())
+    if pooling == "trimmed":
+        cut = int(_TRIMMED * len(values))
+        values = np.sort(values)[cut : len(values) - cut]
+    return float(values.mean())
+
+
+def _spoken(probabilities: np.ndarray, cells: int, hop: float) -> np.ndarray:
+    """Whether somebody speaks in a tenth of each cell at least: bool (cells,)."""
+    edges = np.rint(np.arange(cells + 1) * hop * SAMPLE_RATE / FRAME).astype(int)
+    spoken = np.concatenate([[0], np.cumsum(probabilities > 0.5)])
+    edges = np.minimum(edges, len(spoken) - 1)
+    counts = np.diff(spoken[edges])
+    return counts >= np.maximum(1, 0.1 * np.diff(edges))
