@@ -23,6 +23,7 @@ TYPED = {
     "prepare": "corpus -> Kaldi data directories (stage 1)",
     "validate": "check a data directory, and say exactly what is wrong with it",
     "config": "check a configuration and print it resolved",
+    "detect": "recordings -> bona fide or spoof, where, and how sure",
     "score": "experiment, package or published weights + audio -> scores (stage 4)",
     "evaluate": "score files -> EER, min t-DCF, per-attack tables (stage 5)",
     "calibrate": "dev scores -> calibrated or fused log-likelihood ratios",

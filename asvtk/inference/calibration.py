@@ -12,6 +12,7 @@ import numpy as np
 
 from asvtk.io.atomic import write_text
 from asvtk.io.config import build, to_mapping
+from asvtk.io.stamps import digest
 from asvtk.io.text import parse_json, read_text
 from asvtk.metrics.calibration import Calibration
 
@@ -114,6 +115,11 @@ class DetectorCalibration:
 
     def to_json(self) -> str:
         return json.dumps(to_mapping(self), ensure_ascii=False, allow_nan=False) + "\n"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of it."""
+        return digest(to_mapping(self))
 
     def save(self, path) -> None:
         """Write as JSON, in one step."""

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ __all__ = ["POOLINGS", "DetectConfig", "RecordingDetector", "Stream"]
 _WINDOW = 64_600 / SAMPLE_RATE  # seconds, of a front-end that hears whole utterances
 POOLINGS = ("mean", "min", "trimmed")
 _TRIMMED = 0.1
+_FIRST_ANSWER = 2.0 - FRAME / SAMPLE_RATE  # seconds of speech, in whole frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +95,15 @@ class RecordingDetector(Detector):
     @classmethod
     def of(cls, detector: Detector) -> "RecordingDetector":
         """The same detector; nothing is copied."""
-        return cls(detector.frontend, detector.model, detector.loss)
+        return cls(detector.frontend, detector.model, detector.loss).train(detector.training)
 
     def detect(
-        self, recording, sample_rate: int | None = None, config: DetectConfig | None = None, **changes
+        self,
+        recording,
+        sample_rate: int | None = None,
+        config: DetectConfig | None = None,
+        progress: Callable[[float, float | None], None] | None = None,
+        **changes,
     ) -> Detection:
         """Judge a recording of any length.
 
@@ -107,6 +114,7 @@ class RecordingDetector(Detector):
             recording: a file of any kind, or an array or tensor as ``score`` takes it.
             sample_rate: Hz of an array.
             config: how to judge; keyword arguments change it.
+            progress: is told how many seconds were heard, of how many (None: its header does not say).
 
         Raises:
             AsvtkError: it cannot be read; or a value of the configuration makes no sense.
@@ -115,11 +123,18 @@ class RecordingDetector(Detector):
         notes: tuple[str, ...] = ()
         scorers: list[WindowScorer] = []
 
-        def open_sink():
+        def open_sink(seconds=None):
             for scorer in scorers:  # of a decoder that gave up midway
                 scorer.close()
             scorers[:] = [self.window_scorer(config)]
-            return scorers[0].push
+            if progress is None:
+                return scorers[0].push
+
+            def push(samples):
+                scorers[0].push(samples)
+                progress(scorers[0].samples / SAMPLE_RATE, seconds)
+
+            return push
 
         try:
             if isinstance(recording, (str, Path)):
@@ -158,8 +173,9 @@ class RecordingDetector(Detector):
 
     @torch.inference_mode()
     def _score_windows(self, windows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        embedding = self.embed(self.prepare(windows)).embedding
-        scores = self.loss.score(embedding).double().cpu().numpy()
+        with self.evaluating():
+            embedding = self.embed(self.prepare(windows)).embedding
+            scores = self.loss.score(embedding).double().cpu().numpy()
         if not np.isfinite(scores).all():
             raise AsvtkError("a score is not finite; look at the recording, and at the detector's weights")
         return scores, embedding.float().cpu().numpy()
@@ -179,7 +195,7 @@ class RecordingDetector(Detector):
         if not heard.samples:
             raise AsvtkError(f"{name}: holds no samples")
         speech = min(speech_seconds(heard.probabilities), duration)
-        threshold = self._threshold(config)
+        threshold = self.decision_threshold(config)
         score = llr = probability = None
         segments, timeline = (), ()
         if len(heard.scores) and speech >= config.min_speech:
@@ -220,7 +236,8 @@ class RecordingDetector(Detector):
             model_sha256=self.sha256,
         )
 
-    def _threshold(self, config: DetectConfig) -> float | None:
+    def decision_threshold(self, config: DetectConfig) -> float | None:
+        """Bona fide lies above it; None: there is neither a calibration nor a threshold."""
         if config.threshold is not None:
             return config.threshold
         return self.threshold if self.calibration is None else math.log(config.prior / (1 - config.prior))
@@ -262,19 +279,19 @@ class RecordingDetector(Detector):
 class Stream:
     """Detection of audio while it comes, at 16 kHz, one channel.
 
+    The first answer comes after two seconds of speech, of all that was heard so far; then one each hop,
+    of the last window.
+
     Args:
         detector: on its device.
         config: how to judge.
         name: what to call it.
     """
 
-    #: seconds of speech before the first answer
-    FIRST = 2.0
-
     def __init__(self, detector: RecordingDetector, config: DetectConfig, name: str = "stream"):
         self._detector, self._config, self.name = detector, config, name
         self._scorer = detector.window_scorer(config, eager=True)
-        self._answered = 0
+        self._answered, self._asked = 0, 0  # windows; samples that were there when it was last asked early
         self._lock = threading.Lock()
 
     def push(self, samples: np.ndarray) -> list[dict]:
@@ -288,9 +305,16 @@ class Stream:
             of a detector without calibration) and ``verdict`` of this window.
         """
         with self._lock:
-            self._scorer.push(np.asarray(samples, np.float32))
-            self._scorer.flush()
-            return self._answers()
+            scorer = self._scorer
+            scorer.push(np.asarray(samples, np.float32))
+            scorer.flush()
+            answers = self._answers()
+            if scorer.samples < scorer.window and scorer.samples - self._asked >= scorer.hop:
+                self._asked = scorer.samples
+                spoken, score = scorer.so_far()
+                if spoken >= _FIRST_ANSWER:
+                    answers.append(self._answer(scorer.samples, score))
+            return answers
 
     def finish(self) -> Detection:
         """The stream is over: what is said of the whole."""
@@ -302,22 +326,20 @@ class Stream:
         self._scorer.close()
 
     def _answers(self) -> list[dict]:
-        detector, scorer, answers = self._detector, self._scorer, []
-        threshold = detector._threshold(self._config)
-        for start, score in zip(
-            scorer.starts[self._answered :], scorer.scores[self._answered :], strict=True
-        ):
-            calibrated = detector.calibration is not None
-            value = float(detector.calibration.window_llr([score])[0]) if calibrated else score
-            answers.append(
-                {
-                    "t": (start + scorer.window) / SAMPLE_RATE,
-                    "llr" if calibrated else "score": value,
-                    "verdict": UNDECIDED if threshold is None else SPOOF if value <= threshold else BONAFIDE,
-                }
-            )
+        """Of the windows that were scored since the last ones."""
+        scorer, first = self._scorer, self._answered
         self._answered = len(scorer.scores)
-        return answers
+        new = zip(scorer.starts[first:], scorer.scores[first:], strict=True)
+        return [self._answer(start + scorer.window, score) for start, score in new]
+
+    def _answer(self, end: int, score: float) -> dict:
+        calibration, threshold = self._detector.calibration, self._detector.decision_threshold(self._config)
+        value = score if calibration is None else float(calibration.window_llr([score])[0])
+        return {
+            "t": round(end / SAMPLE_RATE, 3),
+            "score" if calibration is None else "llr": round(value, 6),
+            "verdict": UNDECIDED if threshold is None else SPOOF if value <= threshold else BONAFIDE,
+        }
 
 
 def _pool(values: np.ndarray, pooling: str) -> float:

@@ -11,6 +11,8 @@ __all__ = ["cells_of_windows", "find_segments"]
 
 #: seconds that one stretch is expected to last: the rarer changes are, the more it takes to find one
 _STRETCH = 60.0
+#: seconds without speech that do not end a segment
+_PAUSE = 3.0
 
 
 def cells_of_windows(
@@ -31,7 +33,7 @@ def cells_of_windows(
     # A window counts for a cell whose middle it covers.
     first = np.clip(np.ceil(starts / hop - 0.5 - 1e-9).astype(int), 0, cells)
     last = np.clip(np.ceil((starts + window) / hop - 0.5 - 1e-9).astype(int), first, cells)
-    last = np.where(last == first, np.minimum(first + 1, cells), last)
+    last = np.where(starts + window >= duration - 1e-6, cells, last)  # the last cell may be short
     np.add.at(sums, first, values)
     np.add.at(sums, last, -values)
     np.add.at(counts, first, 1)
@@ -56,7 +58,8 @@ def find_segments(
         threshold: bona fide lies above it.
         window, hop, duration: seconds.
     """
-    heard = speech & np.isfinite(llr)
+    heard = _without_pauses(speech & np.isfinite(llr), round(_PAUSE / hop))
+    llr = np.where(np.isfinite(llr), llr, threshold)
     evidence = np.where(heard, llr - threshold, 0.0) * min(1.0, hop / window)
     is_bonafide = _most_likely(
         evidence, change=math.log(max(hop, 1e-3) / _STRETCH) if hop < _STRETCH else -1.0
@@ -73,6 +76,16 @@ def find_segments(
             segments.append(Segment(begin * hop, min(cell * hop, duration), labels[begin], mean))
             begin = cell
     return tuple(segments)
+
+
+def _without_pauses(heard: np.ndarray, longest: int) -> np.ndarray:
+    """``heard`` (cells,), with gaps between speech filled that are no longer than so many cells."""
+    filled, last = heard.copy(), None
+    for cell in np.flatnonzero(heard):
+        if last is not None and cell - last - 1 <= longest:
+            filled[last:cell] = True
+        last = cell
+    return filled
 
 
 def _most_likely(evidence: np.ndarray, change: float) -> np.ndarray:

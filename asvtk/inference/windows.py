@@ -1,5 +1,6 @@
 """Sliding windows over a recording of any length, in constant memory: speech activity, scores, embeddings."""
 
+import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
@@ -81,6 +82,13 @@ class WindowScorer:
             self._look(whole=False)
             self._cut_windows()
 
+    def so_far(self) -> tuple[float, float]:
+        """Of a recording that is shorter than a window yet: seconds of speech in it, and its score."""
+        self._take()
+        self._look(whole=False)
+        spoken = speech_seconds(self.probabilities)
+        return spoken, float(self._score([self._audio])[0][0]) if spoken >= self._min_speech else math.nan
+
     def flush(self) -> None:
         """Score what is waiting for a full batch."""
         self._send()
@@ -117,7 +125,8 @@ class WindowScorer:
 
     def _take(self) -> None:
         """Join what has come to what is kept, and forget what no window will need."""
-        keep = min(self._next, max(0, self._looked - _CONTEXT))
+        # The last window of all begins behind the last one so far, and perhaps before the next.
+        keep = min(max(0, self._next - self.hop), max(0, self._looked - _CONTEXT))
         drop = max(0, keep - self._begin)
         self._audio = np.concatenate([self._audio[drop:], *self._new])
         self._begin += drop

@@ -19,7 +19,14 @@ __all__ = ["end_with_parent", "in_processes", "leave_interrupts_to_parent"]
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
-def in_processes(function: Callable, items: Sequence, jobs: int, description: str) -> Iterator:
+def in_processes(
+    function: Callable,
+    items: Sequence,
+    jobs: int,
+    description: str,
+    unit: str = "utt",
+    fresh: bool = False,
+) -> Iterator:
     """``function`` of each item, in order, computed by ``jobs`` processes, with a progress bar.
 
     The processes end with this one, even if it is killed outright: none is left that writes into what
@@ -30,15 +37,19 @@ def in_processes(function: Callable, items: Sequence, jobs: int, description: st
         items: what it is called with.
         jobs: number of processes.
         description: for the progress bar and messages.
+        unit: of the items, for the same.
+        fresh: start them anew instead of forking: for those that compute with torch, whose threads do not
+            survive a fork.
 
     Raises:
         AsvtkError: a process was killed. What ``function`` raises comes through.
     """
-    with ProcessPoolExecutor(max(1, min(jobs, len(items))), initializer=end_with_parent) as pool:
+    context = multiprocessing.get_context("spawn" if fresh else None)
+    with ProcessPoolExecutor(max(1, min(jobs, len(items))), context, initializer=end_with_parent) as pool:
         with _without_interrupts():  # a process that has just begun would die of Ctrl-C with a traceback
-            results = pool.map(function, items, chunksize=4)
+            results = pool.map(function, items, chunksize=1 if fresh else 4)
         try:
-            yield from tqdm(results, total=len(items), desc=description, unit="utt", disable=None)
+            yield from tqdm(results, total=len(items), desc=description, unit=unit, disable=None)
         except BrokenProcessPool as error:
             raise AsvtkError(
                 f"{description}: a process was killed (out of memory?); run it again with fewer"

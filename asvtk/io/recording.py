@@ -36,7 +36,7 @@ class Stream(NamedTuple):
 
 def stream_recording(
     path,
-    open_sink: Callable[[], Callable[[np.ndarray], None]],
+    open_sink: Callable[[float | None], Callable[[np.ndarray], None]],
     channel: int | None = None,
     longest: float = 24 * 3600,
 ) -> Stream:
@@ -44,9 +44,10 @@ def stream_recording(
 
     Args:
         path: the file.
-        open_sink: gives the function that takes float32 samples at 16 kHz, (samples,). Where a decoder gives
-            up midway, or the mean of the channels turns out to lose the energy, the recording comes again
-            from its beginning, to a function that is asked for anew.
+        open_sink: seconds that the recording lasts by its header, or None -> the function that takes float32
+            samples at 16 kHz, (samples,). Where a decoder gives up midway, or the mean of the channels turns
+            out to lose the energy, the recording comes again from its beginning, to a function that is
+            asked for anew.
         channel: which to take, from 0, instead of the mean.
         longest: seconds; longer files are refused.
 
@@ -57,7 +58,10 @@ def stream_recording(
     def use(sound: Sound, chosen: int | None = None):
         if channel is not None and channel >= sound.channels:
             raise AsvtkError(f"{path_text(path)}: has {sound.channels} channels, there is no {channel + 1}")
-        return _convert(path, sound, open_sink(), channel if chosen is None else chosen, channel is not None)
+        seconds = None if sound.length is None else sound.length / sound.rate
+        return _convert(
+            path, sound, open_sink(seconds), channel if chosen is None else chosen, channel is not None
+        )
 
     (stream, loudest), _ = decode(path, use, longest=longest)
     if loudest is None:
@@ -76,7 +80,7 @@ def read_recording(path) -> Recording:
     """
     parts: list[np.ndarray] = []
 
-    def open_sink():
+    def open_sink(_):
         parts.clear()
         return parts.append
 

@@ -1,5 +1,6 @@
 """The detector: front-end, back-end and loss head, from waveform to score."""
 
+import contextlib
 import itertools
 from collections.abc import Iterable
 
@@ -92,15 +93,23 @@ class Detector(nn.Module):
         Raises:
             AsvtkError: a recording has no samples, or such as are not finite.
         """
-        training = self.training
-        self.eval()
-        try:
-            audios, scores = iter(audios), []
+        audios, scores = iter(audios), []
+        with self.evaluating():
             while recordings := [to_mono_16k(x, sample_rate) for x in itertools.islice(audios, BATCH_SIZE)]:
                 scores.append(self.score_prepared(self.prepare(recordings)).float().cpu())
-        finally:
-            self.train(training)
         return torch.cat(scores) if scores else torch.zeros(0)
+
+    @contextlib.contextmanager
+    def evaluating(self):
+        """In evaluation mode: without dropout, and so on."""
+        training = self.training
+        if training:
+            self.eval()
+        try:
+            yield
+        finally:
+            if training:
+                self.train()
 
     def prepare(self, audios: list[np.ndarray]) -> Batch:
         """A batch of 16 kHz mono audio, float32 (samples,) each, on the detector's device."""
