@@ -17,6 +17,7 @@ import functools
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from asvtk.bin.arguments import UsageError, finite, whole_number
@@ -111,6 +112,8 @@ def _check(args) -> None:
         raise UsageError("-: standard input can be read once")
     if args.raw and (args.out or args.html or args.csv or args.rttm):
         raise UsageError("--raw: gives a line of JSON each second, and no other form")
+    if args.out and "-" in args.recordings:
+        raise UsageError("-: has no name by which --out could know it again; write it to a file first")
     if args.force and not args.out:
         raise UsageError("--force: goes with --out")
 
@@ -190,6 +193,8 @@ def _write(args, detections: list) -> None:
         from asvtk.report.detection_page import write_detection_page
 
         write_detection_page(args.html, detections)
+    inside = f"/proc/{os.getpid()}/fd/"
+    detections = [replace(x, file="-") if x.file.startswith(inside) else x for x in detections]
     if args.json:
         text = "".join(detection.to_json() + "\n" for detection in detections)
     elif args.csv:

@@ -167,9 +167,10 @@ class RecordingDetector(Detector):
 
     def window_scorer(self, config: DetectConfig, eager: bool = False) -> WindowScorer:
         """A scorer of one recording's windows."""
-        window = round(self.window_seconds(config) * SAMPLE_RATE)
-        hop = round(config.hop * SAMPLE_RATE)
-        return WindowScorer(self._score_windows, window, hop, min(config.min_speech, MIN_SPEECH), eager)
+        window = self.window_seconds(config)
+        least = min(config.min_speech, window / 2)
+        samples, hop = (round(seconds * SAMPLE_RATE) for seconds in (window, config.hop))
+        return WindowScorer(self._score_windows, samples, hop, least, eager)
 
     @torch.inference_mode()
     def _score_windows(self, windows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

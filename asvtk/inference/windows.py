@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from asvtk.inference import likeness
-from asvtk.inference.speech import FRAME, MIN_SPEECH, speech_probabilities, speech_seconds
+from asvtk.inference.speech import FRAME, speech_probabilities, speech_seconds
 from asvtk.io.audio import SAMPLE_RATE
 
 __all__ = ["Heard", "WindowScorer"]
@@ -50,7 +50,7 @@ class WindowScorer:
         score: Callable[[list[np.ndarray]], tuple[np.ndarray, np.ndarray]],
         window: int,
         hop: int,
-        min_speech: float = MIN_SPEECH,
+        min_speech: float,
         eager: bool = False,
     ):
         self.window, self.hop = window, hop
