@@ -102,7 +102,8 @@ class UtteranceDataset(Dataset):
         if self._gives_features:
             features = self._features(utterance, version, heard)
             if self._versions and window is not None:
-                features = features[:, begin // self._step :][:, : self.frontend.frames(window)]
+                frames = self.frontend.frames(max(window, self.frontend.min_samples))
+                features = features[:, begin // self._step :][:, :frames]
         return features, audio, self.bonafide[index]
 
     @property
