@@ -36,8 +36,7 @@ def check_augmentation(config, augmentation: AugmentationConfig | None) -> None:
     Raises:
         ValueError: a front-end that is not cached is to have augmented copies, or one that is, random crops.
     """
-    if config.cache and config.random_crop:  # here too: a configuration from outside may have lost its check
-        raise ValueError("random_crop: cached features are of one crop; set cache to false")
+    config.check_random_crop()  # here too: a configuration from outside may have lost its __post_init__
     if not config.cache and augmentation is not None and augmentation.copies > 1:
         raise ValueError(
             f"augmentation.copies {augmentation.copies}: frontend.cache is false, which augments anew in "

@@ -34,6 +34,13 @@ class FrontEndConfig:
     random_crop: bool = False  # not cached: training draws another window of long utterances in every epoch
 
     def __post_init__(self):
+        self.check_random_crop()
+
+    def check_random_crop(self) -> None:
+        """
+        Raises:
+            ValueError: what is cached is to be cropped anew.
+        """
         if self.cache and self.random_crop:
             raise ValueError("random_crop: cached features are of one crop; set cache to false")
 
@@ -123,6 +130,13 @@ class FrontEnd(nn.Module, abc.ABC):
     @property
     def cut(self) -> tuple[int, ...]:
         return self.layers
+
+    @property
+    def shift(self) -> int:
+        """Samples from one frame to the next; 1 where there are no frames."""
+        samples = 1 << 30  # so many that a frame more or less does not count
+        frames = self.frames(2 * samples) - self.frames(samples)
+        return round(samples / frames) if frames else 1
 
     @property
     def stored(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Crop and conditioning of audio before the front-end."""
+"""Crop and conditioning of audio before the front-end, and where windows of an utterance begin."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from asvtk.io.audio import SAMPLE_RATE
 
-__all__ = ["Conditioning", "Crop"]
+__all__ = ["Conditioning", "Crop", "draw_begin"]
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,18 @@ class Crop:
             return np.resize(audio, self.samples)  # np.resize fills up with repetitions
         return audio[: self.samples]
 
-    def window(self, audio: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """What is heard of long ``audio``, from where the generator says; short audio as it is."""
-        spare = 0 if self.samples is None else len(audio) - self.samples
-        begin = generator.integers(spare + 1) if spare > 0 else 0
-        return audio[begin:][: self.samples]
+
+def draw_begin(samples: int, window: int, step: int, generator: np.random.Generator) -> int:
+    """Where in an utterance a window begins: any place is as likely as another.
+
+    Args:
+        samples: of the utterance.
+        window: samples of the window; 0 comes back where the utterance has no more.
+        step: the place is a multiple of so many samples.
+        generator: nothing is drawn from it where there is one place only.
+    """
+    places = (samples - window) // step + 1
+    return step * int(generator.integers(places)) if places > 1 else 0
 
 
 @dataclass(frozen=True)

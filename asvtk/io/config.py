@@ -206,6 +206,8 @@ def _convert(hint, value, where: str):
         for alternative in arguments:
             if alternative is type(None):
                 continue
+            if dataclasses.is_dataclass(alternative):  # a section that may be absent: it says what is wrong
+                return _convert(alternative, value, where)
             try:
                 return _convert(alternative, value, where)
             except AsvtkError:

@@ -6,12 +6,13 @@ from typing import Literal
 
 from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends import check_augmentation
+from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.config import apply_overrides, build, load_yaml
 from asvtk.io.errors import AsvtkError
 from asvtk.models.config import DetectorConfig, build_sections
 from asvtk.vocoding.config import VocodedConfig
 
-__all__ = ["ExperimentConfig", "Rates", "TrainingConfig", "Unfreezing", "load_config"]
+__all__ = ["ExperimentConfig", "Rates", "TrainingConfig", "Unfreezing", "Windows", "load_config"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,35 @@ class Unfreezing:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """Windows that training hears: each batch has a random length, each of its utterances a random place."""
+
+    shortest: float = 1.0  # seconds
+    longest: float = 6.0
+
+    def __post_init__(self):
+        if not 0.2 <= self.shortest <= self.longest:  # AASIST needs 0.145 s
+            raise ValueError("expected 0.2 <= shortest <= longest, in seconds")
+
+    def check(self, frontend) -> None:
+        """
+        Raises:
+            ValueError: there would be less to draw windows from than ``longest``.
+        """
+        heard = frontend.crop.samples
+        if frontend.cache and heard is not None:
+            raise ValueError(
+                f"training.windows: the cache holds {heard} samples of an utterance, and windows are drawn "
+                "from whole ones; set frontend.crop.samples to null"
+            )
+        if heard is not None and self.longest * SAMPLE_RATE > heard:
+            raise ValueError(
+                f"training.windows.longest: {self.longest:g} s, and frontend.crop.samples lets "
+                f"{heard / SAMPLE_RATE:.4g} s be heard; make it no longer, or set the crop to null"
+            )
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """How a head is trained."""
 
@@ -92,6 +122,7 @@ class TrainingConfig:
     weight_decay: float = 1e-4  # of matrices only
     grad_clip: float = 1.0  # largest norm of the gradient; 0: no clipping
     balance: bool = False  # draw as many bona fide as spoofed utterances
+    windows: Windows | None = None  # hear random windows of utterances; null: as much as the crop says
     normalise_on: int = 1000  # training utterances that the input statistics are taken on; 0: none
 
     optimizer: Literal["adamw", "adam"] = "adamw"  # decay of the weights themselves, or by the gradient
@@ -145,6 +176,8 @@ class ExperimentConfig(DetectorConfig):
 
     def __post_init__(self):
         check_augmentation(self.frontend, self.augmentation)
+        if self.training.windows is not None:
+            self.training.windows.check(self.frontend)
         trainable, stages = getattr(self.frontend, "trainable", 0), self.training.unfreeze.stages
         if stages and stages[-1][1] != trainable:
             raise ValueError(

@@ -42,30 +42,37 @@ class Loader:
         self._orders, self._loader, self._ring = [], None, None
 
     def __call__(
-        self, batches: list[list[int]], epoch_seed: int | None = None
+        self,
+        batches: list[list[int]],
+        epoch_seed: int | None = None,
+        windows: list[int | None] | None = None,
     ) -> Iterator[tuple[Batch, Tensor]]:
         """Batch and labels (batch,) of each batch, on the device.
 
         Args:
             batches: numbers of utterances.
             epoch_seed: as in ``UtteranceDataset.draw``.
+            windows: of each batch, as there; None: none has one.
 
         Raises:
             AsvtkError: an utterance cannot be read; from here or from the iterator.
         """
         if not batches:
             return iter(())
-        answers = map(_raise_fault, self._read(batches, epoch_seed))
+        answers = map(_raise_fault, self._read(batches, epoch_seed, windows or [None] * len(batches)))
         return self._to_cpu(answers) if self._device == "cpu" else self._to_gpu(answers)
 
-    def _read(self, batches: list[list[int]], epoch_seed: int | None) -> Iterator:
+    def _read(self, batches: list[list[int]], epoch_seed: int | None, windows: list[int | None]) -> Iterator:
         """Start to read; what workers answer comes in the order of the batches."""
         numbers = max(map(len, batches)) * self._largest if self._workers else 0
         starts = self._loader is None or (self._workers > 0 and numbers > self._ring.numbers)
         if starts:
             self._end_workers()
             self._open(numbers)
-        self._orders[:] = [(number, batch, epoch_seed) for number, batch in enumerate(batches)]
+        self._orders[:] = [
+            (number, batch, epoch_seed, window)
+            for number, (batch, window) in enumerate(zip(batches, windows, strict=True))
+        ]
         others = multiprocessing.active_children()
         answers = iter(self._loader)
         if starts and self._workers:
@@ -176,10 +183,10 @@ class _Reader(Dataset):
     def __init__(self, dataset: UtteranceDataset, ring: RingBuffer | None):
         self._dataset, self._ring = dataset, ring
 
-    def __getitem__(self, order: tuple[int, list[int], int | None]):
-        number, batch, epoch_seed = order
+    def __getitem__(self, order: tuple[int, list[int], int | None, int | None]):
+        number, batch, epoch_seed, window = order
         try:
-            items = [self._dataset.draw(index, epoch_seed) for index in batch]
+            items = [self._dataset.draw(index, epoch_seed, window) for index in batch]
         except AsvtkError as fault:
             return fault
         if self._ring is None:

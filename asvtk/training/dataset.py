@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends.base import FrontEnd
 from asvtk.frontends.cache.store import CachedFeatures, FeatureCache, cache_name, copy_name
+from asvtk.frontends.crop import draw_begin
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError
@@ -30,8 +31,8 @@ class UtteranceDataset(Dataset):
     stands in the place of features, (samples,).
 
     In training, an epoch (``draw`` with its seed) chooses a version of each utterance, clean or augmented,
-    and where its audio is cropped. Without one everything is clean and cropped at the head, as for dev
-    and eval.
+    and where the window that is heard begins. Without one everything is clean and cropped at the head, as
+    for dev and eval.
 
     Args:
         data: the data set.
@@ -61,7 +62,9 @@ class UtteranceDataset(Dataset):
         #: that is not in the set
         self.made_of = torch.tensor([index.get(data.source.get(u), -2) for u in self.utterances])
         self._data, self._versions, self._augmentation = data, versions, augmentation
-        self.frontend, self._random_crop = frontend, frontend.config.random_crop
+        self.frontend = frontend
+        # A window of stored features begins with a frame; it may begin with any sample of the audio.
+        self._step = frontend.shift if versions else 1
         self._gives_features, self._gives_audio = bool(frontend.layers), True
 
     def __len__(self) -> int:
@@ -71,20 +74,36 @@ class UtteranceDataset(Dataset):
         """The clean utterance."""
         return self.draw(index, None)
 
-    def draw(self, index: int, epoch_seed: int | None) -> tuple[Tensor | None, Tensor | None, Tensor]:
-        """The utterance as an epoch hears it: a function of the epoch's seed and ``index`` alone."""
-        utterance, version, generator = self.utterances[index], 0, None
+    def draw(
+        self, index: int, epoch_seed: int | None, window: int | None = None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        """The utterance as an epoch hears it: a function of the arguments alone.
+
+        Args:
+            index: which one.
+            epoch_seed: None: not in training.
+            window: samples of the window that is heard, before the crop; None: as many as the crop has, and
+                from the head unless the front-end's configuration says ``random_crop``.
+        """
+        utterance, version, begin = self.utterances[index], 0, 0
+        if window is None and self.frontend.config.random_crop:
+            window = self.frontend.crop.samples
         if epoch_seed is not None:
             generator = np.random.default_rng((epoch_seed, index))
             # Audio that is not tied to cached copies is augmented anew: the epoch is the copy's number.
             version = int(generator.integers(len(self._versions))) if self._versions else epoch_seed
+            if window is not None:
+                begin = draw_begin(self._data.num_samples[utterance], window, self._step, generator)
         features = audio = heard = None
         if self._gives_audio or self._gives_features and not self._versions:
-            heard = self._audio(utterance, version, generator)
+            heard = self._audio(utterance, version)[begin:][:window]
         if self._gives_audio:
             audio = torch.from_numpy(self.frontend.hear(heard))
         if self._gives_features:
             features = self._features(utterance, version, heard)
+            if self._versions and window is not None:
+                frames = self.frontend.frames(max(window, self.frontend.min_samples))
+                features = features[:, begin // self._step :][:, :frames]
         return features, audio, self.bonafide[index]
 
     @property
@@ -97,7 +116,7 @@ class UtteranceDataset(Dataset):
         """Clean features of up to ``count`` utterances, evenly spread; each as a batch of one."""
         chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
         for utterance in (self.utterances[index] for index in chosen):
-            heard = None if self._versions else self._audio(utterance, 0, None)
+            heard = None if self._versions else self._audio(utterance, 0)
             features = self._features(utterance, 0, heard)
             yield Batch(
                 features[None], torch.tensor([features.shape[-2 if self._versions else -1]]), None, None
@@ -124,15 +143,13 @@ class UtteranceDataset(Dataset):
             return torch.from_numpy(self.frontend.prepare(heard))
         return torch.from_numpy(self._versions[version][utterance])
 
-    def _audio(self, utterance: str, version: int, generator: np.random.Generator | None) -> np.ndarray:
-        """What is heard of an utterance, not yet repeated where it is short."""
+    def _audio(self, utterance: str, version: int) -> np.ndarray:
+        """An utterance, whole."""
         data = self._data
         audio = read_audio(data.wav[utterance], data.num_samples[utterance], md5=data.md5[utterance])
         if version and self._augmentation is not None:
             audio = self._augmentation.apply(version, utterance, audio)
-        if generator is not None and self._random_crop:
-            return self.frontend.crop.window(audio, generator)
-        return audio[: self.frontend.crop.samples]
+        return audio
 
 
 def open_dataset(

@@ -1,13 +1,16 @@
-"""Sampler of an epoch: which utterances it has, in which order, and how classes are balanced."""
+"""Sampler of an epoch: which utterances it has, in which order, how classes are balanced, and how long
+the windows of its batches are."""
 
 from collections import Counter, defaultdict
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["sample_epoch"]
+__all__ = ["sample_epoch", "sample_windows"]
 
 
 def sample_epoch(
@@ -49,6 +52,22 @@ def sample_epoch(
     if made:
         _put_beside_sources(together, made_of, made, generator)
     return [u for k in torch.randperm(len(together), generator=generator).tolist() for u in together[k]]
+
+
+def sample_windows(shortest: float, longest: float, epoch_seed: int, batches: int) -> list[int]:
+    """Length of the window that each batch of an epoch hears, a function of the epoch's seed alone.
+
+    Args:
+        shortest, longest: seconds; any length between them is as likely as another.
+        epoch_seed: seed of the epoch.
+        batches: how many it has.
+
+    Returns:
+        samples, one number a batch.
+    """
+    generator = np.random.default_rng((0, epoch_seed))  # utterances have (epoch_seed, index), and no epoch 0
+    limits = round(shortest * SAMPLE_RATE), round(longest * SAMPLE_RATE)
+    return generator.integers(*limits, size=batches, endpoint=True).tolist()
 
 
 def _put_beside_sources(

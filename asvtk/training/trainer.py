@@ -26,7 +26,7 @@ from asvtk.training.evaluation import Diverged, Selection
 from asvtk.training.experiment import Experiment
 from asvtk.training.logger import FaultLog, TrainingLog
 from asvtk.training.optim import MovingAverage, build_optimiser, learning_rate, set_rates
-from asvtk.training.sampler import sample_epoch
+from asvtk.training.sampler import sample_epoch, sample_windows
 from asvtk.training.signals import Stopped, StopRequest, stop_request
 from asvtk.training.state import Progress, TrainingState
 from asvtk.training.step import GradientStep
@@ -143,7 +143,12 @@ class _Run:
         batches = [order[i : i + training.batch_size] for i in range(0, len(order), training.batch_size)]
         todo = batches[progress.step :]
         shares = [split_batch(distributed.share(batch), training.grad_accum) for batch in todo]
-        loaded = self.loaders["train"]([micro_batch for share in shares for micro_batch in share], epoch_seed)
+        windows = self._windows(epoch_seed, len(batches))[progress.step :]
+        loaded = self.loaders["train"](
+            [micro_batch for share in shares for micro_batch in share],
+            epoch_seed,
+            [window for share, window in zip(shares, windows, strict=True) for _ in share],
+        )
         self.state.restore_random()
         self.detector.train()
         bar = tqdm(
@@ -176,6 +181,13 @@ class _Run:
         return sample_epoch(
             training_set.bonafide, epoch_seed, self.training.balance, training_set.made_of, share
         )
+
+    def _windows(self, epoch_seed: int, batches: int) -> list[int | None]:
+        """Samples that each batch hears of its utterances, in all processes alike; None: as the crop says."""
+        windows = self.training.windows
+        if windows is None:
+            return [None] * batches
+        return sample_windows(windows.shortest, windows.longest, epoch_seed, batches)
 
     def _unfreeze(self, epoch: int) -> None:
         """Let as many of the front-end's top blocks be trained as that epoch trains."""

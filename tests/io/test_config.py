@@ -22,6 +22,7 @@ class Outer:
     epochs: int
     inner: Inner = field(default_factory=Inner)
     fast: bool = False
+    extra: Inner | None = None
 
     def __post_init__(self):
         if self.epochs < 1:
@@ -50,6 +51,7 @@ def test_values_arrive_and_go_back():
         ({"epochs": 1, "inner": {"layers": "some"}}, "expected all or a list, each a whole number"),
         ({"epochs": 1, "inner": {"lr": "fast"}}, "expected a number"),
         ({"epochs": 1, "inner": 3}, "expected keys and values"),
+        ({"epochs": 1, "extra": {"lrr": 1}}, r"c\.yaml\.extra: unknown key 'lrr'; did you mean 'lr'"),
         ({"epochs": 1, 1: 2}, "unknown key 1"),
     ],
 )

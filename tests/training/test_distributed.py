@@ -15,7 +15,10 @@ from asvtk.training.config import load_config
 from asvtk.training.scoring import score_dataset
 
 # Dropout draws other numbers in each process, and the load-balance loss is no mean over utterances.
-SETTINGS = ("model.dropout=0", "model.balance_weight=0", "model.z_weight=0", "training.batch_size=5")
+SETTINGS = (
+    "model.dropout=0", "model.balance_weight=0", "model.z_weight=0", "training.batch_size=5",
+    "training.windows.shortest=0.2", "training.windows.longest=0.5",  # the same in all processes
+)  # fmt: skip
 
 
 def train_and_score(environment, corpus, exp):
