@@ -31,6 +31,7 @@ TYPED = {
     "ablations": "list of cells -> configurations; their experiments -> a table",
     "shortcuts": "data directories -> how well level, length, silence or bandwidth alone tell the classes",
     "perturb": "data directory -> a copy without level, silence or bandwidth as shortcuts",
+    "splice": "data directory -> long recordings with spoofed stretches in bona fide speech",
     "robustness": "scores of such copies -> a table",
     "pack": "finished experiment -> one file: weights, model card, threshold (stage 7)",
     "unpack": "check such a file and open it",
