@@ -1,4 +1,4 @@
-"""What a detector said of recordings, as ``asvtk detect --json`` writes it: one JSON object a line.
+"""What a detector said of recordings, as ``asvtk detect`` writes it: one JSON object a line.
 
     {"file": "calls/a.wav", "duration": 12.5, "verdict": "spoof", "llr": -1.2, "score": -3.4,
      "timeline": [[0.0, 1.0, 0.7], [1.0, 2.0, null], ...],
