@@ -7,7 +7,6 @@ One line a part, in the ten fields of NIST's rich transcription format (RT-09 ev
 Times are in seconds. Lines that begin with ``;;`` are comments.
 """
 
-import math
 from typing import NamedTuple
 
 from asvtk.io.datadir import BONAFIDE, SPOOF
@@ -19,6 +18,8 @@ __all__ = ["NO_SPEECH", "Span", "read_rttm", "require_cover", "rttm_text"]
 NO_SPEECH = "no_speech"
 _FORM = "SPEAKER file 1 start duration <NA> <NA> bonafide|spoof <NA> <NA>"
 _FIELDS = 10
+#: seconds: measures cut recordings into pieces of 20 ms, and a damaged number must not fill the memory
+_LONGEST = 86_400.0
 #: seconds that neighbours may be apart or overlap: some writers round both start and duration to 10 ms
 _SLACK = 0.02
 
@@ -51,8 +52,9 @@ def read_rttm(path, labels=(BONAFIDE, SPOOF)) -> dict[str, list[Span]]:
         labels: that may stand in the eighth field.
 
     Raises:
-        AsvtkError: it is no text, or a line is not of this form, has a time that is negative or not finite,
-            a duration of nothing, another label, or a part that overlaps another one; with the line.
+        AsvtkError: it is no text, or a line is not of this form, has a time that is negative, not finite or
+            beyond a day, a duration of nothing, another label, or a part that overlaps another one; with the
+            line.
     """
     found: dict[str, list[tuple[Span, int]]] = {}
     for number, line in enumerate(read_lines(path), 1):
@@ -93,10 +95,10 @@ def _parse(where: str, fields: list[str], labels) -> tuple[str, Span]:
         start, duration = map(parse_float, fields[3:5])
     except ValueError as error:
         raise AsvtkError(f"{where}: {error}; expected start and duration in seconds") from None
-    if not (0 <= start < math.inf and 0 < duration < math.inf):
+    if not (start >= 0 and duration > 0 and start + duration <= _LONGEST):
         raise AsvtkError(
-            f"{where}: start {fields[3]} and duration {fields[4]}; expected a start of 0 or later, and a "
-            "duration above 0, in seconds"
+            f"{where}: start {shown(fields[3])} and duration {shown(fields[4])}; expected seconds: a "
+            "start of 0 or later, a duration above 0, and an end within a day"
         )
     if fields[7] not in labels:
         raise AsvtkError(f"{where}: label {shown(fields[7])}, expected one of {' '.join(labels)}")

@@ -143,9 +143,7 @@ def test_the_recipe(folder, tmp_path):
 
     def run(*more):
         words = ["./run.sh", *map(str, [*options, *more])]
-        return subprocess.run(
-            words, cwd=RECIPE, capture_output=True, text=True, env={**os.environ}, timeout=100
-        )
+        return subprocess.run(words, cwd=RECIPE, capture_output=True, text=True, timeout=100)
 
     answer = run()
     assert answer.returncode == 0, answer.stderr
