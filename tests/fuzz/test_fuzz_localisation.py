@@ -5,12 +5,11 @@ import json
 from hypothesis import strategies as st
 from mutations import apply, apply_changes, changes, fuzz, text_edits
 
+PARTS = [(0, 2.5, "bonafide"), (2.5, 1.5, "spoof"), (4, 2, "bonafide")]
 REFERENCE = "".join(
     f"SPEAKER r{number} 1 {start} {duration} <NA> <NA> {label} <NA> <NA>\n"
     for number in range(8)
-    for start, duration, label in [(0, 2.5, "bonafide"), (2.5, 1.5, "spoof"), (4, 2, "bonafide")][
-        : 1 + number
-    ]
+    for start, duration, label in PARTS[: 1 + number]
 )
 FOUND = [
     {
@@ -37,6 +36,12 @@ def evaluate(case, reference, found, names: str) -> None:
 
 def lines(objects) -> str:
     return "".join(json.dumps(content) + "\n" for content in objects)
+
+
+def test_undamaged(lab):
+    with lab.case("evaluate") as case:
+        evaluate(case, REFERENCE, lines(FOUND), "")
+        assert (case.folder / "out.json").exists()
 
 
 @fuzz(60, edits=text_edits())
