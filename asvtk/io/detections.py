@@ -16,12 +16,12 @@ import numpy as np
 from asvtk.io.datadir import BONAFIDE, SPOOF
 from asvtk.io.errors import AsvtkError, shown
 from asvtk.io.fields import field_of
-from asvtk.io.rttm import NO_SPEECH, Span
+from asvtk.io.rttm import NO_SPEECH, UNDECIDED, Span
 from asvtk.io.text import parse_json, read_lines
 
 __all__ = ["Detection", "read_detections"]
 
-_VERDICTS = (BONAFIDE, SPOOF, NO_SPEECH, "undecided")
+_VERDICTS = (BONAFIDE, SPOOF, NO_SPEECH, UNDECIDED)
 #: seconds that cells or segments may overlap: ends are written rounded
 _SLACK = 0.02
 

@@ -13,9 +13,9 @@ from asvtk.io.datadir import BONAFIDE, SPOOF
 from asvtk.io.errors import AsvtkError, shown
 from asvtk.io.text import parse_float, read_lines, split_blanks
 
-__all__ = ["NO_SPEECH", "Span", "read_rttm", "require_cover", "rttm_text"]
+__all__ = ["NO_SPEECH", "UNDECIDED", "Span", "read_rttm", "require_cover", "rttm_text"]
 
-NO_SPEECH = "no_speech"
+NO_SPEECH, UNDECIDED = "no_speech", "undecided"  # what detectors say besides
 _FORM = "SPEAKER file 1 start duration <NA> <NA> bonafide|spoof <NA> <NA>"
 _FIELDS = 10
 #: seconds: measures cut recordings into pieces of 20 ms, and a damaged number must not fill the memory

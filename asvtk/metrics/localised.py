@@ -1,13 +1,14 @@
 """Reference and detections -> recordings to measure; what does not name the same recordings is refused."""
 
 import math
+from pathlib import PurePath
 
 import numpy as np
 
 from asvtk.io.datadir import BONAFIDE, SPOOF
 from asvtk.io.detections import Detection, read_detections
 from asvtk.io.errors import AsvtkError, listing
-from asvtk.io.rttm import NO_SPEECH, Span, read_rttm, require_cover
+from asvtk.io.rttm import NO_SPEECH, UNDECIDED, Span, read_rttm, require_cover
 from asvtk.metrics.localisation import Localised, merge_intervals
 
 __all__ = ["read_localised"]
@@ -23,8 +24,8 @@ def read_localised(reference, detections=None, hypothesis=None) -> list[Localise
         reference: RTTM file that covers its recordings.
         detections: what ``asvtk detect`` wrote, see ``asvtk.io.detections``; a recording's name is that of
             its file without folder and suffix.
-        hypothesis: instead, an RTTM file; what it does not call spoof, and recordings that it does not name,
-            count as bona fide.
+        hypothesis: instead, an RTTM file, also with names of files; what it does not call spoof, and
+            recordings that it does not name, count as bona fide.
 
     Returns:
         the recordings of the reference, by name. Their scores are LLRs if there is any, else uncalibrated
@@ -36,7 +37,7 @@ def read_localised(reference, detections=None, hypothesis=None) -> list[Localise
     """
     truth = require_cover(reference, read_rttm(reference))
     if detections is None:
-        said = read_rttm(hypothesis, (BONAFIDE, SPOOF, NO_SPEECH))
+        said = _by_stem(hypothesis, read_rttm(hypothesis, (BONAFIDE, SPOOF, NO_SPEECH, UNDECIDED)), truth)
         _refuse_strangers(hypothesis, said, reference, truth)
         return [_from_spans(truth[name], said.get(name, [])) for name in sorted(truth)]
     found = read_detections(detections)
@@ -51,6 +52,17 @@ def read_localised(reference, detections=None, hypothesis=None) -> list[Localise
             )
     kind = "llr" if any(detection.llr is not None for detection in found.values()) else "score"
     return [_from_detection(truth[name], found[name], kind) for name in sorted(truth)]
+
+
+def _by_stem(path, said: dict[str, list[Span]], truth) -> dict[str, list[Span]]:
+    """The same by the names of the reference: a file's may have a folder and a suffix."""
+    named = {}
+    for name, spans in said.items():
+        known = name if name in truth else PurePath(name).stem
+        if known in named:
+            raise AsvtkError(f"{path}: {name} is the second recording there that is called {known}")
+        named[known] = spans
+    return named
 
 
 def _from_spans(truth: list[Span], said: list[Span]) -> Localised:

@@ -187,6 +187,17 @@ def test_reference_and_detections_are_joined_by_name(tmp_path):
     (tmp_path / "h.rttm").write_text("SPEAKER a 1 1 1 <NA> <NA> spoof <NA> <NA>\n")
     a, b = read_localised(tmp_path / "r.rttm", hypothesis=tmp_path / "h.rttm")
     assert a.predicted.tolist() == [[1, 2]] and b.predicted.size == 0 and a.values is None
+    (tmp_path / "h.rttm").write_text(
+        "SPEAKER x/a.flac 1 1 1 <NA> <NA> spoof <NA> <NA>\n"
+        "SPEAKER b.flac 1 0 3 <NA> <NA> undecided <NA> <NA>\n"
+    )
+    named = read_localised(tmp_path / "r.rttm", hypothesis=tmp_path / "h.rttm")
+    assert [of.predicted.tolist() for of in named] == [[[1, 2]], []]
+    (tmp_path / "h.rttm").write_text(
+        "SPEAKER x/a.flac 1 1 1 <NA> <NA> spoof <NA> <NA>\nSPEAKER a 1 0 3 <NA> <NA> spoof <NA> <NA>\n"
+    )
+    with pytest.raises(AsvtkError, match="h.rttm: a is the second recording there that is called a"):
+        read_localised(tmp_path / "r.rttm", hypothesis=tmp_path / "h.rttm")
     (tmp_path / "h.rttm").write_text("SPEAKER z 1 1 1 <NA> <NA> spoof <NA> <NA>\n")
     with pytest.raises(AsvtkError, match="r.rttm: says nothing of 1 of the 1 recordings in .*h.rttm: z"):
         read_localised(tmp_path / "r.rttm", hypothesis=tmp_path / "h.rttm")
