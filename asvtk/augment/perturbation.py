@@ -71,7 +71,10 @@ def perturb_set(
     if unknown := [name for name in names if name not in PERTURBATIONS]:
         raise AsvtkError(f"no change {listing(unknown)}; there are {listing(PERTURBATIONS)}")
     change = functools.partial(_apply, tuple(names))
-    clips = [Clip(utterance, utterance, source.attack[utterance], change) for utterance in source.utterances]
+    clips = [
+        Clip(utterance, (utterance,), source.attack[utterance], change, source.source.get(utterance))
+        for utterance in source.utterances
+    ]
     legend = source.path / "attack2kind"
     kinds = read_table(legend) if legend.exists() else {}
     how = {"changes": list(names), "generation": GENERATION}

@@ -4,13 +4,15 @@
   asvtk evaluate --scores scores.csv --columns utterance=path,score=logit --protocol key.txt
   asvtk evaluate --scores ours.txt theirs.txt --negate theirs.txt --report comparison
   asvtk evaluate --exp exp/seed1 exp/seed2 --data-root data --report exp/seeds
+  asvtk evaluate --rttm data/partial/segments.rttm --detections detections.jsonl
 
 Higher score = bona fide; --negate is for files that mean the opposite. Files may be packed. Read as they
 are: `[speaker] utterance [-] attack key score` (2019); `utterance score` (2021, ASVspoof 5) with the key
 of --protocol or --data; NII logs; a header. Others: --columns utterance=1,score=2,key=3 --labels spoof=0,...
 Several files of --scores are systems on the same trials. --dev names their dev scores, whose threshold
 is judged on --scores. With --exp, each DIR/scores/{dev,eval}.txt is evaluated, with the ASV scores of its
-own set, into DIR/results.json and DIR/RESULTS.md; what differs in its seed alone is averaged.
+own set, into DIR/results.json and DIR/RESULTS.md; what differs in its seed alone is averaged. With --rttm,
+it is measured how much of the spoofed parts of recordings was found (docs/partial.md).
 """
 
 import json
@@ -40,12 +42,19 @@ _OF_SCORES = (
     "dev_protocol",
 )  # fmt: skip
 _COMPARISON = ("compare", "compare_negate")
+#: options that speak of the file of --rttm
+_OF_PARTS = ("detections", "hyp", "majority")
+_NOT_OF_PARTS = (
+    *(option for option in _OF_SCORES if option != "json"), *_COMPARISON, "where", "by", "grouping",
+    "bootstrap", "operating_point", "report", "summary",
+)  # fmt: skip
 
 
 def add_arguments(parser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--scores", metavar="FILE", nargs="+", help="score files of the same trials")
     what.add_argument("--exp", metavar="DIR", nargs="+", help="experiments, each with scores/{dev,eval}.txt")
+    what.add_argument("--rttm", metavar="FILE", help="which parts of recordings are spoofed, as asvtk splice")
     labels = parser.add_mutually_exclusive_group()
     labels.add_argument("--protocol", metavar="FILE", help="protocol or key with the labels")
     labels.add_argument("--data", metavar="DIR", dest="protocol", help="the same from a Kaldi data directory")
@@ -72,13 +81,22 @@ def add_arguments(parser) -> None:
     option("--operating-point", "POINT", "errors at eer, far=R, frr=R or a threshold", action="append")
     option("--dev", "FILE", "dev scores of each system: errors at dev's EER threshold", nargs="+")
     option("--dev-protocol", "FILE", "protocol, key or data directory with the labels of --dev")
-    option("--json", "FILE", "write all values of one score file in full precision")
+    option("--json", "FILE", "write all values of one score file, or of --rttm, in full precision")
     option("--report", "DIR", "write DIR/report.html and DIR/RESULTS.md, beside published systems")
     option("--data-root", "DIR", "--exp: where dev and eval lie (default: %(default)s)", default="data")
     option("--summary", "FILE", "--exp: write the table of all experiments there")
+    option("--detections", "FILE", "--rttm: what asvtk detect wrote of the same recordings (JSON lines)")
+    option("--hyp", "FILE", "--rttm: instead, parts that were found, as RTTM; without scores")
+    majority = "--rttm: a segment is a spoof if more than half of it is (default: any of it, as PartialSpoof)"
+    parser.add_argument("--majority", action="store_true", help=majority)
 
 
 def run(args) -> None:
+    if args.rttm:
+        _refuse(args, "--rttm", _NOT_OF_PARTS)
+        _evaluate_parts(args)
+        return
+    _refuse(args, "--exp" if args.exp else "--scores", _OF_PARTS)
     if args.exp:
         _refuse(args, "--exp", _OF_SCORES + _COMPARISON)
         _evaluate_experiments(args)
@@ -94,6 +112,21 @@ def run(args) -> None:
                 "per system, in the same order"
             )
         _evaluate_scores(args)
+
+
+def _evaluate_parts(args) -> None:
+    from asvtk.metrics.localisation import localisation
+    from asvtk.metrics.localised import read_localised
+    from asvtk.report.localisation import localisation_tables
+
+    if (args.detections is None) == (args.hyp is None):
+        raise AsvtkError("--rttm takes what was found: either --detections FILE or --hyp FILE")
+    recordings = read_localised(args.rttm, args.detections, args.hyp)
+    results = localisation(recordings, args.majority)
+    results |= {"rttm": args.rttm, "detections": args.detections, "hyp": args.hyp}
+    if args.json:
+        _write_json(args.json, results)
+    print(localisation_tables(results))
 
 
 def _evaluate_scores(args) -> None:
@@ -276,7 +309,8 @@ def _compare(table: ScoreTable, protocol, args) -> dict:
 
 def _refuse(args, form: str, options) -> None:
     for option in options:
-        if getattr(args, option) not in (None, False):  # `--negate` of no file is an empty list
+        # `--negate` of no file is an empty list; of others that is the default.
+        if getattr(args, option) not in (None, False, {}) and (getattr(args, option) or option == "negate"):
             raise AsvtkError(f"--{option.replace('_', '-')} does not go with {form}")
 
 

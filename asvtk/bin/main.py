@@ -33,6 +33,7 @@ TYPED = {
     "shortcuts": "data directories -> how well level, length, silence or bandwidth alone tell the classes",
     "perturb": "data directory -> a copy without level, silence or bandwidth as shortcuts",
     "robustness": "scores of such copies -> a table",
+    "splice": "data directory -> long recordings with spoofed stretches in bona fide speech",
     "pack": "finished experiment -> one file: weights, model card, threshold (stage 7)",
     "unpack": "check such a file and open it",
     "cache": "list, verify, prune, predict and import cached features",

@@ -1,8 +1,9 @@
-"""Derived data directories: every clip is a changed copy of one that is there.
+"""Derived data directories: every clip is made of one that is there, or of several.
 
     OUT/flac/UTTERANCE.flac         16 bit
     OUT/wav.scp, utt2label ...      as stage 1 writes them
     OUT/utt2source                  what each vocoded spoof was made of; if there are any
+    OUT/segments.rttm ...           what else the maker of the clips says of them
     OUT/protocol.txt                the same in the official form, SPEAKER UTTERANCE - ATTACK KEY
     OUT/failed                      clips that could not be made, and why; if there are any
     OUT/.begun, OUT/.done           what they were made of
@@ -34,9 +35,10 @@ class Clip(NamedTuple):
     """An utterance to make; all of it can be pickled."""
 
     utterance: str  # its id
-    source: str  # id of the one it is made of
-    attack: str  # NO_ATTACK: it stays bona fide
-    change: Callable[[np.ndarray], np.ndarray]  # float32 (samples,) -> float (samples',)
+    sources: tuple[str, ...]  # ids of those that it is made of; the first one's speaker speaks in it
+    attack: str  # NO_ATTACK: it is bona fide
+    change: Callable[..., np.ndarray]  # float32 (samples,) of each source -> float (samples',)
+    origin: str | None = None  # of a vocoded spoof: the bona fide utterance that it goes back to
 
 
 def evaluation_split(data: DataDirectory) -> str | None:
@@ -54,6 +56,7 @@ def derive(
     kinds: dict[str, str],
     jobs: int = 4,
     force: bool = False,
+    beside: dict[str, str] | None = None,
 ) -> tuple[DataDirectory, dict[str, str]]:
     """Make clips, and the data directory that lists them.
 
@@ -65,6 +68,7 @@ def derive(
         kinds: attack -> TTS, VC, vocoder ...
         jobs: number of processes; the clips do not depend on it.
         force: make them even if they are there.
+        beside: name -> text of other files of the data directory; ``description`` tells what they depend on.
 
     Returns:
         the data directory, and utterance -> why it could not be made and is not in there.
@@ -94,9 +98,7 @@ def derive(
     items = [
         (
             clip,
-            source.wav[clip.source],
-            source.num_samples[clip.source],
-            source.md5[clip.source],
+            [(source.wav[u], source.num_samples[u], source.md5[u]) for u in clip.sources],
             flac / f"{clip.utterance}.flac",
         )
         for clip in sorted(clips, key=lambda clip: clip.utterance)
@@ -112,17 +114,19 @@ def derive(
     data = DataDirectory(
         path=out,
         wav={clip.utterance: str(flac / f"{clip.utterance}.flac") for clip in made},
-        speaker={clip.utterance: source.speaker[clip.source] for clip in made},
+        speaker={clip.utterance: source.speaker[clip.sources[0]] for clip in made},
         label={clip.utterance: _label(clip) for clip in made},
         attack={clip.utterance: clip.attack for clip in made},
         num_samples={clip.utterance: count for clip, (count, _) in made.items()},
         md5={clip.utterance: md5 for clip, (_, md5) in made.items()},
-        source={clip.utterance: origin for clip in made if (origin := _origin(clip, source))},
+        source={clip.utterance: clip.origin for clip in made if clip.origin},
     )
     data.write()
     write_table(out / "attack2kind", kinds)
     lines = [f"{data.speaker[u]} {u} - {data.attack[u]} {data.label[u]}\n" for u in data.utterances]
     write_text(out / "protocol.txt", "".join(lines))
+    for name, text in (beside or {}).items():
+        write_text(out / name, text)
     if failed:
         write_table(out / "failed", failed)
     else:
@@ -136,31 +140,26 @@ def _label(clip: Clip) -> str:
     return BONAFIDE if clip.attack == NO_ATTACK else SPOOF
 
 
-def _origin(clip: Clip, source: DataDirectory) -> str | None:
-    """The utterance that a vocoded clip goes back to; None for a changed copy, which keeps its id."""
-    return source.source.get(clip.source, clip.source if clip.utterance != clip.source else None)
-
-
 class _Fault(NamedTuple):
     reason: str
     is_final: bool  # another run would meet it again; files, though, may be restored
 
 
-def _make(item: tuple[Clip, str, int, str, Path]) -> tuple[int, str] | _Fault:
+def _make(item: tuple[Clip, list[tuple[str, int, str]], Path]) -> tuple[int, str] | _Fault:
     """Number of samples and checksum of a clip that is there now, or what is wrong with it."""
-    clip, wav, num_samples, md5, path = item
+    clip, sources, path = item
     if path.exists():
         return inspect_audio(path)[:2]
     try:
-        samples = read_audio(wav, num_samples, md5=md5)
+        audio = [read_audio(wav, num_samples, md5=md5) for wav, num_samples, md5 in sources]
     except AsvtkError as fault:
         return _Fault(str(fault), is_final=False)
     try:
-        samples = clip.change(samples)
+        samples = clip.change(*audio)
     except AsvtkError as fault:
-        return _Fault(f"{clip.source}: {fault}", is_final=True)
+        return _Fault(f"{clip.sources[0]}: {fault}", is_final=True)
     except (ArithmeticError, ValueError, IndexError, np.linalg.LinAlgError) as fault:
         # What a method makes of one odd recording must not cost all the others.
-        return _Fault(f"{clip.source}: {type(fault).__name__}: {fault}", is_final=True)
+        return _Fault(f"{clip.sources[0]}: {type(fault).__name__}: {fault}", is_final=True)
     write_audio(path, samples)
     return inspect_audio(path)[:2]

@@ -57,9 +57,10 @@ def vocode_set(
     clips = [
         Clip(
             utterance=f"{utterance}-{method}" + (f"-{copy}" if copy > 1 else ""),
-            source=utterance,
+            sources=(utterance,),
             attack=_ATTACK + method,
             change=functools.partial(_make_spoof, functions[method], method, config.seed, utterance, copy),
+            origin=utterance,
         )
         for utterance in originals
         for method in config.names

@@ -19,6 +19,8 @@ INPUTS = [
     ("evaluate", "--scores IN"), ("evaluate", "--scores s.txt --protocol IN"),
     ("evaluate", "--scores s.txt --data IN"), ("evaluate", "--scores s.txt --asv-scores IN"),
     ("evaluate", "--scores s.txt --compare IN"), ("evaluate", "--exp IN"),
+    ("evaluate", "--rttm IN --hyp IN"), ("evaluate", "--rttm IN --detections IN"),
+    ("splice", "--data IN --out out"),
     ("calibrate", "--dev IN --scores s.txt --out o.txt"),
     ("calibrate", "--dev d.txt --scores IN --out o.txt"),
     ("calibrate", "--model IN --scores s.txt --out o.txt"), ("config", "IN"), ("validate", "IN"),
