@@ -91,7 +91,7 @@ def run(args):
     files, faults = _find(args)
     detections, unread = _judge_files(opened, files, config, args)
     faults += unread
-    _write(args, detections)
+    _write(args, detections, faults)
     if args.verbose and detections:
         _describe(opened())
     for fault in faults:
@@ -182,19 +182,22 @@ def _judge_files(opened, files: list[Path], config, args) -> tuple[list, list[st
     return detections, [outcome.error for outcome in outcomes if isinstance(outcome, Fault)]
 
 
-def _write(args, detections: list) -> None:
+def _write(args, detections: list, faults: list[str]) -> None:
     if args.out is not None:
         from asvtk.report.detections import detections_csv
 
         folder = Path(args.out)
         write_text(folder / "detections.csv", detections_csv(detections))
         write_text(folder / "detections.rttm", "".join(detection.to_rttm() for detection in detections))
+    files = [detection.file for detection in detections]
+    # Standard input has no name of its own.
+    inside = f"/proc/{os.getpid()}/fd/"
+    detections = [replace(x, file="-") if x.file.startswith(inside) else x for x in detections]
     if args.html is not None:
         from asvtk.report.detection_page import write_detection_page
 
-        write_detection_page(args.html, detections)
-    inside = f"/proc/{os.getpid()}/fd/"
-    detections = [replace(x, file="-") if x.file.startswith(inside) else x for x in detections]
+        failures = [tuple(fault.split(": ", 1)) for fault in faults if ": " in fault]
+        write_detection_page(args.html, detections, recordings=files, failures=failures, channel=args.channel)
     if args.json:
         text = "".join(detection.to_json() + "\n" for detection in detections)
     elif args.csv:

@@ -71,7 +71,7 @@ def listen(
         if writer is not None:
             writer.close()
 
-    def open_sink():
+    def open_sink(_):
         nonlocal outline, writer, mute
         close()  # of a decoder that gave up midway
         outline = Outline(max(1, round(duration * SAMPLE_RATE)))
