@@ -62,8 +62,6 @@ def read_rttm(path, labels=(BONAFIDE, SPOOF)) -> dict[str, list[Span]]:
         if fields and not fields[0].startswith(";;"):
             name, span = _parse(f"{path}:{number}", fields, labels)
             found.setdefault(name, []).append((span, number))
-    if not found:
-        raise AsvtkError(f"{path}: holds no line '{_FORM}'")
     return {name: _in_order(path, name, sorted(spans)) for name, spans in found.items()}
 
 
@@ -71,8 +69,11 @@ def require_cover(path, recordings: dict[str, list[Span]]) -> dict[str, list[Spa
     """The same with gaps of up to 20 ms closed: what is to be found must be told of all of a recording.
 
     Raises:
-        AsvtkError: a larger gap, at the beginning of a recording or between two parts.
+        AsvtkError: there are no recordings, or there is a larger gap, at the beginning of a recording or
+            between two parts.
     """
+    if not recordings:
+        raise AsvtkError(f"{path}: holds no line '{_FORM}'")
     covered = {}
     for name, spans in recordings.items():
         ends = [0.0, *(span.end for span in spans)]

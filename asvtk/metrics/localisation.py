@@ -48,14 +48,14 @@ class Localised(NamedTuple):
     Attributes:
         duration: seconds.
         spoofed: intervals (n, 2) that are spoofed in truth.
-        predicted: intervals (m, 2) that were said to be.
+        predicted: intervals (m, 2) that were said to be; None: the detector says nothing of intervals.
         starts, ends, values: each (cells,): the timeline, nan where it says nothing; None: there is none.
         score: of the whole recording, higher = bona fide; None: there is none.
     """
 
     duration: float
     spoofed: np.ndarray
-    predicted: np.ndarray
+    predicted: np.ndarray | None
     starts: np.ndarray | None = None
     ends: np.ndarray | None = None
     values: np.ndarray | None = None
@@ -142,7 +142,8 @@ def localisation(recordings: list[Localised], majority: bool = False) -> dict:
     """All measures of a set of recordings.
 
     Args:
-        recordings: with scores, or all without; then there are no values of segments and files.
+        recordings: with scores, or all without; then there are no values of segments and files. And with
+            predicted intervals, or all without; then there are none of time and intervals.
         majority: see `segment_labels`.
 
     Returns:
@@ -153,6 +154,7 @@ def localisation(recordings: list[Localised], majority: bool = False) -> dict:
         share of spoofed speech, against all bona fide files.
     """
     scored = any(recording.values is not None for recording in recordings)
+    located = any(recording.predicted is not None for recording in recordings)
     return {
         "n_files": len(recordings),
         "seconds": float(sum(recording.duration for recording in recordings)),
@@ -161,8 +163,8 @@ def localisation(recordings: list[Localised], majority: bool = False) -> dict:
             str(round(1000 * resolution)): _segments(recordings, resolution, majority)
             for resolution in (RESOLUTIONS if scored else ())
         },
-        "time": _of_time(recordings),
-        "intervals": _of_intervals(recordings),
+        "time": _of_time(recordings) if located else None,
+        "intervals": _of_intervals(recordings) if located else None,
         "files": _files(recordings) if scored else None,
     }
 

@@ -29,7 +29,8 @@ def read_localised(reference, detections=None, hypothesis=None) -> list[Localise
 
     Returns:
         the recordings of the reference, by name. Their scores are LLRs if there is any, else uncalibrated
-        scores, and there are none with a hypothesis.
+        scores, and there are none with a hypothesis. Nothing is predicted where the detector gave no segments
+        of any recording, as one without calibration does.
 
     Raises:
         AsvtkError: a file that cannot be read, one names recordings that the other does not, or one that is
@@ -51,7 +52,10 @@ def read_localised(reference, detections=None, hypothesis=None) -> list[Localise
                 f"{reference}: these are two recordings of one name"
             )
     kind = "llr" if any(detection.llr is not None for detection in found.values()) else "score"
-    return [_from_detection(truth[name], found[name], kind) for name in sorted(truth)]
+    joined = [_from_detection(truth[name], found[name], kind) for name in sorted(truth)]
+    if not any(detection.segments for detection in found.values()):
+        return [recording._replace(predicted=None) for recording in joined]
+    return joined
 
 
 def _by_stem(path, said: dict[str, list[Span]], truth) -> dict[str, list[Span]]:

@@ -10,6 +10,9 @@ Higher score = bona fide. A segment is a spoof if {label} of it is spoofed; its 
 its middle lies. EER in the official convention (ties count against the system), ROCCH-EER on the convex hull.
 An interval is found if it and a predicted one have at least half of their union in common."""
 _OF_TRIALS = ("bona fide", "spoof", "without score", "EER %", "ROCCH-EER %", "EER threshold")
+_NOT_LOCATED = """\
+The detections have no segments, as those of a detector without calibration: how much spoofed time and how
+many intervals were found is not measured."""
 _LABELS = {"any": "any", "majority": "more than half"}
 
 
@@ -21,15 +24,12 @@ def localisation_tables(results: dict) -> str:
         header = ["Segment ms", *_OF_TRIALS]
         rows = [_row(length, of) for length, of in results["segments"].items()]
         parts.append(table(header, rows))
-    parts.append(
-        table(
-            ["Spoofed", "true", "predicted", "both", "precision", "recall", "F1"],
-            [
-                _found("time, s", results["time"], 1),
-                _found("intervals", results["intervals"], 0),
-            ],
-        )
-    )
+    if results["time"]:
+        header = ["Spoofed", "true", "predicted", "both", "precision", "recall", "F1"]
+        rows = [_found("time, s", results["time"], 1), _found("intervals", results["intervals"], 0)]
+        parts.append(table(header, rows))
+    else:
+        parts.append(_NOT_LOCATED)
     if files := results["files"]:
         header = ["Spoofed share", *_OF_TRIALS]
         rows = [_row("all", files), *(_row(share, of) for share, of in files["per_share"].items())]

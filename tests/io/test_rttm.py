@@ -58,6 +58,8 @@ def test_faults_name_file_and_line(tmp_path, line, message):
         require_cover(path, read_rttm(path))
 
 
-def test_a_file_without_lines_is_a_fault(tmp_path):
-    with pytest.raises(AsvtkError, match="holds no line 'SPEAKER"):
-        read_rttm(write(tmp_path, ";; nothing\n"))
+def test_a_reference_without_lines_is_a_fault(tmp_path):
+    path = write(tmp_path, ";; nothing\n")
+    assert read_rttm(path) == {}  # nothing was found
+    with pytest.raises(AsvtkError, match="x.rttm: holds no line 'SPEAKER"):
+        require_cover(path, {})

@@ -17,6 +17,7 @@ from asvtk.metrics.localisation import (
     segment_scores,
 )
 from asvtk.metrics.localised import read_localised
+from asvtk.report.localisation import localisation_tables
 
 
 def intervals(*pairs):
@@ -184,6 +185,13 @@ def test_reference_and_detections_are_joined_by_name(tmp_path):
     ]:
         with pytest.raises(AsvtkError, match=message):
             read(*wrong)
+    without = read(detection("b", 3.0, 1.0, segments=[]), detection("a", 2.5, -1.0, segments=[]))
+    assert without[0].predicted is None
+    found = localisation(without)
+    assert found["time"] is found["intervals"] is None and found["files"]["eer_percent"] == 0
+    assert "is not measured" in localisation_tables(found)
+    (tmp_path / "h.rttm").write_text("")
+    assert localisation(read_localised(tmp_path / "r.rttm", None, tmp_path / "h.rttm"))["time"]["recall"] == 0
     (tmp_path / "h.rttm").write_text("SPEAKER a 1 1 1 <NA> <NA> spoof <NA> <NA>\n")
     a, b = read_localised(tmp_path / "r.rttm", hypothesis=tmp_path / "h.rttm")
     assert a.predicted.tolist() == [[1, 2]] and b.predicted.size == 0 and a.values is None
