@@ -111,16 +111,14 @@ def verdict_name(detection: Detection) -> str:
 def spoofed_stretches(detection: Detection) -> list[tuple[float, float]]:
     """(start, end) of what is called spoofed; short pauses without speech belong to it."""
     stretches: list[tuple[float, float]] = []
-    silence = math.inf  # seconds since the last stretch; inf: somebody was called bona fide in between
+    goes_on = False  # no bona fide speech since the last of them
     for part in detection.segments:
         if part.verdict == SPOOF:
-            if stretches and silence <= _PAUSE:
+            if goes_on and part.start - stretches[-1][1] <= _PAUSE:
                 stretches[-1] = (stretches[-1][0], part.end)
             else:
                 stretches.append((part.start, part.end))
-            silence = 0.0
-        else:
-            silence += part.end - part.start if part.verdict == NO_SPEECH else math.inf
+        goes_on = part.verdict == SPOOF or goes_on and part.verdict == NO_SPEECH
     return stretches
 
 
