@@ -212,7 +212,8 @@ def test_a_wholly_spoofed_recording(folder):
     page = write(detection(llr=-20.0, probability=probability_of_spoof(-20.0, 0.5), prior=0.5))
     assert "over 99.9 %" in page.text and "if half of such recordings" in page.text
     assert "over a million times as likely from spoofed speech" in page.text
-    assert "Spoof in part" not in page.text
+    assert "Spoof in part" not in page.text and "close call" not in page.text
+    assert "close call" in write(detection(llr=-2.0)).text
 
 
 @pytest.mark.parametrize("recording", ["gone.wav", None, "call.wav", "."])
@@ -323,7 +324,7 @@ def test_stretches_reach_over_short_pauses():
     assert spoofed_stretches(one) == [(0, 6), (20, 21), (22, 23)]
     assert stretch_words(one, "-") == "0:00-0:06, 0:20-0:21, 0:22-0:23" and one.spoofed == 6
     many = detection(segments=tuple(Segment(2 * i, 2 * i + 1, "spoof", -1.0) for i in range(0, 60, 10)))
-    assert stretch_words(many).endswith("1:00–1:01, 2 more")
+    assert stretch_words(many).endswith("1:00–1:01 and 2 more")
 
 
 def test_words():
