@@ -148,7 +148,7 @@ def _section(i: int, detection: Detection, heard: Listened | str, player: _Playe
             )
             opening = opening.removesuffix("></audio>")
             sound = Markup(f'{opening} src="data:audio/mpeg;base64,\0{i}\0"></audio>')
-    return recording_section(detection, heard, sound, mute, number=None if alone else i)
+    return recording_section(detection, heard, sound, mute, place=None if alone else i)
 
 
 def _write_base64(page, copy: BinaryIO) -> None:

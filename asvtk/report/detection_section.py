@@ -25,14 +25,17 @@ from asvtk.report.svg import Markup, element, join, plain
 __all__ = ["overview", "recording_section"]
 
 _FEW = 12  # segments that are shown at once
-_LONG_NOTE = (
+_HOW_TO_HEAR = (
+    "Click into the drawing to hear that place. The sound is what was judged: one channel, 16 kHz. "
+)
+_UNLIKE = (
     "Where a recording is unlike what a detector was trained on, its verdict is worth less than the measured "
     "error rates say."
 )
 
 
 def recording_section(
-    detection: Detection, heard: Listened | str, sound: Markup | None, mute: str, number: int | None
+    detection: Detection, heard: Listened | str, sound: Markup | None, mute: str, place: int | None
 ) -> Markup:
     """All that is said of one recording.
 
@@ -41,9 +44,9 @@ def recording_section(
         heard: the recording once more, or why it could not be read again.
         sound: the player; None: there is none.
         mute: why there is none; empty: nobody asked for one.
-        number: of the recording on the page, which the table links to; None: the page is about it alone.
+        place: of the recording on the page, which the table links to; None: the page is about it alone.
     """
-    heading = element("h2", element("bdi", base_name(detection))) if number is not None else ""
+    heading = element("h2", element("bdi", base_name(detection))) if place is not None else ""
     parts = [
         heading,
         _verdict(detection),
@@ -53,8 +56,8 @@ def recording_section(
         _stretches(detection, seekable=sound is not None),
         _facts(detection, heard),
     ]
-    name = "section" if number is not None else "div"
-    return element(name, *parts, class_="recording", id=None if number is None else f"r{number + 1}")
+    name = "section" if place is not None else "div"
+    return element(name, *parts, class_="recording", id=None if place is None else f"r{place + 1}")
 
 
 def overview(detections: list[Detection], linked: Container[int], failures=()) -> Markup:
@@ -172,7 +175,7 @@ def _warnings(detection: Detection) -> Markup:
         "div",
         element("p", "Read this verdict with care", class_="box-title"),
         element("ul", *(element("li", text) for text in detection.warnings)),
-        element("p", _LONG_NOTE) if unlike else "",
+        element("p", _UNLIKE) if unlike else "",
         class_="box warnings",
     )
 
@@ -209,7 +212,11 @@ def _figure(detection: Detection, heard: Listened | str, sound: Markup | None, m
         broken if sound is not None else "",
         *lines,
         _legend(detection) if detection.timeline else "",
-        element("figcaption", " ".join(_caption(detection, sound is not None, isinstance(heard, Listened)))),
+        element(
+            "figcaption",
+            element("span", _HOW_TO_HEAR, class_="no-print") if sound is not None else "",
+            " ".join(_caption(detection, drawn=isinstance(heard, Listened))),
+        ),
         class_="listen",
     )
 
@@ -231,9 +238,7 @@ def _legend(detection: Detection) -> Markup:
     return element("ul", *items, class_="legend")
 
 
-def _caption(detection: Detection, playable: bool, drawn: bool):
-    if playable:
-        yield "Click into the drawing to hear that place. The sound is what was judged: one channel, 16 kHz."
+def _caption(detection: Detection, drawn: bool):
     if drawn:
         yield "The waveform is as high as the loudest sample."
     if detection.timeline:

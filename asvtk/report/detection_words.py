@@ -27,6 +27,8 @@ __all__ = [
 NAMES = {BONAFIDE: "Bona fide", SPOOF: "Spoof", NO_SPEECH: "No speech", UNDECIDED: "Undecided"}
 #: Pauses up to so many seconds do not cut what is spoofed before and after them.
 _PAUSE = 5.0
+#: Log-likelihood ratios that are no farther from the threshold decide nothing alone: odds of three to one.
+_CLOSE = math.log(3)
 _FEW = 4  # stretches named in a sentence or a cell
 
 
@@ -111,16 +113,14 @@ def verdict_name(detection: Detection) -> str:
 def spoofed_stretches(detection: Detection) -> list[tuple[float, float]]:
     """(start, end) of what is called spoofed; short pauses without speech belong to it."""
     stretches: list[tuple[float, float]] = []
-    silence = math.inf  # seconds since the last stretch; inf: somebody was called bona fide in between
+    goes_on = False  # no bona fide speech since the last of them
     for part in detection.segments:
         if part.verdict == SPOOF:
-            if stretches and silence <= _PAUSE:
+            if goes_on and part.start - stretches[-1][1] <= _PAUSE:
                 stretches[-1] = (stretches[-1][0], part.end)
             else:
                 stretches.append((part.start, part.end))
-            silence = 0.0
-        else:
-            silence += part.end - part.start if part.verdict == NO_SPEECH else math.inf
+        goes_on = part.verdict == SPOOF or goes_on and part.verdict == NO_SPEECH
     return stretches
 
 
@@ -128,13 +128,15 @@ def stretch_words(detection: Detection, dash: str = "–") -> str:
     """4:30–5:30, 7:02–7:10; the first few of many."""
     stretches = spoofed_stretches(detection)
     named = [f"{clock(start)}{dash}{clock(end)}" for start, end in stretches[:_FEW]]
-    more = [f"{len(stretches) - _FEW} more"] if len(stretches) > _FEW else []
-    return ", ".join(named + more)
+    more = len(stretches) - _FEW
+    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
 
 
 def reason(detection: Detection) -> tuple[str, str]:
     """A verdict's headline, and the sentence that says why."""
     threshold = "the threshold of this detector"
+    is_close = detection.llr is not None and abs(detection.llr - (detection.threshold or 0.0)) < _CLOSE
+    close = " It is a close call: the score lies near the threshold." if is_close else ""
     if detection.verdict == NO_SPEECH:
         return (
             "Too little speech to judge",
@@ -151,7 +153,8 @@ def reason(detection: Detection) -> tuple[str, str]:
         return (
             "Sounds like a person speaking",
             f"The recording scores above {threshold}"
-            + (", and no stretch of it was found to be spoofed." if detection.segments else "."),
+            + (", and no stretch of it was found to be spoofed." if detection.segments else ".")
+            + close,
         )
     if is_partly_spoofed(detection):
         return (
@@ -164,5 +167,6 @@ def reason(detection: Detection) -> tuple[str, str]:
     return (
         "Sounds like synthetic or converted speech",
         f"As a whole the recording scores below {threshold}"
-        + (f"; called spoofed is what is heard at {where}." if where else "."),
+        + (f"; called spoofed is what is heard at {where}." if where else ".")
+        + close,
     )
