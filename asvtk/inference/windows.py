@@ -15,7 +15,7 @@ from asvtk.io.audio import SAMPLE_RATE
 __all__ = ["Heard", "WindowScorer"]
 
 #: samples that speech is looked for in at once (64 s), and those that it warms up with
-_BLOCK, _CONTEXT = 8 * 250 * FRAME, 32 * FRAME
+_BLOCK, _CONTEXT = 2000 * FRAME, 32 * FRAME
 #: windows that a detector scores at once, and batches under way
 BATCH_SIZE, _UNDER_WAY = 8, 2
 
