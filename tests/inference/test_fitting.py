@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import soundfile
 import torch
 from torch import nn
 
+from asvtk.bin.main import main
 from asvtk.frontends.crop import Crop
 from asvtk.frontends.waveform import Waveform, WaveformConfig
 from asvtk.inference import windows
@@ -166,6 +168,29 @@ def test_what_was_fitted_is_what_detect_says(detector, tmp_path):
         assert detection.llr == pytest.approx(fitted.dev.llr[place], abs=1e-3)
         assert detection.error_rates["data"] == "dev" and detection.threshold == 0
         assert 0 < detection.probability < 1
+
+
+def test_calibrate_detector_as_a_user_runs_it(detector, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("asvtk.inference.load.load", lambda *_, **__: detector)
+    sets = {name: write_data(tmp_path / name, n=70, seed=seed) for seed, name in enumerate(("dev", "eval"))}
+    for data in sets.values():
+        data.write()
+    words = [word for name in sets for word in (f"--{name}-data", str(tmp_path / name))]
+    command = ["calibrate", "--detector", "m", *words, "--out", str(tmp_path / "c.json")]
+    assert main([*command, "--prior", "0.6"]) == 0
+    out, err = capsys.readouterr()
+    assert "c.json: the calibration of mean" in out and "warning: longer recordings: dev has fewer" in err
+    assert [line.split("|")[1:3] for line in out.splitlines()[2:6]] == [
+        [f" {name:<4} ", f" {what:>10} "] for name in sets for what in ("scores", "calibrated")
+    ]
+    assert "at the log-likelihood ratio 0, on eval: " in out and "of 35 bona fide recordings" in out
+    written = DetectorCalibration.load(tmp_path / "c.json")
+    assert written.window.prior == 0.6 and written.errors.data == "eval"
+    assert main([*command[:-1], str(tmp_path / "none" / "c.json")]) == 1
+    assert "no such folder to write to" in capsys.readouterr().err
+    shutil.copytree(tmp_path / "dev", tmp_path / "copy")
+    assert main([*command[:5], "--eval-data", str(tmp_path / "copy"), *command[-2:]]) == 1
+    assert "70 utterances stand both in" in capsys.readouterr().err
 
 
 def test_nothing_to_fit_on_is_said(detector, tmp_path, monkeypatch):
