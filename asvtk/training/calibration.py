@@ -11,6 +11,7 @@ import importlib.util
 from asvtk.inference.calibration import PRIOR, DetectorCalibration
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
+from asvtk.io.fields import field_of
 from asvtk.io.scores import read_scores
 from asvtk.io.stamps import file_digest, read_stamp, write_stamp
 from asvtk.training.experiment import Experiment
@@ -101,8 +102,9 @@ def current_calibration(experiment: Experiment) -> tuple[DetectorCalibration | N
     if not path.exists():
         return None, ""
     dev = experiment.scores("dev")
-    scores = stamp.get("scores", {}).get("dev")
-    if not dev.exists() or scores != file_digest(dev) or stamp.get("checkpoint") != _checkpoint(experiment):
+    scores = field_of(stamp, "scores", dict, str(_stamp(experiment))) if stamp else {}
+    of_dev = dev.exists() and scores.get("dev") == file_digest(dev)
+    if not of_dev or stamp.get("checkpoint") != _checkpoint(experiment):
         return None, f"uncalibrated: {path} is of other scores of dev; run stage 5 again"
     return DetectorCalibration.load(path), ""
 
