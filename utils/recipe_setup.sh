@@ -3,7 +3,7 @@
 # options: the help, the checks of what was given, and what follows from it for the stages:
 #
 #   nj score_nj ngpu found      how many jobs and GPUs; found: GPUs of this machine, `any` on a cluster
-#   job_gpu                     1 if the jobs of stages 1, 2, 4 and 6 have a GPU each, else 0
+#   job_gpu                     1 if the jobs of stages 1, 2 and 4 to 6 have a GPU each, else 0
 #   training resources          how a training starts, and what its launcher is asked for
 #   range exp seed              of several seeds: SEED=A:B for the launcher, and SEED in the experiment's name
 #   numbers experiments         the seeds one by one, and their experiments
@@ -31,7 +31,7 @@ help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder,
   --datadir DIR --dumpdir DIR --expdir DIR          (default: $datadir, $dumpdir, $expdir)
   --force true          do again what is finished (default: $force)
 
-stages: 0 check the corpus, 1 data directories, 2 cache features, 3 train, 4 score, 5 evaluate and report,
+stages: 0 check the corpus, 1 data directories, 2 cache features, 3 train, 4 score, 5 calibrate and evaluate,
 6 analyse (layer weights, experts by attack, gates), 7 pack model, card and threshold into one file; these two
 only with --stop-stage 6 or 7.
 cmd.sh says where jobs run."

@@ -1,4 +1,4 @@
-"""Dev scores -> log-likelihood ratios for other scores: calibration of a system, fusion of several.
+"""Dev scores -> log-likelihood ratios: of other scores, of several systems together, of a detector.
 
   asvtk calibrate --dev exp/a/scores/dev.txt --scores exp/a/scores/eval.txt --out calibrated.txt
   asvtk calibrate --dev a/dev.txt b/dev.txt --scores a/eval.txt b/eval.txt --negate 2 --out fused.txt
@@ -9,6 +9,12 @@ with it. Files go in pairs: the first of --dev and the first of --scores are of 
 their trials may stand in any order. Forms as in `asvtk evaluate`, higher score = bona fide. --out is
 `utterance attack key score`, or `utterance score` where --scores have no labels. --model holds the
 weights as JSON: written with --dev, read without.
+
+  asvtk calibrate --detector MODEL --dev-data DIR [--eval-data DIR] [--train-data DIR] --out FILE.json
+      what the scores of a detector mean (a package, an experiment, published weights), by its scores of
+      dev; its errors on eval; what its bona fide training speech is like. 'asvtk detect' takes the file
+  asvtk calibrate --exp DIR ... --dev-data DIR --eval-data DIR --train-data DIR
+      the same of experiments, by the scores of stage 4, into EXP/calibration.json (stage 5)
 """
 
 import os
@@ -20,7 +26,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from asvtk.bin.arguments import assignments, between, key_words, whole_number
+from asvtk.bin.arguments import UsageError, assignments, between, key_words, whole_number
+from asvtk.inference.calibration import PRIOR
 from asvtk.io.atomic import write_text
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.protocols import label, read_protocol
@@ -42,22 +49,59 @@ def add_arguments(parser) -> None:
         parser.add_argument(*name.split(), metavar=metavar, help=help, **more)
 
     option("--dev", "dev scores to train on, one file per system", nargs="+")
-    option("--scores", "scores to calibrate, one file per system", nargs="+", required=True)
-    option("--out", "score file to write", required=True)
+    option("--scores", "scores to calibrate, one file per system", nargs="+")
+    option("--out", "score file to write, or the calibration of a detector")
     option("--model", "weights as JSON (default with --dev: --out with the suffix .json)")
     option("--dev-protocol --dev-data", "protocol, key or data directory with the labels of --dev")
     option("--protocol --data", "the same for --scores, whose labels only serve to judge the result")
     flips = "flip the sign of the scores; with numbers only of these systems (1 = the first)"
     option("--negate", flips, metavar="N", nargs="*", type=whole_number(1))
-    prior = f"effective prior of bona fide speech in training (default: {effective_prior():.4f}, ASVspoof 5)"
+    default = f"default: {effective_prior():.4f}, ASVspoof 5; of a detector: {PRIOR}"
+    prior = f"effective prior of bona fide speech in training ({default})"
     option("--prior", prior, metavar="P", type=between(0, 1))
     named = "columns of all score files by name (header) or place, as utterance=path,score=2,key=3"
     option("--columns", named, metavar="OURS=THEIRS,...", type=assignments)
     words = "what words in the keys mean, as bonafide=1,spoof=0"
     option("--labels", words, metavar="bonafide=WORD,...", type=key_words)
+    option("--exp", "experiments, scored in stage 4", metavar="DIR", nargs="+")
+    option("--detector", "packed, an experiment, or published weights", metavar="MODEL")
+    option("--eval-data", "data directory to measure errors on (default: dev's)", metavar="DIR")
+    option("--train-data", "data directory that the detector was trained on", metavar="DIR")
+    option("--most", "recordings of a class to hear (default: 1000)", metavar="N", type=whole_number(1))
+    option("--ssl-model", "directory of the front-end's model, if it has one", metavar="DIR")
+    option("--ngpu", "0: CPU, 1: GPU (default: %(default)s)", metavar="N", type=whole_number(), default=0)
+    parser.add_argument("--check", action="store_true", help="print the experiments that have work to do")
+    parser.add_argument("--force", action="store_true", help="fit again what is up to date")
+
+
+#: option -> the forms that it belongs to, beside --dev-data
+_FORMS = {
+    "dev scores model protocol negate columns labels": ("scores",),
+    "out prior": ("scores", "detector"),
+    "most ssl_model": ("detector",),
+    "eval_data train_data ngpu": ("exp", "detector"),
+    "check force": ("exp",),
+}
 
 
 def run(args) -> None:
+    form = next((name for name in ("exp", "detector") if getattr(args, name) is not None), "scores")
+    for names, forms in _FORMS.items():
+        for name in names.split():
+            if getattr(args, name) not in (None, False, 0) and form not in forms:
+                raise UsageError(f"--{name.replace('_', '-')} does not go with --{form}")
+    needed = {"exp": "dev_protocol", "detector": "dev_protocol out", "scores": "scores out"}
+    for name in needed[form].split():
+        if getattr(args, name) is None:
+            word = "dev-data" if name == "dev_protocol" else name
+            instead = ", or name a --detector or an --exp" if name == "scores" else ""
+            raise UsageError(f"--{word} is missing{instead}; --help tells what goes together")
+    if form != "scores":
+        if args.exp and args.detector:
+            raise UsageError("--detector does not go with --exp")
+        from asvtk.bin import calibrate_detector
+
+        return getattr(calibrate_detector, f"calibrate_{form}")(args)
     model = _check(args)
     tables = _read(args.scores, args.protocol, args)
     if args.dev:
@@ -181,12 +225,7 @@ def _print(calibration: Calibration, dev: list, tables: list, llr: np.ndarray) -
     bonafide = tables[0].bonafide
     if bonafide is not None and 0 < np.count_nonzero(bonafide) < bonafide.size:
         rows += _before("scores", tables, calibration) + [("scores", what, quality(llr, bonafide))]
-    header = ["Set", "System", *(title for title, _, _ in _COLUMNS), "Cllr loss"]
-    print(table(header, [_row(*row) for row in rows]))
-    print(
-        "\nact DCF (costs of ASVspoof 5) and Cllr (bits) take scores for log-likelihood ratios. min Cllr:\n"
-        "after PAV on the same trials; Cllr loss: Cllr - min Cllr, what the lack of calibration costs."
-    )
+    print(quality_table(rows))
 
 
 def _before(of_set: str, tables: list, calibration: Calibration) -> list:
@@ -195,6 +234,16 @@ def _before(of_set: str, tables: list, calibration: Calibration) -> list:
         (of_set, f"s{number}", quality(sign * of_system.scores, of_system.bonafide))
         for number, (sign, of_system) in enumerate(zip(signs, tables, strict=False), 1)  # no dev: none
     ]
+
+
+def quality_table(rows: list) -> str:
+    """A table of (set, what the scores are, `quality` of them), and how to read it."""
+    header = ["Set", "System", *(title for title, _, _ in _COLUMNS), "Cllr loss"]
+    return (
+        f"{table(header, [_row(*row) for row in rows])}\n\n"
+        "act DCF (costs of ASVspoof 5) and Cllr (bits) take scores for log-likelihood ratios. min Cllr:\n"
+        "after PAV on the same trials; Cllr loss: Cllr - min Cllr, what the lack of calibration costs."
+    )
 
 
 def _row(of_set: str, what: str, values: dict) -> list:

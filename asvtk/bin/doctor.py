@@ -252,7 +252,7 @@ CHECKS = {
         "kaldiio", "kaldiio", "float64, 8-bit and NumPy arks for asvtk cache import", "kaldiio"
     ),
     "matplotlib": _optional("matplotlib", "matplotlib", "pictures of stage 6", "'asvtk[report]'"),
-    "scikit-learn": _optional("scikit-learn", "sklearn", "t-SNE of embeddings", "'asvtk[report]'"),
+    "scikit-learn": _optional("scikit-learn", "sklearn", "calibration", "scikit-learn"),
     "cpu": _cpu,
     "disk": _disk,
     "slurm": _cluster("sbatch", "slurm.py"),

@@ -169,6 +169,8 @@ def _evaluate_experiments(args) -> None:
     from asvtk.io.atomic import write_text
     from asvtk.report.markdown import environment, experiment_page, plain_text, summary_page
     from asvtk.report.seeds import seed_groups
+    from asvtk.training.calibration import current_calibration
+    from asvtk.training.experiment import Experiment
 
     if len(set(map(os.path.realpath, args.exp))) < len(args.exp):
         raise AsvtkError("--exp: a folder is named twice")
@@ -185,8 +187,14 @@ def _evaluate_experiments(args) -> None:
             asv = read_asv_scores(data / "asv_scores") if (data / "asv_scores").exists() else None
             table = _read(scores, args, protocol)
             # The threshold of dev is what a system brings to every other set.
-            dev = None if name == "dev" else tables.get((str(folder), "dev"))
-            results[name] = _measure(table, asv, facts, args, _kinds(data), dev)
+            dev = calibration = None
+            if name != "dev":
+                dev = tables.get((str(folder), "dev"))
+                calibration, reason = current_calibration(Experiment(folder))
+            window = None if calibration is None else calibration.window
+            results[name] = _measure(table, asv, facts, args, _kinds(data), dev, window)
+            if name != "dev" and reason:
+                results[name]["notes"].append(reason)
             tables[str(folder), name] = table
         if not results:
             raise AsvtkError(
@@ -277,7 +285,9 @@ def _kinds(data) -> dict | None:
     return read_table(path)
 
 
-def _measure(table: ScoreTable, asv, facts: dict, args, kinds: dict | None, dev: ScoreTable | None) -> dict:
+def _measure(
+    table: ScoreTable, asv, facts: dict, args, kinds: dict | None, dev: ScoreTable | None, calibration=None
+) -> dict:
     results = measure(
         table,
         asv,
@@ -289,6 +299,7 @@ def _measure(table: ScoreTable, asv, facts: dict, args, kinds: dict | None, dev:
         seed=args.seed,
         points=args.operating_point or (),
         dev=dev,
+        calibration=calibration,
     )
     for warning in results["warnings"]:
         print(f"asvtk evaluate: warning: {table.source}: {warning}", file=sys.stderr)

@@ -16,8 +16,9 @@ from asvtk.io.stamps import digest
 from asvtk.io.text import parse_json, read_text
 from asvtk.metrics.calibration import Calibration
 
-__all__ = ["DetectorCalibration", "ErrorCurve", "Reference"]
+__all__ = ["PRIOR", "DetectorCalibration", "ErrorCurve", "Reference"]
 
+PRIOR = 0.5  #: of bona fide speech, where nobody says otherwise: both errors cost the same
 _EXPECTED = "expected the calibration of a detector, as stage 5 and `asvtk calibrate --detector` write it"
 
 
@@ -94,9 +95,10 @@ class DetectorCalibration:
 
     Attributes:
         window: of the score of one window.
-        recording: of the mean score of a recording's windows; equal to ``window`` where dev has no recordings
-            that are longer than one.
-        errors: of whole recordings, measured on eval, or on dev where there is none.
+        recording: of the mean score of a recording's windows; equal to ``window``, with a warning, where dev
+            has too few recordings that are longer than one.
+        errors: of recordings, measured on eval, or on dev where there is none; those of an experiment are of
+            the head of each recording, which is what stage 4 scores.
         reference: of the training's bona fide speech.
     """
 

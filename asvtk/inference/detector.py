@@ -264,7 +264,7 @@ class RecordingDetector(Detector):
         if self.calibration is None:
             yield "uncalibrated: the score is no probability; asvtk calibrate --detector fits one"
             return
-        yield from self.calibration.window.warnings
+        yield from (self.calibration.recording if len(heard.scores) > 1 else self.calibration.window).warnings
         if (reference := self.calibration.reference) is None or not len(heard.scores):
             return
         for line in likeness.unlike(heard.measured, reference.ranges):

@@ -267,7 +267,7 @@ def _logistic_regression(scores: np.ndarray, bonafide: np.ndarray, prior: float)
         from sklearn.linear_model import LogisticRegression
     except ImportError:
         raise AsvtkError(
-            'calibration needs scikit-learn, which is not installed: pip install "asvtk[report]"'
+            "calibration needs scikit-learn, which is not installed: pip install scikit-learn"
         ) from None
     # The classes weigh alike in the mean and the scale too: then twice the spoofs change nothing at all.
     n_bonafide = np.count_nonzero(bonafide)

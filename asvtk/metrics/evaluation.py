@@ -10,6 +10,7 @@ from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.scores import ScoreTable
 from asvtk.metrics import breakdown
 from asvtk.metrics.bootstrap import bootstrap_intervals, strata_of
+from asvtk.metrics.calibration import Calibration
 from asvtk.metrics.dcf import act_dcf, cllr, min_dcf
 from asvtk.metrics.eer import det_curve, eer, rocch_eer
 from asvtk.metrics.operating_point import DEV_EER, errors_at, operating_point, point_of
@@ -29,6 +30,7 @@ def evaluate(
     seed: int = 0,
     points=(),
     dev: ScoreTable | None = None,
+    calibration: Calibration | None = None,
 ) -> dict:
     """Evaluate labelled scores; higher = bona fide.
 
@@ -43,13 +45,15 @@ def evaluate(
         seed: of the resampling.
         points: operating points to measure, as `point_of` takes them.
         dev: labelled dev scores of the same system, whose EER threshold is carried over.
+        calibration: of the same system, trained on dev.
 
     Returns:
         Plain Python values in full double precision, ready for `json`; rates in percent where the
         name says so, else in [0, 1]. ``min_tdcf`` is the legacy form of 2019,
         ``min_tdcf_revisited`` the form of 2021; null (None) where a value does not exist.
         ``operating_points``, where any were asked for: name -> threshold, frr, far; that of dev is
-        named ``dev_eer``. ``warnings`` lists in words what a reader should doubt.
+        named ``dev_eer``. ``calibrated``, where there is a calibration: act_dcf and cllr of its LLRs, and
+        threshold, frr and far at the LLR 0. ``warnings`` lists in words what a reader should doubt.
 
     Raises:
         AsvtkError: no labels, one class only, ASV scores of another set, dev scores that hold trials of
@@ -92,6 +96,8 @@ def evaluate(
         row["kind"] = kinds.get(attack)
     if found := _operating_points(bonafide, spoof, points, table, dev):
         results["operating_points"] = found
+    if calibration is not None:
+        results["calibrated"] = _calibrated(calibration, bonafide, spoof)
     if bootstrap:
         _add_intervals(results, table, groups, statistics, bootstrap, seed)
     results["warnings"] = _warnings(table, results, kinds)
@@ -122,6 +128,12 @@ def _operating_points(bonafide, spoof, points, table: ScoreTable, dev: ScoreTabl
         threshold = operating_point(curve, "eer")["threshold"]
         by_name[DEV_EER] = errors_at(bonafide, spoof, threshold) | {"dev": dev.source}
     return by_name | {point: point_of(bonafide, spoof, point) for point in points}
+
+
+def _calibrated(calibration: Calibration, bonafide, spoof) -> dict:
+    bonafide, spoof = (calibration.apply(scores[None]) for scores in (bonafide, spoof))
+    costs = {"act_dcf": act_dcf(bonafide, spoof), "cllr": _finite(cllr, bonafide, spoof)}
+    return {"prior": calibration.prior, **costs, **errors_at(bonafide, spoof, 0.0)}
 
 
 def _values(statistics: dict, curve) -> dict:

@@ -9,6 +9,7 @@ __all__ = ["read_results"]
 
 _RATES = ("eer_percent", "min_tdcf", "min_tdcf_revisited")
 _NUMBERS = (*_RATES, "eer_rocch_percent", "min_dcf", "act_dcf", "cllr", "threshold")
+_CALIBRATED = ("act_dcf", "cllr", "frr", "far")
 _COUNTS = ("n", "n_bonafide", "n_spoof")
 #: what every asvtk so far has written
 WRITTEN = ("eer_percent", "n_bonafide", "n_spoof", "per_attack", "per_kind", "warnings")
@@ -63,6 +64,12 @@ def _faults(of_set, needs):
         for at in points.values()
     ):
         yield "operating_points: expected threshold, frr and far of each"
+    calibrated = of_set.get("calibrated", dict.fromkeys(_CALIBRATED, 0))
+    if not isinstance(calibrated, dict) or not all(
+        _is_number(calibrated.get(key)) or (key == "cllr" and calibrated.get(key, 0) is None)
+        for key in _CALIBRATED
+    ):
+        yield f"calibrated: expected {', '.join(_CALIBRATED)}"
 
 
 def _row_faults(row: dict):

@@ -2,6 +2,7 @@
 
 import yaml
 
+from asvtk.inference.calibration import DetectorCalibration
 from asvtk.io.config import to_mapping
 from asvtk.io.datadir import LABELS
 from asvtk.io.errors import AsvtkError
@@ -12,6 +13,7 @@ from asvtk.metrics.results import WRITTEN, read_results
 from asvtk.report.ablations import count_parameters
 from asvtk.report.markdown import CONVENTIONS, code, plain_text, results_tables, table
 from asvtk.report.values import shown
+from asvtk.training.calibration import current_calibration
 from asvtk.training.experiment import Experiment
 
 __all__ = ["model_card"]
@@ -35,8 +37,9 @@ asvtk score --model {name}.asvtk.tar --audio FOLDER --out scores.tsv
 _LIMITS = """\
 ## Limits
 
-- The score is no probability. The threshold was chosen on dev; on other speech, other recordings, codecs or
-  synthesis systems error rates may be anything. The table shows what it does on eval, where that was scored.
+- The score is no probability. The threshold was chosen on dev, and so was the calibration; on other speech,
+  other recordings, codecs or synthesis systems error rates may be anything. The table shows what they do on
+  eval, where that was scored.
 - Synthesis systems that training did not see are found less well; see the tables by attack.
 - It says nothing about who speaks, or whether what is said is true. It must not be the only ground of a
   decision about a person.
@@ -85,11 +88,35 @@ def model_card(experiment: Experiment, threshold: dict, licence: str | None = No
         results_tables(results),
         f"### At the threshold {threshold['threshold']:.6g}, chosen {threshold['chosen']}",
         _at_threshold(experiment, results, threshold["threshold"]),
+        "### Calibration",
+        _calibration(*current_calibration(experiment)),
         _LIMITS,
         "## Configuration",
         f"```yaml\n{yaml.safe_dump(to_mapping(config), sort_keys=False)}```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _calibration(calibration: DetectorCalibration | None, reason: str) -> str:
+    if calibration is None:
+        return plain_text(reason or "uncalibrated: stage 5 (asvtk calibrate) fits a calibration on dev") + "."
+    window, errors = calibration.window, calibration.errors
+    offset, weight = (shown(value, None) for value in (window.offset, window.weights[0]))
+    parts = [
+        f"Log-likelihood ratio of a window (positive = bona fide): {offset} + {weight} × score, by logistic "
+        f"regression on {window.dev.n_bonafide} bona fide and {window.dev.n_spoof} spoofed windows of dev, "
+        f"weighted to a prior of {window.prior:g}. With a prior of 0.5 the threshold is 0."
+    ]
+    if errors is not None:
+        at = errors.at(0.0)
+        parts.append(
+            f"At 0, on {plain_text(errors.data)}, by the head of each recording: "
+            f"{shown(100 * at['frr'], 3)} % of {errors.bonafide} bona fide ones rejected, "
+            f"{shown(100 * at['far'], 3)} % of {errors.spoof} spoofs accepted."
+        )
+    warnings = dict.fromkeys((*window.warnings, *calibration.recording.warnings))
+    parts += [f"**Warning**: {plain_text(warning)}" for warning in warnings]
+    return "\n\n".join(parts)
 
 
 def _conditioning(conditioning) -> str:

@@ -63,7 +63,7 @@ def kind_name(kind: str | None) -> str:
 
 
 def measured_lines(name: str, results: dict) -> list[str]:
-    """Operating points and the paired test of one system, a line each; ``name`` may be empty."""
+    """Operating points, calibration and the paired test of one system, a line each; ``name`` may be empty."""
     name = f"{name} " if name else ""
     lines = []
     for point, at in results.get("operating_points", {}).items():
@@ -80,6 +80,16 @@ def measured_lines(name: str, results: dict) -> list[str]:
             )
             point = "dev's EER threshold"
         lines.append(f"{name}at {point}: threshold {shown(at['threshold'], None)}, {rates}")
+    if of := results.get("calibrated"):
+        act_dcf, cllr, raw_dcf, raw_cllr = (
+            shown(value, 4)
+            for value in (of["act_dcf"], of["cllr"], results.get("act_dcf"), results.get("cllr"))
+        )
+        lines.append(
+            f"{name}with dev's calibration: act DCF {act_dcf} (uncalibrated {raw_dcf}), Cllr {cllr} "
+            f"(uncalibrated {raw_cllr}); at the log-likelihood ratio 0: FRR {shown(100 * of['frr'], 3)} %, "
+            f"FAR {shown(100 * of['far'], 3)} %"
+        )
     if test := results.get("comparison"):
         low, high = (shown(end, 3, "+") for end in test["interval"])
         difference, of = shown(test["difference_percent"], 3, "+"), f"of {name}" if name else ""

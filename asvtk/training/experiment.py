@@ -12,6 +12,7 @@ exp/<tag>/faults.jsonl              steps that were skipped, and ways back to a 
 exp/<tag>/checkpoints/{last,previous,best}.safetensors
 exp/<tag>/tensorboard/              events, where TensorBoard is installed
 exp/<tag>/scores/{dev,eval}.txt     utterance attack key score; higher = bona fide
+exp/<tag>/calibration.json          what scores mean, by dev; errors on eval; what training was like
 exp/<tag>/results.json, RESULTS.md
 exp/<tag>/<tag>.asvtk.tar           all that others need to score with it
 exp/<tag>/robustness/               scores of changed copies of eval
@@ -69,6 +70,11 @@ class Experiment:
     @property
     def done(self) -> Path:
         return self.folder / ".train.done"
+
+    @property
+    def calibration(self) -> Path:
+        """Where stage 5 says what scores mean."""
+        return self.folder / "calibration.json"
 
     @property
     def package(self) -> Path:
@@ -170,7 +176,8 @@ class Experiment:
         """Throw away what stages 4 to 7 made of the weights."""
         for name in ("scores", "analysis", "robustness"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        for path in (self.folder / "results.json", self.folder / "RESULTS.md", self.package):
+        made = ("results.json", "RESULTS.md", ".calibration.done")
+        for path in (self.calibration, self.package, *map(self.folder.joinpath, made)):
             path.unlink(missing_ok=True)
 
 

@@ -4,7 +4,7 @@ import functools
 import json
 
 from asvtk.frontends import build_frontend
-from asvtk.inference.package import WEIGHTS, write_package
+from asvtk.inference.package import CALIBRATION, WEIGHTS, write_package
 from asvtk.inference.weights import build_trained, require_features_of
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
@@ -15,6 +15,7 @@ from asvtk.metrics.eer import det_curve, eer
 from asvtk.metrics.operating_point import operating_point
 from asvtk.metrics.results import read_results
 from asvtk.models import Detector
+from asvtk.training.calibration import current_calibration
 from asvtk.training.checkpoint import read_tensors
 from asvtk.training.dataset import UtteranceDataset, open_dataset
 from asvtk.training.experiment import Experiment
@@ -107,7 +108,7 @@ def threshold_on_dev(experiment: Experiment) -> dict:
 
 
 def pack(experiment: Experiment, out, card: str) -> None:
-    """Write the package of a finished experiment in one step.
+    """Write the package of a finished experiment in one step, with its calibration if there is one.
 
     Args:
         experiment: trained, scored and evaluated.
@@ -129,5 +130,7 @@ def pack(experiment: Experiment, out, card: str) -> None:
     members = {name: (experiment.folder / name).read_bytes() for name in ("config.yaml", "results.json")}
     members[WEIGHTS] = (experiment.checkpoints / "best.safetensors").read_bytes()
     members["card.md"] = card.encode()
+    if current_calibration(experiment)[0] is not None:
+        members[CALIBRATION] = experiment.calibration.read_bytes()
     members["environment.json"] = (json.dumps(environment, indent=1) + "\n").encode()
     write_package(out, about, members)

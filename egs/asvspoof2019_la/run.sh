@@ -2,7 +2,7 @@
 # From the corpus to a results table, in numbered stages. Run it in a recipe's folder.
 #
 #   0 check the corpus    1 data directories    2 cache features
-#   3 train               4 score dev and eval  5 evaluate and report
+#   3 train               4 score dev and eval  5 calibrate, evaluate, report
 #   6 analyse             7 pack (both only when asked for: --stop-stage 6 or 7)
 #
 # Each stage can be stopped, killed and run again on its own: it goes on where it was, and what is
@@ -113,7 +113,14 @@ if stage 4 "score dev and eval"; then
     fi
 fi
 
-if stage 5 "evaluate -> ${experiments[*]}"; then
+if stage 5 "calibrate and evaluate -> ${experiments[*]}"; then
+    hold "$expdir/.$tag.evaluate.lock"
+    sets=(--dev-data "$datadir/dev" --eval-data "$datadir/eval" --train-data "$datadir/train" "${again[@]}")
+    todo=$(asvtk calibrate --check --exp "${experiments[@]}" "${sets[@]}")
+    if [ -n "$todo" ]; then
+        $decode_cmd --gpu "$job_gpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/calibrate.log" \
+            asvtk calibrate --exp "$exp" "${sets[@]}" --ngpu "$job_gpu"
+    fi
     asvtk evaluate --exp "${experiments[@]}" --data-root "$datadir" \
         --summary "$expdir/RESULTS_$tag.md" --report "$expdir/report_$tag"
     log "see $expdir/report_$tag/report.html"

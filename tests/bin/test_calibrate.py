@@ -54,8 +54,8 @@ def asvtk(command, status=0):
     assert main(["calibrate", *command.split()]) == status
 
 
-def refused(capsys, command, words):
-    asvtk(command, status=1)
+def refused(capsys, command, words, status=1):
+    asvtk(command, status=status)
     error = capsys.readouterr().err
     assert re.search(words, error), error
     assert error.count("\n") == 1
@@ -213,10 +213,40 @@ def test_what_does_not_go_together(folder, capsys, command, words):
     assert (folder / "a/eval.txt").read_bytes() == before and not (folder / "o.txt").exists()
 
 
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        ("--dev a/dev.txt --out o.txt", "--scores is missing, or name a --detector or an --exp"),
+        ("--dev a/dev.txt --scores a/eval.txt", "--out is missing"),
+        (
+            "--dev a/dev.txt --scores a/eval.txt --out o --eval-data d",
+            "--eval-data does not go with --scores",
+        ),
+        ("--detector m --dev-data d", "--out is missing"),
+        ("--detector m --out o.json", "--dev-data is missing"),
+        ("--detector m --dev-data d --out o.json --dev x", "--dev does not go with --detector"),
+        ("--detector m --dev-data d --out o.json --check", "--check does not go with --detector"),
+        ("--detector m --exp e --dev-data d", "--detector does not go with --exp"),
+        ("--exp e --dev-data d --prior 0.5", "--prior does not go with --exp"),
+        ("--exp e --dev-data d --out o", "--out does not go with --exp"),
+        ("--exp e --dev-data d --eval-data d", "a data directory is named twice"),
+    ],
+)
+def test_each_form_has_its_options(folder, capsys, command, words):
+    refused(capsys, command, words, status=2)
+
+
+def test_a_detector_is_named_before_anything_is_heard(folder, capsys):
+    refused(capsys, "--detector m --dev-data d --out o.json", "d: no such data directory")
+    refused(capsys, "--exp e --dev-data d", "d: no such data directory")
+
+
 def test_help_and_refusals_wait_for_neither_torch_nor_scikit_learn():
     code = (
         "import sys; from asvtk.bin.main import main\n"
         "assert main(['calibrate', '--scores', 'x', '--out', 'y']) == 1\n"
+        "assert main(['calibrate', '--exp', 'x', '--dev-data', 'y', '--check']) == 1\n"
+        "assert main(['evaluate', '--exp', 'x']) == 1\n"
         "assert not {'torch', 'sklearn', 'scipy', 'soundfile'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

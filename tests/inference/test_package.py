@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import tarfile
 
 import numpy as np
@@ -14,12 +15,14 @@ from tiny_training import prepare
 
 from asvtk.bin.main import main
 from asvtk.frontends.base import Conditioning
-from asvtk.inference import recordings
+from asvtk.inference import recordings, windows
+from asvtk.inference.load import load
 from asvtk.inference.package import read_package, unpack
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import file_digest
 from asvtk.report.card import model_card
+from asvtk.training.calibration import current_calibration
 from asvtk.training.checkpoint import read_tensors, write_tensors
 from asvtk.training.experiment import Experiment
 from asvtk.training.trained import threshold_on_dev
@@ -39,6 +42,7 @@ def make_experiment(folder, *overrides):
     sets = ["--train-data", data / "train", "--dev-data", data / "dev"]
     assert asvtk("train", *options, "--exp", exp, *sets) == 0
     assert asvtk("score", "--exp", exp, "--dump", dump, "--data", data / "dev") == 0
+    assert asvtk("calibrate", "--exp", exp, *sets[2:], *sets[:2]) == 0
     assert asvtk("evaluate", "--exp", exp, "--data-root", data) == 0
     return exp
 
@@ -158,8 +162,87 @@ def test_the_card_and_the_bytes(experiment, package, tmp_path):
     assert "The epoch was chosen on dev. Eval chose nothing." in card
     assert "|train|6|6|" in rows and "|dev|4|4|" in rows
     assert "host" not in json.loads(read.text("environment.json"))
+    assert "Log-likelihood ratio of a window" in card and "4 bona fide and 4 spoofed windows of dev" in card
+    assert "At 0, on dev, by the head of each recording: " in card
     assert asvtk("pack", "--exp", experiment, "--licence", "CC0", "--out", tmp_path / "again.tar") == 0
     assert (tmp_path / "again.tar").read_bytes() == package.read_bytes()
+
+
+@pytest.fixture
+def speech(monkeypatch):
+    """Everything is."""
+
+    def frames(samples, before=0):
+        return np.ones(-(-(len(samples) - before) // 512), np.float32)
+
+    monkeypatch.setattr(windows, "speech_probabilities", frames)
+
+
+def test_a_package_brings_its_calibration_or_says_uncalibrated(experiment, package, tmp_path, capsys, speech):
+    assert asvtk("unpack", package, tmp_path / "model") == 0
+    assert (tmp_path / "model" / "calibration.json").read_bytes() == (
+        experiment / "calibration.json"
+    ).read_bytes()
+    noise = 0.1 * np.random.default_rng(0).normal(size=40_000)
+    for model in (package, tmp_path / "model", experiment):
+        detector = load(model)
+        detection = detector.detect(noise, 16000, window=1.0, prior=0.2)
+        llr = detector.calibration.recording_llr(detection.score)
+        assert detection.llr == pytest.approx(llr) and detection.threshold == pytest.approx(np.log(0.25))
+        assert detection.probability == pytest.approx(1 / (1 + 4 * np.exp(llr)))
+        assert detection.error_rates["data"] == "dev" and detection.error_rates["spoof"] == 4
+        assert any("fewer than 30 of a class that are longer" in line for line in detection.warnings)
+    copy = tmp_path / "copy"
+    shutil.copytree(experiment, copy)
+    (copy / "calibration.json").unlink()
+    assert asvtk("pack", "--exp", copy) == 0
+    detection = load(copy / "copy.asvtk.tar").detect(noise, 16000, window=1.0)
+    assert detection.llr is detection.probability is detection.error_rates is None
+    assert any(line.startswith("uncalibrated: ") for line in detection.warnings)
+    assert "uncalibrated: stage 5" in read_package(copy / "copy.asvtk.tar").text("card.md")
+
+
+def calibrate(exp, *words):
+    sets = [word for name in ("dev", "train") for word in (f"--{name}-data", exp.parent / "data" / name)]
+    return asvtk("calibrate", "--exp", exp, *sets, *words)
+
+
+def test_an_experiment_is_calibrated_once_and_what_cannot_be_is_said(
+    experiment, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "data").symlink_to(experiment.parent / "data")
+    copy = tmp_path / "exp"
+    shutil.copytree(experiment, copy)
+    first = (copy / "calibration.json").read_bytes()
+    capsys.readouterr()
+    assert calibrate(copy, "--check") == 0 and capsys.readouterr().out == ""
+    assert calibrate(copy) == 0 and capsys.readouterr().out == f"{copy}/calibration.json: up to date\n"
+    assert calibrate(copy, "--check", "--force") == 0 and capsys.readouterr().out == f"{copy}\n"
+    assert calibrate(copy, "--force") == 0 and (copy / "calibration.json").read_bytes() == first
+    capsys.readouterr()
+    # Without scikit-learn there is one line and no fault; when it comes, it is tried again.
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "sklearn", None)
+        patch.setitem(sys.modules, "sklearn.linear_model", None)
+        assert calibrate(copy) == 0
+        (line,) = [x for x in capsys.readouterr().out.splitlines() if "scikit-learn" in x]
+        assert line.startswith(f"{copy}: uncalibrated: ") and "pip install scikit-learn" in line
+        assert calibrate(copy, "--check") == 0 and capsys.readouterr().out == ""
+        assert asvtk("pack", "--exp", copy) == 0
+        assert "uncalibrated: calibration needs scikit-learn" in read_package(copy / "exp.asvtk.tar").text(
+            "card.md"
+        )
+    assert calibrate(copy) == 0 and (copy / "calibration.json").read_bytes() == first
+    # One of other scores is not taken.
+    dev = copy / "scores" / "dev.txt"
+    dev.write_text(dev.read_text().replace(" 0.", " 0.1").replace(" -0.", " -0.1"))
+    assert calibrate(copy, "--check") == 0 and capsys.readouterr().out.endswith(f"{copy}\n")
+    calibration, reason = current_calibration(Experiment(copy))
+    assert calibration is None and "is of other scores of dev; run stage 5 again" in reason
+    shutil.copy(copy / "checkpoints" / "last.safetensors", copy / "checkpoints" / "best.safetensors")
+    assert calibrate(copy) == 1 and "is not of the best checkpoint; run stage 4" in capsys.readouterr().err
+    dev.unlink()
+    assert calibrate(copy) == 1 and "dev.txt: no such score file; run stage 4" in capsys.readouterr().err
 
 
 def test_the_card_says_when_there_was_nothing_to_choose(experiment, monkeypatch):

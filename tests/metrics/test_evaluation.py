@@ -11,7 +11,9 @@ from asvtk.io.scores import ScoreTable
 from asvtk.metrics import evaluate
 from asvtk.metrics.bootstrap import bootstrap_intervals, paired_test, resample_counts, strata_of
 from asvtk.metrics.breakdown import by_column
+from asvtk.metrics.calibration import quality, train_calibration
 from asvtk.metrics.eer import compute_eer, eer
+from asvtk.report.values import measured_lines
 
 
 def trials(n=300, seed=0, separation=2.0):
@@ -46,6 +48,22 @@ def test_results_hold_what_results_json_promises():
     assert results["per_attack"]["A13"]["kind"] == "TTS_VC"
     assert list(results["per_kind"]) == ["TTS", "TTS_VC", "VC"]
     assert results["warnings"] == []
+
+
+def test_a_calibration_of_dev_is_judged_beside_the_raw_scores():
+    dev, table = trials(seed=1), trials()
+    calibration = train_calibration([dev], prior=0.5)
+    results = evaluate(table, calibration=calibration)
+    llr = calibration.apply(table.scores[None])
+    expected = quality(llr, table.bonafide)
+    found = results["calibrated"]
+    assert (found["act_dcf"], found["cllr"]) == pytest.approx((expected["act_dcf"], expected["cllr"]))
+    assert found["cllr"] < results["cllr"] and found["prior"] == 0.5
+    assert found["frr"] == np.mean(llr[table.bonafide] <= 0)
+    assert found["far"] == np.mean(llr[~table.bonafide] > 0)
+    (line,) = measured_lines("eval", results)
+    assert line.startswith(f"eval with dev's calibration: act DCF {found['act_dcf']:.4f} (uncalibrated ")
+    assert f"Cllr {found['cllr']:.4f} (uncalibrated {results['cllr']:.4f})" in line
 
 
 def test_each_breakdown_is_the_eer_of_its_trials():

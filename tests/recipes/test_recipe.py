@@ -12,6 +12,7 @@ from tiny_models import save_model
 from tiny_recipe import RECIPE, SMALL, Recipe, cached, wait_for
 
 from asvtk.bin.main import main
+from asvtk.inference.package import read_package
 from asvtk.training.experiment import Experiment
 
 
@@ -30,6 +31,11 @@ def test_one_command_ends_with_results(finished):
     assert results["eval"]["n_bonafide"] == 10 and set(results["eval"]["per_attack"]) == {
         f"A{n:02d}" for n in range(7, 13)
     }
+    calibration = json.loads((exp / "calibration.json").read_text())
+    assert calibration["window"]["dev"]["n_spoof"] == 8 and calibration["errors"]["data"] == "eval"
+    calibrated = results["eval"]["calibrated"]
+    assert calibrated["prior"] == 0.5 and calibrated["cllr"] < results["eval"]["cllr"]
+    assert "eval with dev's calibration: act DCF " in finished.said
     for name in ("config.yaml", "environment.json", "run.sh", "train.jsonl", "RESULTS.md"):
         assert (exp / name).exists()
     utterance, attack, key, score = finished.scores()["eval.txt"].splitlines()[1].split()
@@ -55,6 +61,9 @@ def test_scoring_and_evaluation_alone(finished):
     scores = finished.scores()
     answer = finished.run(stage=4, stop_stage=5, force="true")
     assert answer.returncode == 0 and finished.scores() == scores
+    log = finished.folder / "exp" / "tiny" / "log" / "calibrate.log"
+    assert (before := log.stat()) and finished.run(stage=5, stop_stage=5).returncode == 0
+    assert log.stat() == before  # up to date
     assert "stage 4" in answer.stdout and "stage 5" in answer.stdout and "stage 3" not in answer.stdout
 
 
@@ -337,4 +346,6 @@ def test_vocoded_spoofs_a_packed_model_and_its_robustness(recipe):
     assert answer.returncode == 0, answer.stdout + answer.stderr
     table = (recipe.folder / "exp" / "ROBUSTNESS_tiny.md").read_text()
     assert "| eval_trim " in table
-    assert (exp / "tiny.asvtk.tar").exists()
+    package = read_package(exp / "tiny.asvtk.tar")
+    assert package.members["calibration.json"] == (exp / "calibration.json").read_bytes()
+    assert "on eval, by the head of each recording: " in package.text("card.md")
