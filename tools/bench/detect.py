@@ -72,9 +72,8 @@ def main() -> None:
         clip, long = Path(folder, "clip.wav"), Path(folder, "long.mp3")
         soundfile.write(clip, speech[: 4 * rate], rate)
         starts = [run("--model", args.model, clip, "--json")[0] for _ in range(3)]
-        print(
-            f"start and a clip of 4 s: {min(starts):.2f} s (of three: {', '.join(f'{s:.2f}' for s in starts)})"
-        )
+        three = ", ".join(f"{seconds:.2f}" for seconds in starts)
+        print(f"start and a clip of 4 s: {min(starts):.2f} s (of three: {three})")
         write_mp3(long, speech, rate, args.minutes)
         seconds, mebibytes, said = run("--model", args.model, long, "--json")
     detection = json.loads(said)
@@ -89,9 +88,7 @@ def main() -> None:
         f"about {windows} windows: {windows / net:.1f} a second; scoring alone {alone:.1f} s, "
         f"{windows / alone:.1f} a second; overhead {100 * (net / alone - 1):.0f} %"
     )
-    print(
-        f"{len(os.sched_getaffinity(0))} CPUs, peak of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB"
-    )
+    print(f"{len(os.sched_getaffinity(0))} CPUs, torch {version('torch')}")
 
 
 if __name__ == "__main__":
