@@ -12,7 +12,8 @@ weights as JSON: written with --dev, read without.
 
   asvtk calibrate --detector MODEL --dev-data DIR [--eval-data DIR] [--train-data DIR] --out FILE.json
       what the scores of a detector mean (a package, an experiment, published weights), by its scores of
-      dev; its errors on eval; what its bona fide training speech is like. 'asvtk detect' takes the file
+      dev; its errors on eval; what its bona fide training speech is like: for asvtk.load(MODEL,
+      calibration=FILE)
   asvtk calibrate --exp DIR ... --dev-data DIR --eval-data DIR --train-data DIR
       the same of experiments, by the scores of stage 4, into EXP/calibration.json (stage 5)
 """
@@ -45,8 +46,8 @@ _COLUMNS = (
 
 
 def add_arguments(parser) -> None:
-    def option(name, help, metavar="FILE", **more):
-        parser.add_argument(*name.split(), metavar=metavar, help=help, **more)
+    def option(name, help, metavar="FILE", of=parser, **more):
+        of.add_argument(*name.split(), metavar=metavar, help=help, **more)
 
     option("--dev", "dev scores to train on, one file per system", nargs="+")
     option("--scores", "scores to calibrate, one file per system", nargs="+")
@@ -63,15 +64,16 @@ def add_arguments(parser) -> None:
     option("--columns", named, metavar="OURS=THEIRS,...", type=assignments)
     words = "what words in the keys mean, as bonafide=1,spoof=0"
     option("--labels", words, metavar="bonafide=WORD,...", type=key_words)
-    option("--exp", "experiments, scored in stage 4", metavar="DIR", nargs="+")
-    option("--detector", "packed, an experiment, or published weights", metavar="MODEL")
-    option("--eval-data", "data directory to measure errors on (default: dev's)", metavar="DIR")
-    option("--train-data", "data directory that the detector was trained on", metavar="DIR")
-    option("--most", "recordings of a class to hear (default: 1000)", metavar="N", type=whole_number(1))
-    option("--ssl-model", "directory of the front-end's model, if it has one", metavar="DIR")
-    option("--ngpu", "0: CPU, 1: GPU (default: %(default)s)", metavar="N", type=whole_number(), default=0)
-    parser.add_argument("--check", action="store_true", help="print the experiments that have work to do")
-    parser.add_argument("--force", action="store_true", help="fit again what is up to date")
+    of = parser.add_argument_group("of detectors, with --dev-data")
+    option("--detector", "packed, an experiment, or published weights", "MODEL", of)
+    option("--exp", "experiments, scored in stage 4", "DIR", of, nargs="+")
+    option("--eval-data", "data directory to measure errors on (default: dev's)", "DIR", of)
+    option("--train-data", "data directory that the detector was trained on", "DIR", of)
+    option("--most", "--detector: recordings of a class to hear (1000)", "N", of, type=whole_number(1))
+    option("--ssl-model", "--detector: directory of the front-end's model, if it has one", "DIR", of)
+    option("--ngpu", "0: CPU, 1: GPU (default: %(default)s)", "N", of, type=whole_number(), default=0)
+    of.add_argument("--check", action="store_true", help="--exp: print those that have work to do")
+    of.add_argument("--force", action="store_true", help="--exp: fit again what is up to date")
 
 
 #: option -> the forms that it belongs to, beside --dev-data

@@ -37,7 +37,8 @@ def content(recipe) -> dict:
     exp = exp / "tiny"
     found = {f"features of {name}": values for name, values in cached(dump).items()}
     files = [*data.glob("*/*"), *exp.glob("scores/*"), *exp.glob("checkpoints/*")]
-    for path in [*files, *(exp / name for name in ("config.yaml", "inputs.json", ".train.done"))]:
+    files += [exp / name for name in ("config.yaml", "inputs.json", ".train.done", "calibration.json")]
+    for path in files:
         if path.suffix not in (".lock", ".log") and path.exists():
             found["/".join(path.parts[-2:])] = path.read_bytes()
     if (exp / "results.json").exists():
