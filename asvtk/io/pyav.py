@@ -43,7 +43,9 @@ def opened(file: BinaryIO) -> Iterator[Sound]:
     except ImportError as error:
         raise Refused(f"PyAV, which reads more kinds of files, cannot be imported ({error})") from None
     try:
-        container = av.open(_Source(file), options=_OPTIONS, metadata_errors="replace")
+        # Of tags that are no UTF-8; PyAV 19 takes them as they are, and no longer asks.
+        tags = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+        container = av.open(_Source(file), options=_OPTIONS, **tags)
     except (av.FFmpegError, av.ArgumentError) as error:
         known = not isinstance(error, (av.InvalidDataError, av.ArgumentError))
         raise Refused(error.strerror if known and error.strerror else UNKNOWN) from None
