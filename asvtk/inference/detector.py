@@ -170,7 +170,8 @@ class RecordingDetector(Detector):
         window = self.window_seconds(config)
         least = min(config.min_speech, window / 2)
         samples, hop = (round(seconds * SAMPLE_RATE) for seconds in (window, config.hop))
-        return WindowScorer(self._score_windows, samples, hop, least, eager)
+        on_gpu = self.device.type != "cpu"
+        return WindowScorer(self._score_windows, samples, hop, least, eager, on_gpu)
 
     @torch.inference_mode()
     def _score_windows(self, windows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

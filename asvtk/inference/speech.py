@@ -15,7 +15,7 @@ MIN_SPEECH = 1.0
 FRAME = 512  #: samples of a frame of the detector: 32 ms
 #: Frames of a row, 2 s, and those before it that it warms up with. The detector has a memory: rows are heard
 #: side by side, many times faster than one after the other; 1 % of the frames are judged otherwise.
-_ROW, _CONTEXT = 62, 32
+_ROW, _CONTEXT = 62, 16
 _LEVEL = 0.1  # RMS that the detector is given: it takes faint speech for none
 _SILENCE = 2.0**-13  # four steps of 16 bits: nothing louder is digital silence, with or without dither
 

@@ -14,10 +14,10 @@ from asvtk.io.audio import SAMPLE_RATE
 
 __all__ = ["Heard", "WindowScorer"]
 
-#: samples that speech is looked for in at once (64 s), and those that it warms up with
-_BLOCK, _CONTEXT = 2000 * FRAME, 32 * FRAME
-#: windows that a detector scores at once, and batches under way
-BATCH_SIZE, _UNDER_WAY = 8, 2
+#: samples that speech is looked for in at once (2 minutes), and those that it warms up with
+_BLOCK, _CONTEXT = 4000 * FRAME, 32 * FRAME
+BATCH_SIZE = 4  #: windows that a detector scores at once
+_MOST_THREADS = 4  # that score batches side by side
 
 
 class Heard(NamedTuple):
@@ -42,7 +42,8 @@ class WindowScorer:
         score: windows (samples,) each -> their scores (windows,) and embeddings (windows, d_embedding).
         window, hop: samples.
         min_speech: seconds of speech in a window that is scored.
-        eager: look for speech in all that has come instead of waiting for the next minute.
+        eager: look for speech in all that has come instead of waiting for the next minutes.
+        on_gpu: ``score`` computes on a GPU, where batches follow each other.
     """
 
     def __init__(
@@ -52,22 +53,26 @@ class WindowScorer:
         hop: int,
         min_speech: float,
         eager: bool = False,
+        on_gpu: bool = False,
     ):
         self.window, self.hop = window, hop
         self.starts: list[int] = []  # of the windows that are scored, or will be
         self.scores: list[float] = []
         self.probabilities = np.zeros(0, np.float32)
         self.samples = 0
-        self._score, self._min_speech, self._eager = score, min_speech, eager
+        self._score, self._min_speech, self._eager, self._on_gpu = score, min_speech, eager, on_gpu
         self._audio, self._begin = np.zeros(0, np.float32), 0  # what is kept, and where it begins
         self._new: list[np.ndarray] = []
         self._next = 0  # where the next window begins
         self._looked = 0  # up to where speech was looked for
         self._batch: list[np.ndarray] = []
         self._pending: list[Future] = []
-        # Scores while the next audio is decoded and looked through, with as many threads as this one.
+        # Batches are scored side by side while the next audio is decoded and looked through: small products
+        # gain more by that than by threads that share each of them.
+        threads = torch.get_num_threads()
+        self._workers = 1 if self._on_gpu else min(threads, _MOST_THREADS)
         self._pool = ThreadPoolExecutor(
-            1, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
+            self._workers, initializer=torch.set_num_threads, initargs=(threads // self._workers,)
         )
         self._embeddings, self._measured, self._measured_to = 0.0, [], 0
 
@@ -168,7 +173,7 @@ class WindowScorer:
 
     def _send(self) -> None:
         if self._batch:
-            self._wait(_UNDER_WAY - 1)
+            self._wait(self._workers)
             self._pending.append(self._pool.submit(self._score, self._batch))
             self._batch = []
 

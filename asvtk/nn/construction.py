@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
@@ -16,7 +17,8 @@ __all__ = ["construction_limit", "require_shapes"]
 _SIZED = {torch.empty, torch.zeros, torch.ones, torch.full}
 _RANDOM = {torch.rand, torch.randn}
 _SAME_SHAPE = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.exp, torch.expm1, torch.log}
-_SAME_SHAPE |= {torch.neg, torch.Tensor.neg, torch.Tensor.__neg__, torch.log1p}
+_SAME_SHAPE |= {torch.neg, torch.Tensor.neg, torch.Tensor.__neg__, torch.log1p, torch.Tensor.copy_}
+_BROADCAST = {torch.Tensor.add, torch.Tensor.sub, torch.Tensor.mul, torch.Tensor.div}
 _LONGEST_RANGE = 1 << 24
 
 
@@ -77,7 +79,7 @@ def construction_limit(path, shapes: Shapes, times: int = 2) -> Iterator[None]:
 class _OnMeta(TorchFunctionMode):
     """New tensors have a shape and no numbers.
 
-    ``with torch.device("meta")`` does the same, but ranges, exponents and random numbers there import
+    ``with torch.device("meta")`` does the same, but ranges, exponents, sums and random numbers there import
     torch's compiler, which takes seconds.
     """
 
@@ -85,6 +87,9 @@ class _OnMeta(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func in _SAME_SHAPE and args[0].is_meta:
             return args[0]
+        if func in _BROADCAST and args[0].is_meta:
+            shape = np.broadcast_shapes(*(x.shape for x in args if isinstance(x, torch.Tensor)))
+            return torch.empty(shape, dtype=args[0].dtype, device="meta")
         if func in _RANDOM:
             func = torch.empty
         if func in _SIZED and kwargs.get("device") is None:

@@ -77,6 +77,14 @@ def test_package_and_experiment_give_the_scores_of_stage_4_and_write_nothing(exp
     assert [what for what in written if "/proc/" not in str(what) and "/dev/" not in str(what)] == []
 
 
+def test_torchs_compiler_is_not_imported_to_load_a_package(experiment):
+    """It takes seconds, of which a person waits for each."""
+    package = str(experiment / "exp.asvtk.tar")
+    code = f"import asvtk, sys; asvtk.load({package!r}); print('torch._dynamo' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "False\n"
+
+
 def test_published_weights(shared_data):
     (clip, *_) = sorted((shared_data / "asvspoof2019_genuine").rglob("LA_E_*.flac"))
     detector = asvtk.load(shared_data / "aasist" / "AASIST.pth")
