@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 ENV := $(VENV)/.installed
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: env mini test test-slurm lint slurm clean
+.PHONY: env mini test test-recipes test-slurm lint slurm clean
 
 env: $(ENV)
 
@@ -22,8 +23,11 @@ $(ENV): pyproject.toml constraints.txt
 mini: env  ## the whole recipe on a generated corpus
 	cd egs/mini && ./run.sh
 
-test: env  ## all tests, but for those that bring up a real Slurm
-	$(VENV)/bin/python -m pytest --ignore=tests/recipes/test_slurm_lab.py -n auto --maxprocesses 4 --dist worksteal
+test: env  ## all tests but those of the two targets below
+	$(VENV)/bin/python -m pytest --ignore=tests/recipes $(PARALLEL)
+
+test-recipes: env  ## whole runs of run.sh: killed, side by side, several seeds, faults
+	$(VENV)/bin/python -m pytest tests/recipes --ignore=tests/recipes/test_slurm_lab.py $(PARALLEL)
 
 test-slurm: env  ## the recipe and its faults on a Slurm of two nodes; skipped where there is none (make slurm)
 	$(VENV)/bin/python -m pytest tests/recipes/test_slurm_lab.py

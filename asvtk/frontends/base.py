@@ -132,7 +132,7 @@ class FrontEnd(nn.Module, abc.ABC):
         return self.layers
 
     @property
-    def shift(self) -> int:
+    def frame_shift(self) -> int:
         """Samples from one frame to the next; 1 where there are no frames."""
         samples = 1 << 30  # so many that a frame more or less does not count
         frames = self.frames(2 * samples) - self.frames(samples)

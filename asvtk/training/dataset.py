@@ -64,7 +64,7 @@ class UtteranceDataset(Dataset):
         self._data, self._versions, self._augmentation = data, versions, augmentation
         self.frontend = frontend
         # A window of stored features begins with a frame; it may begin with any sample of the audio.
-        self._step = frontend.shift if versions else 1
+        self._step = frontend.frame_shift if versions else 1
         self._gives_features, self._gives_audio = bool(frontend.layers), True
 
     def __len__(self) -> int:

@@ -211,7 +211,7 @@ def test_damaged_files_are_refused(tmp_path, detector):
     for change, message in (
         ({"window": None}, "expected the calibration of a detector"),
         ({"more": 1}, "unknown key 'more'"),
-        ({"errors": content["errors"] | {"frr": [0.0]}}, "does not fit"),
+        ({"errors": content["errors"] | {"frr": [0.0]}}, "must be equally long"),
     ):
         with pytest.raises(AsvtkError, match=message):
             DetectorCalibration.parse(json.dumps(content | change), "x.json")

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_corpus import write_tiny_corpus
 
 from asvtk.bin.main import main
 from asvtk.io.errors import AsvtkError
@@ -265,18 +264,3 @@ def test_ctrl_c_ends_all_that_was_started(stand_in, listed):
 def test_misuse_is_a_usage_error(stand_in, listed, words):
     run(stand_in, listed, *words, status=2)
     assert not (stand_in / "calls").exists()
-
-
-def test_two_cells_of_the_real_recipe_of_which_one_fails(listed, tmp_path):
-    corpus = write_tiny_corpus(tmp_path)
-    folders = ["--datadir", tmp_path / "data", "--dumpdir", tmp_path / "dump", "--expdir", tmp_path / "exp"]
-    words = [listed, "--corpus", corpus, *folders, "--parallel", 2, "--cells", "tiny cascade"]
-    said = run(RECIPE, *words, status=1)
-    assert "tiny: finished after" in said
-    assert "cascade: failed" in said and "expected exactly 3 layers" in said
-    table = (tmp_path / "exp" / "RESULTS.md").read_text()
-    assert table in said and f"failed: {tmp_path}/exp/log/cascade.log" in table and "tiny_lstm" not in table
-    results = json.loads((tmp_path / "exp" / "tiny_seed3" / "results.json").read_text())
-    assert f"| {results['dev']['eer_percent']:.2f} | {results['eval']['eer_percent']:.2f} |" in " ".join(
-        table.split()
-    )

@@ -45,9 +45,9 @@ def test_places_are_all_that_there_are():
 
 
 def test_frames_tell_how_far_apart_they_are():
-    assert Lfcc(LfccConfig(shift=333, window=333)).shift == 333
-    assert Spectrogram(SpectrogramConfig()).shift == 160
-    assert Waveform(WaveformConfig()).shift == 1
+    assert Lfcc(LfccConfig(shift=333, window=333)).frame_shift == 333
+    assert Spectrogram(SpectrogramConfig()).frame_shift == 160
+    assert Waveform(WaveformConfig()).frame_shift == 1
 
 
 def test_stored_features_and_audio_are_of_one_window(stored):
