@@ -60,7 +60,7 @@ class WindowScorer:
         self.scores: list[float] = []
         self.probabilities = np.zeros(0, np.float32)
         self.samples = 0
-        self._score, self._min_speech, self._eager, self._on_gpu = score, min_speech, eager, on_gpu
+        self._score, self._min_speech, self._eager = score, min_speech, eager
         self._audio, self._begin = np.zeros(0, np.float32), 0  # what is kept, and where it begins
         self._new: list[np.ndarray] = []
         self._next = 0  # where the next window begins
@@ -70,7 +70,7 @@ class WindowScorer:
         # Batches are scored side by side while the next audio is decoded and looked through: small products
         # gain more by that than by threads that share each of them.
         threads = torch.get_num_threads()
-        self._workers = 1 if self._on_gpu else min(threads, _MOST_THREADS)
+        self._workers = 1 if on_gpu or eager else min(threads, _MOST_THREADS)
         self._pool = ThreadPoolExecutor(
             self._workers, initializer=torch.set_num_threads, initargs=(threads // self._workers,)
         )

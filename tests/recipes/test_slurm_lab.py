@@ -185,7 +185,7 @@ def test_the_whole_of_egs_mini_on_two_nodes_gives_the_scores_of_this_machine(her
         heads = [header(cluster.folder / f"{array}.{job}.log") for job in range(1, 9)]
         assert {head["SLURM_ARRAY_TASK_COUNT"] for head in heads} == {"8"}
         assert {head["SLURMD_NODENAME"] for head in heads} == {"d1", "d2"}
-    assert answers[1].stderr.count("slurm.py: job ") == 3  # features, training, scores
+    assert answers[1].stderr.count("slurm.py: job ") == 4  # features, training, scores, calibration
 
     answer = cluster.run(*wide, "--stage", "2")
     assert answer.returncode == 0 and answer.stderr.count(" 0 to compute") == 3
