@@ -7,11 +7,11 @@ import io
 import os
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import soundfile
+from page_reader import Page
 
 from asvtk.inference.detection import Detection, Segment, probability_of_spoof
 from asvtk.io.errors import AsvtkError
@@ -32,37 +32,8 @@ from asvtk.report.detection_words import (
 from asvtk.report.detections import CSV_FIELDS, detections_csv, detections_table
 from asvtk.report.listening import Outline, listen
 
-VOID = {"meta", "wbr"}
 RATES = {"data": "LA eval", "bonafide": 7355, "spoof": 63882, "frr": 0.0123, "far": 0.0}
 WEIGHTS = "5a" * 32
-
-
-class Page(HTMLParser):
-    """Checks that tags are balanced; keeps the texts and the attributes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.texts, self.attributes = [], [], [], []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] != ["style"] and self.open[-1:] != ["script"]:
-            self.texts.append(data)
-
-    @property
-    def text(self):
-        return " ".join(self.texts)
 
 
 def tone(seconds, rate=16000):

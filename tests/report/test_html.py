@@ -4,10 +4,10 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from page_reader import Page
 
 from asvtk.bin.main import main
 from asvtk.io.errors import AsvtkError
@@ -20,30 +20,6 @@ from asvtk.report.system import System, operating_points, short_names, tag
 
 EVAL = [f"A{i:02d}" for i in range(7, 20)]
 HOSTILE = "<script>alert(1)<!--&'\""
-VOID = {"meta", "wbr"}
-
-
-class Page(HTMLParser):
-    """Checks that tags are balanced; keeps the texts and the attributes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.texts, self.attributes = [], [], [], []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
 
 
 def trials(n=650, split="E"):
