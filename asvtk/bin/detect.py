@@ -118,6 +118,7 @@ def _check(args) -> None:
         raise UsageError("--force: goes with --out")
 
 
+@functools.cache  # once in each process
 def _load(model: str, calibration, ssl_model, ngpu: int, modules: tuple[str, ...]):
     import importlib
 
@@ -164,14 +165,13 @@ def _judge_files(opened, files: list[Path], config, args) -> tuple[list, list[st
     else:
         folder = Path(args.out)
         with locked(folder / ".detect.lock", "judges recordings"):
-            detector = opened()
-            journal = Journal(folder, detector, config, args.force)
+            journal = Journal(folder, opened(), config, args.force)
             known = journal.read()
             left = [file for file in files if path_text(file) not in known]
             if len(left) < len(files):
                 print(f"{folder}: {len(files) - len(left)} files were judged already", file=sys.stderr)
             faults = {}
-            for outcome in detect_files(opened if args.nj > 1 else lambda: detector, left, config, args.nj):
+            for outcome in detect_files(opened, left, config, args.nj):
                 if isinstance(outcome, Fault):
                     faults[outcome.file] = outcome
                 else:

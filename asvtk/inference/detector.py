@@ -13,7 +13,7 @@ from asvtk.inference import likeness
 from asvtk.inference.calibration import DetectorCalibration
 from asvtk.inference.detection import NO_SPEECH, UNDECIDED, Detection, probability_of_spoof
 from asvtk.inference.segments import cells_of_windows, find_segments
-from asvtk.inference.speech import FRAME, MIN_SPEECH
+from asvtk.inference.speech import FRAME, MIN_SPEECH, speech_seconds
 from asvtk.inference.windows import Heard, WindowScorer
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.datadir import BONAFIDE, SPOOF
@@ -191,8 +191,6 @@ class RecordingDetector(Detector):
             config: how to judge.
             notes: what was done to it before.
         """
-        from asvtk.inference.speech import speech_seconds
-
         window, duration = self.window_seconds(config), heard.samples / SAMPLE_RATE
         if not heard.samples:
             raise AsvtkError(f"{name}: holds no samples")

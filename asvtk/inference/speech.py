@@ -8,14 +8,22 @@ import numpy as np
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["FRAME", "MIN_SPEECH", "has_speech", "require_detector", "speech_probabilities", "speech_seconds"]
+__all__ = [
+    "CONTEXT",
+    "FRAME",
+    "MIN_SPEECH",
+    "has_speech",
+    "require_detector",
+    "speech_probabilities",
+    "speech_seconds",
+]
 
 #: seconds of speech below which nothing can be said of its origin
 MIN_SPEECH = 1.0
 FRAME = 512  #: samples of a frame of the detector: 32 ms
 #: Frames of a row, 2 s, and those before it that it warms up with. The detector has a memory: rows are heard
 #: side by side, many times faster than one after the other; 1 % of the frames are judged otherwise.
-_ROW, _CONTEXT = 62, 16
+_ROW, CONTEXT = 62, 16
 _LEVEL = 0.1  # RMS that the detector is given: it takes faint speech for none
 _SILENCE = 2.0**-13  # four steps of 16 bits: nothing louder is digital silence, with or without dither
 
@@ -47,13 +55,13 @@ def speech_probabilities(samples: np.ndarray, before: int = 0) -> np.ndarray:
     if count <= 0:
         return np.zeros(0, np.float32)
     rows = -(-count // _ROW)
-    # Row k hears frames first + k * _ROW - _CONTEXT and so on; before the beginning there is silence.
-    lead = max(0, _CONTEXT - first)
+    # Row k hears frames first + k * _ROW - CONTEXT and so on; before the beginning there is silence.
+    lead = max(0, CONTEXT - first)
     end = first + rows * _ROW - len(frames)
     frames = np.concatenate([np.zeros((lead, FRAME), np.float32), frames, np.zeros((end, FRAME), np.float32)])
-    start = first + lead - _CONTEXT
-    heard = np.stack([_levelled(frames[start + k * _ROW :][: _CONTEXT + _ROW]) for k in range(rows)])
-    longest = _CONTEXT + min(_ROW, count)
+    start = first + lead - CONTEXT
+    heard = np.stack([_levelled(frames[start + k * _ROW :][: CONTEXT + _ROW]) for k in range(rows)])
+    longest = CONTEXT + min(_ROW, count)
     probabilities = np.empty((rows, longest), np.float32)
     model = _model()
     with _one_thread(), torch.inference_mode():
@@ -61,7 +69,7 @@ def speech_probabilities(samples: np.ndarray, before: int = 0) -> np.ndarray:
         for frame in range(longest):
             answer = model(torch.from_numpy(np.ascontiguousarray(heard[:, frame])), SAMPLE_RATE)
             probabilities[:, frame] = answer.numpy()[:, 0]
-    return probabilities[:, _CONTEXT:].reshape(-1)[:count]
+    return probabilities[:, CONTEXT:].reshape(-1)[:count]
 
 
 def speech_seconds(probabilities: np.ndarray) -> float:

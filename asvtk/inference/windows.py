@@ -9,13 +9,12 @@ import numpy as np
 import torch
 
 from asvtk.inference import likeness
-from asvtk.inference.speech import FRAME, speech_probabilities, speech_seconds
+from asvtk.inference.speech import CONTEXT, FRAME, speech_probabilities, speech_seconds
 from asvtk.io.audio import SAMPLE_RATE
 
 __all__ = ["Heard", "WindowScorer"]
 
-#: samples that speech is looked for in at once (2 minutes), and those that it warms up with
-_BLOCK, _CONTEXT = 4000 * FRAME, 32 * FRAME
+_BLOCK = 4000 * FRAME  #: samples that speech is looked for in at once: 2 minutes
 BATCH_SIZE = 4  #: windows that a detector scores at once
 _MOST_THREADS = 4  # that score batches side by side
 
@@ -131,7 +130,7 @@ class WindowScorer:
     def _take(self) -> None:
         """Join what has come to what is kept, and forget what no window will need."""
         # The last window of all begins behind the last one so far, and perhaps before the next.
-        keep = min(max(0, self._next - self.hop), max(0, self._looked - _CONTEXT))
+        keep = min(max(0, self._next - self.hop), max(0, self._looked - CONTEXT * FRAME))
         drop = max(0, keep - self._begin)
         self._audio = np.concatenate([self._audio[drop:], *self._new])
         self._begin += drop
@@ -142,7 +141,7 @@ class WindowScorer:
         end = self.samples if whole else self.samples - self.samples % FRAME
         if end <= self._looked:
             return
-        first = max(0, self._looked - _CONTEXT)
+        first = max(0, self._looked - CONTEXT * FRAME)
         piece = self._audio[first - self._begin : end - self._begin]
         found = speech_probabilities(piece, before=self._looked - first)
         self.probabilities = np.concatenate([self.probabilities, found])
@@ -157,9 +156,8 @@ class WindowScorer:
     def _consider(self, start: int, audio: np.ndarray) -> None:
         """Have a window scored, if there is speech in it."""
         spoken = self.probabilities[start // FRAME : -(-(start + len(audio)) // FRAME)]
-        if (
-            spoken > 0.5
-        ).sum() * FRAME < 0.5 * self._min_speech * SAMPLE_RATE:  # the slow way need not be asked
+        likely = (spoken > 0.5).sum() * FRAME / SAMPLE_RATE  # seconds
+        if likely < 0.5 * self._min_speech:  # the slow way need not be asked
             return
         if speech_seconds(spoken) < self._min_speech:
             return
