@@ -5,6 +5,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from asvtk.corpora.preparation import prepare_set
+from asvtk.corpora.trials import open_corpus
+from asvtk.io.datadir import DataDirectory
+
 SPLITS = {"train": ("T", "train.trn", 12), "dev": ("D", "dev.trl", 8), "eval": ("E", "eval.trl", 10)}
 
 
@@ -32,3 +36,8 @@ def write_tiny_corpus(folder, samples: int = 8000, seed: int = 0, times: int = 1
             soundfile.write(flac / f"{utterance}.flac", audio, 16000, subtype="PCM_16")
         (protocols / f"ASVspoof2019.LA.cm.{protocol}.txt").write_text("\n".join(lines) + "\n")
     return la
+
+
+def prepare_split(la, split: str, out, **options) -> DataDirectory:
+    """Stage 1 for one set of a corpus in the layout of ASVspoof 2019 LA."""
+    return prepare_set(open_corpus("asvspoof2019_la", la), split, out, **options)

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends import build_frontend
 from asvtk.frontends.cache.extraction import Source, extract_missing
 from asvtk.frontends.cache.extractor import Extractor

@@ -20,6 +20,7 @@ from asvtk.version import __version__
 
 #: verb -> one line of help: what people type
 TYPED = {
+    "corpora": "list and show the corpora that asvtk knows",
     "prepare": "corpus -> Kaldi data directories (stage 1)",
     "validate": "check a data directory, and say exactly what is wrong with it",
     "config": "check a configuration and print it resolved",

@@ -1,6 +1,8 @@
 """Inventory of a data directory's audio files: headers, and which changed since stage 1.
 
-    DIR/.audio      utterance -> size, times of change (ns), number of samples, checksum
+    DIR/.audio      utterance -> size, times of change (ns), number of samples, checksum; where audio of any
+                    kind is taken also whether it was converted, its sample rate, channels and coding
+    DIR/audio/      what was converted
 
 Size and times are looked up for every file, which costs no reading; only where they differ is the header
 read again. So a file that is replaced by another one is noticed, of whatever length, and a corpus that was
@@ -12,16 +14,27 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
-from asvtk.io.audio import inspect_audio
+from asvtk.io.audio import AudioHeader, audio_format, inspect_audio
 from asvtk.io.errors import AsvtkError
+from asvtk.io.recording import convert_audio
 from asvtk.io.tables import read_table, write_table
 
-__all__ = ["AudioFiles"]
+__all__ = ["AudioEntry", "AudioFiles"]
 
 _SHOWN = 10  # faulty files in a message
+_KEPT, _CONVERTED = "kept", "converted"
+
+
+class AudioEntry(NamedTuple):
+    """A file of a data directory."""
+
+    path: str  # of what is read: the file itself, or what it was converted to
+    num_samples: int
+    md5: str
 
 
 class AudioFiles:
@@ -31,31 +44,48 @@ class AudioFiles:
         files: utterance -> path.
         directory: the data directory.
         trust: whether to believe what it knows; False: every header is read again.
+        convert: whether files that are not 16 kHz, mono and integer are converted, into ``DIR/audio``; else
+            they are faults.
 
     Attributes:
         utterances: all.
         missing: utterances whose files are not there.
         changed: utterances whose files are others than those known, by size or time.
+        faults: utterance -> why it was left out, after ``inspect``.
     """
 
-    def __init__(self, files: dict[str, str], directory, trust: bool = True):
+    def __init__(self, files: dict[str, str], directory, trust: bool = True, convert: bool = False):
         self._files, self._path = files, Path(directory) / ".audio"
+        self._converted = Path(directory).absolute() / "audio" if convert else None
         self._states = _states(files)
         self._found = _read(self._path) if trust else {}
         self.utterances = list(files)
         self.missing = [utterance for utterance in files if utterance not in self._states]
         self.changed = [
-            utterance
-            for utterance, state in self._states.items()
-            if self._found.get(utterance, [])[:1] != [state]
+            utterance for utterance, state in self._states.items() if not self._is_known(utterance, state)
         ]
+        self.faults: dict[str, str] = {}
 
-    def inspect(self, jobs: int, description: str) -> tuple[dict[str, int], dict[str, str]]:
-        """Number of samples and checksum of every utterance; of those unchanged, nothing is read.
+    def _is_known(self, utterance: str, state: str) -> bool:
+        known = self._found.get(utterance)
+        if known is None or known[0] != state or bool(known[3]) != (self._converted is not None):
+            return False
+        return not self._is_converted(utterance) or self._target(utterance).is_file()
+
+    def _is_converted(self, utterance: str) -> bool:
+        form = self._found[utterance][3]
+        return bool(form) and form[0] == _CONVERTED
+
+    def _target(self, utterance: str) -> Path:
+        return self._converted / f"{utterance}.flac"
+
+    def inspect(self, jobs: int, description: str, skip_bad: bool = False) -> dict[str, AudioEntry]:
+        """What is to be read of every utterance; of those unchanged, nothing is looked at.
 
         Args:
             jobs: threads.
             description: for the progress bar.
+            skip_bad: leave out files that are missing or cannot be used; ``faults`` says why.
 
         Raises:
             AsvtkError: files that cannot be used; the first ten are named, and all are counted.
@@ -63,7 +93,7 @@ class AudioFiles:
 
         def inspect(utterance):
             try:
-                return inspect_audio(self._files[utterance])
+                return self._inspect(utterance)
             except AsvtkError as error:
                 return error
 
@@ -72,30 +102,63 @@ class AudioFiles:
                 tqdm(
                     pool.map(inspect, self.changed),
                     total=len(self.changed),
-                    desc=f"{description}: audio headers",
+                    desc=f"{description}: audio headers"
+                    if self._converted is None
+                    else f"{description}: audio",
                     unit="file",
                     disable=None if self.changed else True,
                 )
             )
-        faults = [str(outcome) for outcome in outcomes if isinstance(outcome, AsvtkError)]
-        if faults:
+        self.faults = {u: f"{self._files[u]}: no such file" for u in self.missing}
+        decoders = Counter()
+        for utterance, outcome in zip(self.changed, outcomes, strict=True):
+            if isinstance(outcome, AsvtkError):
+                self.faults[utterance] = str(outcome)
+                continue
+            header, form = outcome
+            decoders[header.decoder] += 1
+            self._found[utterance] = [self._states[utterance], header.num_samples, header.md5, form]
+        if self.faults and not skip_bad:
+            faults = list(self.faults.values())
             more = f"\n  and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
             lines = "\n  ".join(faults[:_SHOWN])
             raise AsvtkError(
                 f"{len(faults)} of {len(self._files)} audio files cannot be used:\n  {lines}{more}"
             )
-        for utterance, header in zip(self.changed, outcomes, strict=True):
-            self._found[utterance] = [self._states[utterance], header.num_samples, header.md5]
-        _tell_decoders(Counter(header.decoder for header in outcomes), description)
-        self._found = {utterance: self._found[utterance] for utterance in self._files}
-        return (
-            {utterance: num_samples for utterance, (_, num_samples, _) in self._found.items()},
-            {utterance: md5 for utterance, (_, _, md5) in self._found.items()},
-        )
+        _tell_decoders(decoders, description)
+        self._found = {u: self._found[u] for u in self._files if u not in self.faults}
+        return {
+            u: AudioEntry(str(self._target(u)) if self._is_converted(u) else self._files[u], count, md5)
+            for u, (_, count, md5, _) in self._found.items()
+        }
+
+    def _inspect(self, utterance: str) -> tuple[AudioHeader, list[str]]:
+        """The header, and how the file was: kept or converted, sample rate, channels, coding."""
+        path = self._files[utterance]
+        if self._converted is None:
+            return inspect_audio(path), []
+        form = [str(x) for x in audio_format(path)]
+        try:
+            return inspect_audio(path), [_KEPT, *form]
+        except AsvtkError:
+            convert_audio(path, self._target(utterance))
+            return inspect_audio(self._target(utterance)), [_CONVERTED, *form]
+
+    def formats(self) -> dict[str, dict[str, str]]:
+        """``sample_rate``, ``channels`` and ``coding`` of the files as they were, where any kind is taken."""
+        if self._converted is None:
+            return {}
+        return {
+            name: {utterance: form[place] for utterance, (*_, form) in self._found.items()}
+            for place, name in enumerate(("sample_rate", "channels", "coding"), 1)
+        }
 
     def save(self) -> None:
         """Note what ``inspect`` found."""
-        table = {u: f"{state} {count} {md5}" for u, (state, count, md5) in self._found.items()}
+        table = {
+            u: " ".join([state, str(count), md5, *form])
+            for u, (state, count, md5, form) in self._found.items()
+        }
         write_table(self._path, table)
 
 
@@ -140,9 +203,9 @@ def _listed(folder: str, names: Iterable[str]):
 
 
 def _read(path: Path) -> dict[str, list]:
-    """utterance -> [state, number of samples, checksum]; nothing of a file that is missing or damaged."""
+    """utterance -> [state, samples, checksum, form]; nothing of a file that is missing or damaged."""
     try:
         rows = {utterance: value.split(" ") for utterance, value in read_table(path).items()}
-        return {u: [" ".join(state), int(count), md5] for u, (*state, count, md5) in rows.items()}
-    except (AsvtkError, ValueError):
+        return {u: [" ".join(row[:3]), int(row[3]), row[4], row[5:]] for u, row in rows.items()}
+    except (AsvtkError, ValueError, IndexError):
         return {}

@@ -57,15 +57,15 @@ def complete_data_directory(path, jobs: int = 4, force: bool = False) -> DataDir
             f"{path / 'wav.scp'}: {len(missing)} of {len(wav)} audio files do not exist: "
             f"{listing(missing, 3)}; relative paths begin here: {Path.cwd()}"
         )
-    num_samples, md5 = files.inspect(jobs, path.name)
+    entries = files.inspect(jobs, path.name)
     data = DataDirectory(  # unsorted until it is written
         path=path,
         wav=wav,
         speaker=speakers,
         label=labels,
         attack=tables["utt2attack"],
-        num_samples=num_samples,
-        md5=md5,
+        num_samples={utterance: entry.num_samples for utterance, entry in entries.items()},
+        md5={utterance: entry.md5 for utterance, entry in entries.items()},
     )
     _back_up(path, by_speaker=any(key != value for key, value in tables["utt2spk"].items()))
     data.write()

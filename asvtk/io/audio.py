@@ -12,7 +12,15 @@ from asvtk.io.decoding import decode, path_text
 from asvtk.io.errors import AsvtkError
 from asvtk.io.sound import Sound
 
-__all__ = ["SAMPLE_RATE", "AudioHeader", "decode_check", "inspect_audio", "read_audio", "write_audio"]
+__all__ = [
+    "SAMPLE_RATE",
+    "AudioHeader",
+    "audio_format",
+    "decode_check",
+    "inspect_audio",
+    "read_audio",
+    "write_audio",
+]
 
 SAMPLE_RATE = 16_000
 
@@ -24,6 +32,16 @@ class AudioHeader(NamedTuple):
     num_samples: int
     md5: str  # tells this audio from any other
     decoder: str  # that opened the file: libsndfile, PyAV or asvtk (our own FLAC decoder)
+
+
+def audio_format(path) -> tuple[int, int, str]:
+    """Sample rate (Hz), channels, and coding in one word of a file of any kind.
+
+    Raises:
+        AsvtkError: as `asvtk.io.decoding.decode`.
+    """
+    (rate, channels, coding), _ = decode(path, lambda sound: (sound.rate, sound.channels, sound.coding))
+    return rate, channels, "_".join(coding.split()) or "unknown"
 
 
 def inspect_audio(path) -> AudioHeader:

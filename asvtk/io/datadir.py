@@ -94,6 +94,11 @@ class DataDirectory:
         """Where the ASV scores stand, if the corpus has any."""
         return self.path / "asv_scores"
 
+    @property
+    def asv_key(self) -> Path:
+        """Where the key of the ASV scores stands, if they have one of their own (2021)."""
+        return self.path / "asv_key"
+
     def write(self) -> None:
         """Write all files; each is replaced in one step."""
         identity = {utterance: utterance for utterance in self.wav}

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asvtk.io.audio import SAMPLE_RATE
+from asvtk.io.audio import SAMPLE_RATE, write_audio
 from asvtk.io.decoding import LONGEST, decode, path_text
 from asvtk.io.errors import AsvtkError
 from asvtk.io.sound import Sound
 
-__all__ = ["Recording", "Stream", "read_recording", "stream_recording", "to_mono_16k"]
+__all__ = ["Recording", "Stream", "convert_audio", "read_recording", "stream_recording", "to_mono_16k"]
 
 #: Channels cancel out where their mean keeps less than half of the energy that unlike channels keep.
 _CANCELLED = 0.5
@@ -86,6 +86,20 @@ def read_recording(path) -> Recording:
 
     stream = stream_recording(path, open_sink, longest=LONGEST)
     return Recording(np.concatenate(parts), *stream)
+
+
+def convert_audio(path, out) -> None:
+    """Write what ``read_recording`` makes of a file as a corpus has it: FLAC, 16 kHz, mono, 16 bit.
+
+    Where lossy coding or resampling passed full scale, all of it is scaled down to that: clipping would be a
+    trace of its own.
+
+    Raises:
+        AsvtkError: as ``read_recording``, or the file cannot be written.
+    """
+    samples = read_recording(path).samples
+    peak = np.abs(samples).max()
+    write_audio(out, samples / peak if peak > 1 else samples)
 
 
 def to_mono_16k(audio, sample_rate: int) -> np.ndarray:

@@ -31,11 +31,15 @@ class Form(NamedTuple):
         separator: a comma, semicolon, tab or pipe; None = blanks.
         width: number of fields.
         numeric: places of the fields that are numbers in the first row.
+        expected: the fields in words, for the message about a line that has another number of them.
+        quoted: whether quotes are those of CSV; else they are letters like others.
     """
 
     separator: str | None
     width: int
     numeric: tuple
+    expected: str = ""
+    quoted: bool = True
 
 
 def is_number(text: str) -> bool:
@@ -46,10 +50,12 @@ def is_number(text: str) -> bool:
     return True
 
 
-def split_line(line: str, separator: str | None) -> list:
+def split_line(line: str, separator: str | None, quoted: bool = True) -> list:
     """The fields of one line, quotes of CSV taken off."""
     if separator is None:
         return _split_at_blanks(line)
+    if not quoted:
+        return [field.strip(_BLANKS) for field in line.split(separator)]
     try:
         row = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     except csv.Error:  # one that `read_rows` will refuse
@@ -110,7 +116,10 @@ def _blank_separated(path, text: str, form: Form, start: int, skipped: int) -> I
 def _csv(path, text: str, form: Form, start: int, skipped: int) -> Iterator:
     """The same from the `csv` module, whose quoted fields may hold separators and newlines."""
     lines = _lines(path, text, form, start, skipped + 1)
-    reader = csv.reader(lines, delimiter=form.separator, skipinitialspace=True, strict=True)
+    quoting = csv.QUOTE_MINIMAL if form.quoted else csv.QUOTE_NONE
+    reader = csv.reader(
+        lines, delimiter=form.separator, skipinitialspace=True, strict=form.quoted, quoting=quoting
+    )
     rows = _rows(path, _numbered(path, reader, skipped + 1), form, True)
     while block := list(islice(rows, 10_000)):
         yield [at for at, _ in block], list(zip(*(row for _, row in block), strict=True))
@@ -153,6 +162,11 @@ def _rows(path, numbered, form: Form, begun: bool) -> Iterator:
         if row[0].startswith("#") and _is_comment(row, form, begun):
             continue
         if len(row) != form.width:
+            if form.expected:
+                raise AsvtkError(
+                    f"{path}:{number}: expected {form.width} fields '{form.expected}', found {len(row)}: "
+                    f"{' '.join(row)[:100]!r}"
+                )
             raise AsvtkError(
                 f"{path}:{number}: {len(row)} fields, but the first line has {form.width}. Every line holds "
                 "one trial with the same columns; mend or remove that line (comments begin with `# `)."

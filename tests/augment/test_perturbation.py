@@ -5,12 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
 from asvtk.augment.perturbation import PERTURBATIONS, level, lowpass, trim
 from asvtk.bin import perturb
 from asvtk.bin.main import main
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import DataDirectory, find_problems
 from asvtk.io.errors import AsvtkError

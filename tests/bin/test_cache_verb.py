@@ -4,10 +4,9 @@ import re
 
 import pytest
 from tiny_cache import Ramp, fill
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
 from asvtk.bin.main import main
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends import load_frontend_config
 from asvtk.frontends.cache.contents import Contents
 from asvtk.frontends.cache.extraction import Source, extract_missing

@@ -5,10 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
 from asvtk.bin.main import main
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.locks import locked, locked_together
 

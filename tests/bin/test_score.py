@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+from tiny_corpus import prepare_split
 
 from asvtk.bin.main import main
-from asvtk.corpora import asvspoof2019_la
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.scores import read_scores
 from asvtk.training.checkpoint import read_tensors, write_tensors
@@ -64,8 +64,7 @@ def test_unknown_system_is_a_usage_error(capsys):
 
 
 def test_published_weights_give_the_authors_scores(shared_data, tmp_path, capsys):
-    corpus = asvspoof2019_la.find_corpus(shared_data / "la_real" / "LA")
-    data = asvspoof2019_la.prepare_split(corpus, "dev", tmp_path / "dev")
+    data = prepare_split(shared_data / "la_real" / "LA", "dev", tmp_path / "dev")
     lengths = sorted((length, utterance) for utterance, length in data.num_samples.items())
     chosen = sorted(utterance for _, utterance in (lengths[0], lengths[-1]))  # one is repeated, one cut
     tables = (data.wav, data.speaker, data.label, data.attack, data.num_samples, data.md5)
@@ -198,8 +197,7 @@ def test_genuine_eval_clips_get_the_authors_scores(shared_data, tmp_path, capsys
     genuine = shared_data / "asvspoof2019_genuine"
     if not genuine.exists():
         pytest.skip(f"no genuine clips in {genuine}")
-    corpus = asvspoof2019_la.find_corpus(genuine / "LA")
-    every = asvspoof2019_la.prepare_split(corpus, "eval", tmp_path / "every")
+    every = prepare_split(genuine / "LA", "eval", tmp_path / "every")
     data = dataclasses.replace(every.subset(every.utterances[::4]), path=tmp_path / "eval")  # for time
     data.write()
     weights = shared_data / "aasist" / "AASIST.pth"

@@ -6,10 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
 from asvtk.bin.main import main
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.rttm import read_rttm
 

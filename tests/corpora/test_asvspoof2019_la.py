@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import SPLITS, write_tiny_corpus
 
 from asvtk.bin.main import main
 from asvtk.corpora import audio_files
-from asvtk.corpora.asvspoof2019_la import SPLITS
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import DataDirectory, find_problems
 from asvtk.io.errors import AsvtkError
@@ -107,7 +106,7 @@ def test_fault_06_audio_replaced_after_stage_1_is_noticed(prepare, corpus, tmp_p
         (gzip.compress, 0),
         (lambda text: text.replace(b"LA_0001", b"LA_\xe9"), "trn.txt:2: is not UTF-8"),
         (lambda text: text.replace(b"LA_0001", "LA\u00a01".encode()), "trn.txt:2: 'LA.xa01' is no id"),
-        (lambda text: text.replace(b"LA_0001", b"LA\x0b1"), "trn.txt:2: 'LA.x0b1' is no id"),
+        (lambda text: text.replace(b"LA_0001", b"LA\x0b1"), "trn.txt:2: expected 5 fields .* found 6"),
         (lambda text: text.replace(b" A01", b" A/1"), "trn.txt:2: 'A/1' is no id"),
     ],
 )
@@ -227,7 +226,7 @@ def test_fault_is_named_and_nothing_is_lost(corpus, prepare, tmp_path, harm, mes
     assert "Traceback" not in said.err
     # The faulty split and those after it are as they were; --force rewrote those before it.
     for file, content in before.items():
-        if SPLITS.index(file.parent.name) >= SPLITS.index(split):
+        if list(SPLITS).index(file.parent.name) >= list(SPLITS).index(split):
             assert file.read_bytes() == content, file
 
 

@@ -7,9 +7,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.corpora.derived import evaluation_split
 from asvtk.corpora.splice_plan import MIXED, Piece, SpliceConfig, plan_recordings
 from asvtk.corpora.splicing import LEVEL, _join, splice_set

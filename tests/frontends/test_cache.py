@@ -7,9 +7,8 @@ import signal
 
 import numpy as np
 import pytest
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends.base import Crop, FrontEnd, FrontEndConfig
 from asvtk.frontends.cache.extraction import Source, extract_missing
 from asvtk.frontends.cache.extractor import Extractor

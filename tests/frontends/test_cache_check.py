@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_cache import Ramp, fill
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends.cache import check
 from asvtk.frontends.cache.check import verify
 from asvtk.frontends.cache.store import FeatureWriter

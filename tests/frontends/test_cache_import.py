@@ -6,10 +6,9 @@ import kaldiio
 import numpy as np
 import pytest
 from tiny_cache import Ramp, fill, source_of
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
 from asvtk.bin.main import main
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends.cache.check import verify
 from asvtk.frontends.cache.extraction import extract_missing
 from asvtk.frontends.cache.extractor import Extractor

@@ -7,9 +7,8 @@ import time
 import numpy as np
 import pytest
 from tiny_cache import Ramp, fill, source_of
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends.cache.check import verify
 from asvtk.frontends.cache.contents import find_caches
 from asvtk.frontends.cache.prune import CacheInUse, find_named, hold, remove, unused_files

@@ -5,9 +5,8 @@ import shutil
 
 import pytest
 from tiny_cache import Ramp, fill, source_of
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends.base import Crop
 from asvtk.frontends.cache.contents import (
     bytes_by_layer,

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 from tiny_models import save_model
 
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends import build_frontend
 from asvtk.frontends.base import Conditioning, Crop
 from asvtk.frontends.lfcc import LfccConfig

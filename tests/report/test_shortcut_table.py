@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
 from asvtk.augment.perturbation import lowpass
 from asvtk.bin.main import main
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.corpora.shortcuts import measure_shortcuts
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import BONAFIDE

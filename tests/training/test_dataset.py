@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends.base import Crop
 from asvtk.frontends.waveform import Waveform, WaveformConfig
 from asvtk.io.errors import AsvtkError

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import tiny_training
 import torch
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.frontends.base import Crop
 from asvtk.frontends.crop import draw_begin
 from asvtk.frontends.lfcc import Lfcc, LfccConfig

@@ -6,10 +6,9 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 
 from asvtk.bin.main import main
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.io.audio import inspect_audio, read_audio, write_audio
 from asvtk.io.config import build
 from asvtk.io.datadir import DataDirectory, find_problems

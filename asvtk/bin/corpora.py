@@ -1,0 +1,52 @@
+"""Corpora that asvtk knows: where they are to be had, their licences, sets and counts.
+
+asvtk corpora ls               one line for each
+asvtk corpora show NAME        all about one: its description as YAML, which also takes a file of your own
+asvtk corpora files NAME       what its publisher has for download: MD5, URL
+"""
+
+import argparse
+
+from asvtk.corpora.description import list_corpora, load_description
+
+
+def add_arguments(parser):
+    parser.add_argument("action", choices=("ls", "show", "files"), help="what to do")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="corpus, or a description of your own (YAML)")
+
+
+def run(args):
+    if (args.action == "ls") != (args.name is None):
+        from asvtk.bin.arguments import UsageError
+
+        raise UsageError("ls takes no NAME" if args.name else f"{args.action} takes the NAME of a corpus")
+    {"ls": _list, "show": _show, "files": _files}[args.action](args)
+
+
+def _list(args: argparse.Namespace) -> None:
+    from asvtk.report.markdown import table
+
+    rows = []
+    for name in list_corpora():
+        of = load_description(name)
+        rows.append([name, of.title, " ".join(of.sets), _trials(of), of.licence])
+    print(table(("name", "corpus", "sets", "trials", "licence"), rows))
+
+
+def _trials(description) -> str:
+    version = description.versions[0] if description.versions else ""
+    sizes = [description.official_set(version, name).size for name in description.sets]
+    return f"{sum(filter(None, sizes)):,}" if any(sizes) else "–"
+
+
+def _show(args) -> None:
+    from asvtk.corpora.description import description_path
+    from asvtk.io.text import read_text
+
+    load_description(args.name)  # what is wrong with a file of one's own
+    print(read_text(description_path(args.name)), end="")
+
+
+def _files(args) -> None:
+    for file in load_description(args.name).downloads:
+        print(file.md5 or "-", file.url)

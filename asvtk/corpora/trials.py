@@ -1,0 +1,399 @@
+"""Trials of a corpus, as its description says: from protocols, tables with a header, or folders of audio."""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asvtk.corpora.description import CorpusDescription, TrialList, load_description
+from asvtk.io.datadir import BONAFIDE, NO_ATTACK, SPOOF
+from asvtk.io.datadir_rules import is_safe_id
+from asvtk.io.errors import AsvtkError, listing, shown
+from asvtk.io.rows import Form, read_rows, split_line
+from asvtk.io.text import read_text, split_blanks
+
+__all__ = ["Corpus", "TrialTable", "audio_folder", "find_path", "open_corpus", "read_trials"]
+
+_SUFFIXES = frozenset((
+    ".flac", ".wav", ".mp3", ".m4a", ".ogg", ".opus", ".mp4", ".aac", ".webm", ".dat", ".wma", ".aif",
+    ".aiff", ".sph", ".amr", ".au", ".caf",
+))  # fmt: skip
+_UNKNOWN = "unknown"  # the attack of spoofs that have no name
+_NONE = "-"
+_PART = re.compile(r"\{(\w+)\}|\*\*|\*")
+_LONGEST_ID = 150  # bytes of an id that is made of a path; longer ones end in their digest
+_LOOKED_AT = 100  # files, to see which of several patterns is meant
+#: line ends, and bytes that are no UTF-8 as Python keeps them
+_UNWRITABLE = re.compile(r"[\n\r\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus on this disk."""
+
+    name: str  # of its description
+    description: CorpusDescription
+    folder: Path
+    version: str  # one of the description's, or empty
+    also: dict[str, Path] = field(default_factory=dict)  # folders of other corpora that belong to it
+
+    def path(self, trials: TrialList) -> Path | None:
+        """The folder that a list is in; None: it is not at hand."""
+        return self.also.get(trials.root) if trials.root else self.folder
+
+
+@dataclass(frozen=True)
+class TrialTable:
+    """The trials of one set: tables by utterance, in sorted order, and the files that list them."""
+
+    wav: dict[str, str]
+    speaker: dict[str, str]
+    label: dict[str, str]
+    attack: dict[str, str]
+    columns: dict[str, dict[str, str]]  # what the description keeps
+    lists: list[Path]
+
+
+def open_corpus(name: str, folder, version: str | None = None, also: dict | None = None) -> Corpus:
+    """Find a corpus in a folder.
+
+    Args:
+        name: as of ``load_description``.
+        folder: the corpus's, or one around it.
+        version: which one it is; needed where the description knows several and the folder's name tells none.
+        also: folders of other corpora that belong to it.
+
+    Raises:
+        AsvtkError: the folder is not there or holds no such corpus, its path cannot stand in a wav.scp, the
+            version is unknown or missing, or ``also`` names what does not belong to it.
+    """
+    description = load_description(name)
+    name = Path(name).stem if name.endswith((".yaml", ".yml")) else name
+    also = {other: Path(path).absolute() for other, path in (also or {}).items()}
+    if unknown := also.keys() - description.also.keys():
+        there = listing(description.also) or "none"
+        raise AsvtkError(f"{description.title}: {listing(unknown)} does not belong to it; there are: {there}")
+    folder = Path(folder)
+    for path in (folder, *also.values()):
+        if _UNWRITABLE.search(str(path.absolute())):
+            raise AsvtkError(
+                f"{str(path.absolute())!r}: a path that has a line end or is not UTF-8 cannot stand in "
+                "wav.scp; rename it, or make a link to it: ln -s"
+            )
+        if not path.is_dir():
+            raise AsvtkError(f"{path}: no such folder; expected {description.folder}")
+    places = [folder, *(folder / part for part in description.inside)]
+    found = next((place for place in places if _has_marker(description, place)), None)
+    if found is None:
+        raise AsvtkError(
+            f"{folder}: holds no {' or '.join(description.marker)}; expected {description.folder}"
+            f" ({description.title}: {description.source or 'see its paper'})"
+        )
+    return Corpus(name, description, found.absolute(), _version(description, found, version), also)
+
+
+def _has_marker(description: CorpusDescription, folder: Path) -> bool:
+    return not description.marker or any(next(folder.glob(marker), None) for marker in description.marker)
+
+
+def _version(description: CorpusDescription, folder: Path, told: str | None) -> str:
+    known = description.versions
+    if told is not None:
+        if known and told not in known:
+            raise AsvtkError(
+                f"{description.title}: no version {told!r} is known; there are: {listing(known, 20)}"
+            )
+        return told
+    if len(known) < 2:
+        return known[0] if known else ""
+    names = {part.lower() for part in folder.absolute().parts[-2:]}
+    named = [version for version in known if version.lower() in names]
+    if len(named) != 1:
+        raise AsvtkError(
+            f"{description.title} has several versions, and {folder} does not say which it is: give "
+            f"--version {'|'.join(known)}; results are of one version only"
+        )
+    return named[0]
+
+
+def find_path(corpus: Corpus, name: str, patterns, what: str) -> Path:
+    """The first of several files, plain or packed by gzip, that is there.
+
+    Raises:
+        AsvtkError: none is.
+    """
+    wanted = [corpus.folder / corpus.description.fill(pattern, name) for pattern in patterns]
+    for path in wanted:
+        for candidate in (path, path.with_name(path.name + ".gz")):
+            if candidate.is_file():
+                return candidate
+    raise AsvtkError(
+        f"{wanted[0]}: no such {what}; unpack the corpus again, or leave the set out: --sets ..."
+    )
+
+
+def audio_folder(corpus: Corpus, name: str) -> Path:
+    """The folder that the audio of a set lies in, as far as its description says; it need not be there."""
+    folders = []
+    for trials in corpus.description.lists(name):
+        root = corpus.path(trials)
+        for pattern in ((trials.files,) if trials.files else trials.audio) if root else ():
+            folders.append(root / os.path.dirname(_PART.split(corpus.description.fill(pattern, name))[0]))
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+
+def read_trials(corpus: Corpus, name: str) -> TrialTable:
+    """The trials of one set; their audio is not looked at.
+
+    Raises:
+        AsvtkError: a list is missing or malformed, a word of the key is unknown, a name is no id, an attack
+            does not fit its key, or an utterance stands twice; with file and line.
+    """
+    description = corpus.description
+    if name not in description.sets:
+        raise AsvtkError(
+            f"{description.title} has no set {name!r}; there are: {listing(description.sets, 30)}"
+        )
+    wav, speaker, label, attack = {}, {}, {}, {}
+    columns: dict[str, dict] = {column: {} for column in description.keep}
+    lists, named = [], {}
+    for trials in description.lists(name):
+        if corpus.path(trials) is None:
+            continue
+        found = _files if trials.files else _tables
+        for part in found(corpus, trials, name):
+            lists.append(part.path)
+            part = part.where(trials.only).where({c: {v} for c, v in description.sets[name].where})
+            if trials.named_in:
+                stems = list(map(_stem, part.columns["path"]))
+                part = part.where({"stem": named.get(trials.named_in, set())}, {"stem": stems})
+            for column in {other.named_in for other in description.trials} & part.columns.keys():
+                named.setdefault(column, set()).update(map(_stem, part.columns[column]))
+            utterances = _utterances(part)
+            _refuse_repeated(part, utterances, wav)
+            labels = _labels(part, description)
+            wav.update(zip(utterances, _paths(corpus, trials, name, part, utterances), strict=True))
+            label.update(zip(utterances, labels, strict=True))
+            attack.update(zip(utterances, _attacks(part, labels, description), strict=True))
+            speaker.update(zip(utterances, _speakers(part, utterances), strict=True))
+            for column, values in columns.items():
+                given = part.columns.get(column)
+                values.update(
+                    zip(utterances, map(_word, given) if given else [_NONE] * len(utterances), strict=True)
+                )
+    if not wav:
+        raise AsvtkError(f"{listing(lists) or corpus.folder}: lists no trials of the set {name}")
+    order = sorted(wav)
+    tables = [{u: table[u] for u in order} for table in (wav, speaker, label, attack)]
+    return TrialTable(*tables, {c: {u: of[u] for u in order} for c, of in columns.items()}, lists)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Trials of one file, or of one folder: columns by name, and where a row stands."""
+
+    path: Path
+    columns: dict[str, list[str]]
+    rows: list[int]
+    place: Callable[[int], str]  # row -> file:line, or the path of the audio
+
+    def where(self, wanted: dict, beside: dict[str, list[str]] | None = None) -> "_Part":
+        """Only the trials whose columns have one of the values wanted; other columns count for nothing."""
+        columns, kept = {**self.columns, **(beside or {})}, range(len(self.rows))
+        for column in wanted.keys() & columns.keys():
+            kept = [row for row in kept if columns[column][row] in wanted[column]]
+        if len(kept) == len(self.rows):
+            return self
+        chosen = {name: [values[row] for row in kept] for name, values in self.columns.items()}
+        return _Part(self.path, chosen, [self.rows[row] for row in kept], self.place)
+
+    def where_is(self, row: int) -> str:
+        return self.place(self.rows[row])
+
+
+def _tables(corpus: Corpus, trials: TrialList, name: str) -> Iterator[_Part]:
+    pattern = corpus.description.fill(trials.table[0], name)
+    if not _PART.search(pattern):
+        yield _table(corpus, trials, find_path(corpus, name, trials.table, "protocol"), {})
+        return
+    folder, search = corpus.path(trials), _expression(pattern)
+    paths = sorted(folder.glob(_PART.sub("*", pattern)))
+    if not paths:
+        raise AsvtkError(f"{folder / pattern}: there are no such tables; unpack the corpus again")
+    for path in paths:
+        yield _table(corpus, trials, path, search.fullmatch(path.relative_to(folder).as_posix()).groupdict())
+
+
+def _table(corpus: Corpus, trials: TrialList, path: Path, captured: dict[str, str]) -> _Part:
+    text, names, start = read_text(path), trials.columns, 0
+    if names.in_header:
+        start = text.find("\n") + 1 or len(text)
+        header = split_line(text[:start].strip(), trials.mark, trials.quoted)
+        width, expected = len(header), ""
+        place_of = {ours: header.index(theirs) for ours, theirs in names.in_header if theirs in header}
+        if absent := [theirs for ours, theirs in names.in_header if ours not in place_of]:
+            raise AsvtkError(
+                f"{path}: the header has no column {listing(absent)}; it has: {listing(header, 40)}"
+            )
+    else:
+        width, expected = len(names.in_order), " ".join(name.upper() for name in names.in_order)
+        place_of = {ours: place for place, ours in enumerate(names.in_order) if ours != "-"}
+    if not text[start:].strip():
+        raise AsvtkError(f"{path}: lists no trials")
+    fields, lines = read_rows(
+        path, text, Form(trials.mark, width, (), expected, trials.quoted), start, start > 0
+    )
+    columns = {ours: fields[place] for ours, place in place_of.items()}
+    for constant, value in (*captured.items(), *trials.constant.pairs):
+        columns[constant] = [value] * len(lines)
+    if names.in_header and "attack" in columns:  # names of models, as org/model
+        columns["attack"] = [attack.replace("/", "-") for attack in columns["attack"]]
+    columns |= {"name": list(map(os.path.basename, columns["path"]))} if "path" in columns else {}
+    return _Part(path, columns, list(range(len(lines))), lambda row: f"{path}:{lines[row]}")
+
+
+def _files(corpus: Corpus, trials: TrialList, name: str) -> Iterator[_Part]:
+    pattern, root = corpus.description.fill(trials.files, name), corpus.path(trials)
+    first = root / os.path.dirname(_PART.split(pattern)[0])
+    search, found = _expression(pattern), []
+    for folder, folders, names in os.walk(first, followlinks=True):
+        folders.sort()
+        for file in sorted(names):
+            stem, suffix = os.path.splitext(file)
+            path = os.path.relpath(os.path.join(folder, file), root)
+            match = search.fullmatch(os.path.splitext(path)[0]) if suffix.lower() in _SUFFIXES else None
+            if match:
+                found.append({"path": path, "name": stem, **match.groupdict()})
+    if found:
+        columns = {column: [row[column] for row in found] for column in found[0]}
+        for constant, value in trials.constant.pairs:
+            columns[constant] = [value] * len(found)
+        paths = columns["path"]
+        yield _Part(first, columns, list(range(len(found))), lambda row: str(root / paths[row]))
+
+
+def _expression(pattern: str) -> re.Pattern:
+    """A regular expression for the paths that fit a pattern; names become its groups."""
+    parts, at = [], 0
+    for hole in _PART.finditer(pattern):
+        parts.append(re.escape(pattern[at : hole.start()]))
+        parts.append(f"(?P<{hole[1]}>[^/]+?)" if hole[1] else ".*" if hole[0] == "**" else "[^/]*")
+        at = hole.end()
+    return re.compile("".join([*parts, re.escape(pattern[at:])]))
+
+
+def _utterances(part: _Part) -> list[str]:
+    if "utterance" not in part.columns:
+        return list(map(_id_of, part.columns["path"]))
+    return _names(part, "utterance")
+
+
+def _names(part: _Part, column: str) -> list[str]:
+    """A column of ids: each can be a file name and a field of any table."""
+    values = part.columns[column]
+    bad = {value for value in set(values) if not is_safe_id(value)}
+    if bad:
+        row = next(row for row, value in enumerate(values) if value in bad)
+        raise AsvtkError(
+            f"{part.where_is(row)}: {values[row][:100]!r} is no id: expected printable characters without '/'"
+        )
+    return values
+
+
+def _refuse_repeated(part: _Part, utterances: list[str], known: dict) -> None:
+    seen = set()
+    if len(set(utterances)) == len(utterances) and known.keys().isdisjoint(utterances):
+        return
+    for row, utterance in enumerate(utterances):
+        if utterance in seen or utterance in known:
+            raise AsvtkError(f"{part.where_is(row)}: {utterance} stands here for the second time")
+        seen.add(utterance)
+
+
+def _labels(part: _Part, description: CorpusDescription) -> list[str]:
+    keys = part.columns.get("key")
+    if keys is None:
+        raise AsvtkError(
+            f"{part.path}: no column is the key; the description of {description.title} is faulty"
+        )
+    label_of = {word: description.labels.label_of(word) for word in set(keys)}
+    if None in label_of.values():
+        row = next(row for row, word in enumerate(keys) if label_of[word] is None)
+        raise AsvtkError(
+            f"{part.where_is(row)}: the key is {shown(keys[row])}, expected one of {description.labels}"
+        )
+    return [label_of[word] for word in keys]
+
+
+def _attacks(part: _Part, labels: list[str], description: CorpusDescription) -> list[str]:
+    """``-`` for bona fide; of spoofs the name, or ``unknown`` where the corpus has none."""
+    if "attack" not in part.columns:
+        return [NO_ATTACK if label == BONAFIDE else _UNKNOWN for label in labels]
+    attacks = list(map(_word, part.columns["attack"]))
+    none = set(description.no_attack)
+    is_none = {attack: attack in none for attack in set(attacks)}
+    strict = "*" not in none
+    for row, (attack, label) in enumerate(zip(attacks, labels, strict=True)):
+        if is_none[attack] != (label == BONAFIDE) and (strict or label == SPOOF):
+            raise AsvtkError(
+                f"{part.where_is(row)}: is {label} with attack {attack!r}; expected "
+                f"{' or '.join(map(repr, description.no_attack))} for bona fide and an attack id for spoof"
+            )
+    names = _names(_Part(part.path, {"attack": attacks}, part.rows, part.place), "attack")
+    return [NO_ATTACK if label == BONAFIDE else name for name, label in zip(names, labels, strict=True)]
+
+
+def _paths(corpus: Corpus, trials: TrialList, name: str, part: _Part, utterances: list[str]) -> list[str]:
+    root = corpus.path(trials)
+    if trials.files:
+        return [f"{root}/{path}" for path in part.columns["path"]]
+    columns = {**part.columns, "utterance": part.columns.get("utterance", utterances)}
+    filled = (corpus.description.fill(pattern, name) for pattern in trials.audio)
+    candidates = [
+        [os.path.join(root, path) for path in _filled(pattern, columns, part, len(utterances))]
+        for pattern in filled
+    ]
+    for paths in candidates:
+        if len(candidates) == 1 or any(map(os.path.exists, paths[:_LOOKED_AT])):
+            return paths
+    return candidates[0]
+
+
+def _filled(pattern: str, columns: dict[str, list[str]], part: _Part, count: int) -> list[str]:
+    pieces = re.split(r"\{(\w+)\}", pattern)
+    for column in pieces[1::2]:
+        if column not in columns:
+            raise AsvtkError(f"{part.path}: has no column {column!r}, which the path {pattern} is made of")
+    parts = [columns[piece] if place % 2 else [piece] * count for place, piece in enumerate(pieces) if piece]
+    return list(map("".join, zip(*parts, strict=True)))
+
+
+def _id_of(path: str) -> str:
+    """An utterance id from a path: no suffix, no folders, nothing that cannot stand in a table."""
+    stem, suffix = os.path.splitext(path.removeprefix("./"))
+    name = (stem if suffix.lower() in _SUFFIXES else stem + suffix).strip("/").replace("/", "-")
+    name = "".join(c if c.isprintable() and not c.isspace() else "_" for c in name)
+    if len(name.encode()) > _LONGEST_ID:
+        mark = hashlib.sha256(name.encode()).hexdigest()[:12]
+        name = name.encode()[: _LONGEST_ID - 13].decode(errors="ignore") + "-" + mark
+    return name
+
+
+def _word(value: str) -> str:
+    """A value as one word of a Kaldi table; ``-`` for none."""
+    return "_".join(split_blanks(value)) or _NONE
+
+
+def _speakers(part: _Part, utterances: list[str]) -> list[str]:
+    """Of whom nobody knows the speaker has one of their own, as Kaldi wants it."""
+    if "speaker" not in part.columns:
+        return utterances
+    words = list(map(_word, part.columns["speaker"]))
+    words = [u if word == _NONE else word for u, word in zip(utterances, words, strict=True)]
+    return _names(_Part(part.path, {"speaker": words}, part.rows, part.place), "speaker")
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
