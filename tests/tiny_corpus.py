@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from asvtk.corpora.corpus import open_corpus
 from asvtk.corpora.preparation import prepare_set
-from asvtk.corpora.trials import open_corpus
 from asvtk.io.datadir import DataDirectory
 
 SPLITS = {"train": ("T", "train.trn", 12), "dev": ("D", "dev.trl", 8), "eval": ("E", "eval.trl", 10)}

@@ -81,7 +81,7 @@ def run(args):
         )
     else:
         _refuse(args, "CORPUS", _OF_TABLES)
-        from asvtk.corpora.trials import open_corpus
+        from asvtk.corpora.corpus import open_corpus
 
         name = args.corpus or DEFAULT
         _prepare(args, open_corpus(name, args.corpus_folder, args.version, args.also))

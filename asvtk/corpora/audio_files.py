@@ -48,6 +48,7 @@ class AudioFiles:
             they are faults.
 
     Attributes:
+        files: the same.
         utterances: all.
         missing: utterances whose files are not there.
         changed: utterances whose files are others than those known, by size or time.
@@ -55,7 +56,7 @@ class AudioFiles:
     """
 
     def __init__(self, files: dict[str, str], directory, trust: bool = True, convert: bool = False):
-        self._files, self._path = files, Path(directory) / ".audio"
+        self.files, self._path = files, Path(directory) / ".audio"
         self._converted = Path(directory).absolute() / "audio" if convert else None
         self._states = _states(files)
         self._found = _read(self._path) if trust else {}
@@ -109,7 +110,7 @@ class AudioFiles:
                     disable=None if self.changed else True,
                 )
             )
-        self.faults = {u: f"{self._files[u]}: no such file" for u in self.missing}
+        self.faults = {u: f"{self.files[u]}: no such file" for u in self.missing}
         decoders = Counter()
         for utterance, outcome in zip(self.changed, outcomes, strict=True):
             if isinstance(outcome, AsvtkError):
@@ -123,18 +124,18 @@ class AudioFiles:
             more = f"\n  and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
             lines = "\n  ".join(faults[:_SHOWN])
             raise AsvtkError(
-                f"{len(faults)} of {len(self._files)} audio files cannot be used:\n  {lines}{more}"
+                f"{len(faults)} of {len(self.files)} audio files cannot be used:\n  {lines}{more}"
             )
         _tell_decoders(decoders, description)
-        self._found = {u: self._found[u] for u in self._files if u not in self.faults}
+        self._found = {u: self._found[u] for u in self.files if u not in self.faults}
         return {
-            u: AudioEntry(str(self._target(u)) if self._is_converted(u) else self._files[u], count, md5)
+            u: AudioEntry(str(self._target(u)) if self._is_converted(u) else self.files[u], count, md5)
             for u, (_, count, md5, _) in self._found.items()
         }
 
     def _inspect(self, utterance: str) -> tuple[AudioHeader, list[str]]:
         """The header, and how the file was: kept or converted, sample rate, channels, coding."""
-        path = self._files[utterance]
+        path = self.files[utterance]
         if self._converted is None:
             return inspect_audio(path), []
         form = [str(x) for x in audio_format(path)]

@@ -15,9 +15,9 @@ Relative paths begin in the file's folder.
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from asvtk.corpora.corpus import Corpus, open_corpus
 from asvtk.corpora.description import Values, Words
 from asvtk.corpora.tables import open_table
-from asvtk.corpora.trials import Corpus, open_corpus
 from asvtk.io.config import build, load_yaml
 from asvtk.io.datadir_rules import is_safe_id
 from asvtk.io.errors import AsvtkError

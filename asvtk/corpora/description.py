@@ -20,6 +20,7 @@ from asvtk.io.config import build, load_yaml
 from asvtk.io.errors import AsvtkError
 
 __all__ = [
+    "HOLE",
     "CorpusDescription",
     "Download",
     "Names",
@@ -33,6 +34,8 @@ __all__ = [
 
 _FOLDER = Path(__file__).parent / "descriptions"
 _NAME = re.compile(r"\{(\w+)\}")
+#: what a pattern leaves open: a name, any part of a name, or any part of a path
+HOLE = re.compile(r"\{(\w+)\}|\*\*|\*")
 _SEPARATORS = {"blanks": None, "comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 
 

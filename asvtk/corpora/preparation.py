@@ -1,19 +1,22 @@
 """Stage 1: one set of a corpus -> a Kaldi data directory."""
 
+import hashlib
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from asvtk.corpora.audio_files import AudioFiles
+from asvtk.corpora.corpus import Corpus, audio_folder, find_path
 from asvtk.corpora.facts import load_facts
-from asvtk.corpora.trials import Corpus, TrialTable, audio_folder, find_path, read_trials
+from asvtk.corpora.trials import TrialTable, read_trials
 from asvtk.io.atomic import atomic_path, write_text
 from asvtk.io.columns import read_columns
 from asvtk.io.corpus_card import CorpusCard
-from asvtk.io.datadir import DataDirectory
+from asvtk.io.datadir import BONAFIDE, SPOOF, DataDirectory
 from asvtk.io.errors import AsvtkError, listing
-from asvtk.io.stamps import digest, file_digest, read_stamp, write_stamp
-from asvtk.io.tables import write_table
+from asvtk.io.stamps import file_digest, read_stamp, write_stamp
+from asvtk.io.tables import write_rows, write_table
 from asvtk.io.text import read_lines
 
 __all__ = ["difference_from_official", "find_sets", "prepare_key", "prepare_set"]
@@ -88,7 +91,8 @@ def prepare_set(
     stamp = read_stamp(out / ".done")
     renewed = stamp == inputs and not force
     _refuse_other(out, stamp, inputs, force)
-    files = AudioFiles(trials.wav, out, trust=not force, convert=corpus.description.audio == "any")
+    wav = trials.table(trials.wav)
+    files = AudioFiles(wav, out, trust=not force, convert=corpus.description.audio == "any")
     _refuse_missing(files, corpus, name, trials, skip_bad)
     data = _inspect(files, trials, corpus, name, out, jobs, skip_bad)
     if renewed and not _tell_changes(data, DataDirectory.read(out)):
@@ -99,13 +103,16 @@ def prepare_set(
     kinds = _attack_kinds(legend, corpus.description.attacks, set(data.attack.values()))
     (out / ".done").unlink(missing_ok=True)
     data.write()
-    _write_columns(out, trials.columns, data.wav)
+    for column, values in trials.columns.items():
+        if _says_something(values):
+            table = trials.table(values)
+            write_table(out / f"utt2{column}", {utterance: table[utterance] for utterance in data.wav})
     for column, values in files.formats().items():
         write_table(out / f"utt2{column}", {utterance: values[utterance] for utterance in data.wav})
     write_table(out / "attack2kind", kinds)
     _write_skipped(out, files.faults)
-    asv.copy(data, prefix)
-    _card(corpus, name, data).write(out)
+    asv.copy(out)
+    _card(corpus, name, data.count_classes()).write(out)
     files.save()
     write_stamp(out / ".done", inputs)
     return data
@@ -121,22 +128,21 @@ def prepare_key(corpus: Corpus, name: str, out, force: bool = False) -> tuple[in
         AsvtkError: as ``prepare_set``, or a data directory with audio is there.
     """
     out = Path(out)
-    trials = read_trials(corpus, name)
+    trials = read_trials(corpus, name, with_audio=False)
     inputs = _inputs(corpus, name, trials)
     _refuse_other(out, read_stamp(out / ".done"), inputs, force)
     if (out / "wav.scp").exists():
         raise AsvtkError(f"{out}: holds a data directory with audio already; name another folder for the key")
-    data = DataDirectory(out, trials.wav, trials.speaker, trials.label, trials.attack, {}, {})
-    for table, values in (("speaker", data.speaker), ("label", data.label), ("attack", data.attack)):
-        write_table(out / f"utt2{table}", values)
-    _write_columns(out, trials.columns, data.label)
-    write_table(
-        out / "attack2kind",
-        _attack_kinds(_find_legend(corpus.folder), corpus.description.attacks, set(data.attack.values())),
-    )
-    _AsvScores(corpus, name).copy(data, "")
-    _card(corpus, name, data).write(out)
-    return data.count_classes()
+    columns = {"speaker": trials.speaker, "label": trials.label, "attack": trials.attack, **trials.columns}
+    for table, values in columns.items():
+        if table not in trials.columns or _says_something(values):
+            write_rows(out / f"utt2{table}", trials.utterances, values)
+    legend = _find_legend(corpus.folder)
+    write_table(out / "attack2kind", _attack_kinds(legend, corpus.description.attacks, set(trials.attack)))
+    _AsvScores(corpus, name).copy(out)
+    counts = trials.label.count(BONAFIDE), trials.label.count(SPOOF)
+    _card(corpus, name, counts).write(out)
+    return counts
 
 
 def difference_from_official(corpus: Corpus, found: dict[str, tuple[int, int]]) -> str | None:
@@ -163,14 +169,14 @@ def _official(of_set) -> str:
     return f"{of_set.bonafide}+{of_set.spoof}"
 
 
-def _card(corpus: Corpus, name: str, data: DataDirectory) -> CorpusCard:
+def _card(corpus: Corpus, name: str, counts: tuple[int, int]) -> CorpusCard:
     description = corpus.description
     return CorpusCard(
         corpus=corpus.name,
         title=description.title,
         version=corpus.version,
         set=name,
-        difference=difference_from_official(corpus, {name: data.count_classes()}),
+        difference=difference_from_official(corpus, {name: counts}),
         counted=description.official_set(corpus.version, name).size is not None,
         licence=description.licence,
         by=description.by,
@@ -185,9 +191,18 @@ def _inputs(corpus: Corpus, name: str, trials: TrialTable) -> dict:
         "version": corpus.version,
         "split": name,
         "protocol": str(trials.lists[0]),
-        "trials": digest([trials.speaker, trials.label, trials.attack, trials.columns]),
-        "audio": digest(trials.wav),
+        "trials": _digest(
+            trials.utterances, trials.speaker, trials.label, trials.attack, *trials.columns.values()
+        ),
+        "audio": _digest(trials.wav),
     }
+
+
+def _digest(*columns: list[str]) -> str:
+    sha = hashlib.sha256()
+    for words in columns:
+        sha.update("\n".join(words).encode(errors="surrogateescape") + b"\0")
+    return sha.hexdigest()
 
 
 def _refuse_other(out: Path, stamp: dict | None, inputs: dict, force: bool) -> None:
@@ -200,14 +215,7 @@ def _refuse_other(out: Path, stamp: dict | None, inputs: dict, force: bool) -> N
 
 
 def _prefixed(trials: TrialTable, prefix: str) -> TrialTable:
-    if not prefix:
-        return trials
-
-    def renamed(table: dict) -> dict:
-        return {prefix + utterance: value for utterance, value in table.items()}
-
-    tables = (renamed(table) for table in (trials.wav, trials.speaker, trials.label, trials.attack))
-    return TrialTable(*tables, {name: renamed(of) for name, of in trials.columns.items()}, trials.lists)
+    return replace(trials, utterances=[prefix + utterance for utterance in trials.utterances])
 
 
 def _refuse_missing(files: AudioFiles, corpus: Corpus, name: str, trials: TrialTable, skip_bad: bool) -> None:
@@ -215,7 +223,7 @@ def _refuse_missing(files: AudioFiles, corpus: Corpus, name: str, trials: TrialT
     if not folder.is_dir():
         raise AsvtkError(f"{folder}: no such folder; the trials of {trials.lists[0]} need its audio")
     if files.missing and not skip_bad:
-        suffix = Path(trials.wav[files.missing[0]]).suffix or "audio"
+        suffix = Path(files.files[files.missing[0]]).suffix or "audio"
         raise AsvtkError(
             f"{folder}: {len(files.missing)} of the {len(files.utterances)} utterances in {trials.lists[0]} "
             f"have no {suffix} file: {listing(files.missing)}; unpack the database again, or do without them "
@@ -229,12 +237,13 @@ def _inspect(files, trials: TrialTable, corpus: Corpus, name: str, out: Path, jo
         raise AsvtkError(
             f"{trials.lists[0]}: none of the audio can be used: {listing(files.faults.values(), 3)}"
         )
+    speaker, label, attack = map(trials.table, (trials.speaker, trials.label, trials.attack))
     return DataDirectory(
         path=out,
         wav={utterance: entry.path for utterance, entry in entries.items()},
-        speaker={utterance: trials.speaker[utterance] for utterance in entries},
-        label={utterance: trials.label[utterance] for utterance in entries},
-        attack={utterance: trials.attack[utterance] for utterance in entries},
+        speaker={utterance: speaker[utterance] for utterance in entries},
+        label={utterance: label[utterance] for utterance in entries},
+        attack={utterance: attack[utterance] for utterance in entries},
         num_samples={utterance: entry.num_samples for utterance, entry in entries.items()},
         md5={utterance: entry.md5 for utterance, entry in entries.items()},
     )
@@ -256,10 +265,8 @@ def _tell_changes(data: DataDirectory, before: DataDirectory) -> bool:
     return bool(others) or data.utterances != before.utterances
 
 
-def _write_columns(out: Path, columns: dict[str, dict[str, str]], utterances) -> None:
-    for name, values in columns.items():
-        if any(value != "-" for value in values.values()):
-            write_table(out / f"utt2{name}", {utterance: values[utterance] for utterance in utterances})
+def _says_something(values: list[str]) -> bool:
+    return any(value != "-" for value in values)
 
 
 def _write_skipped(out: Path, faults: dict[str, str]) -> None:
@@ -312,12 +319,12 @@ class _AsvScores:
     def digest(self) -> str | None:
         return file_digest(self._scores) if self._scores else None
 
-    def copy(self, data: DataDirectory, prefix: str) -> None:
+    def copy(self, out: Path) -> None:
         """Dev never meets eval's, and a subset never another's."""
-        for source, target in ((self._scores, data.asv_scores), (self._key, data.asv_key)):
+        for source, target in ((self._scores, out / "asv_scores"), (self._key, out / "asv_key")):
             if source is None or self._scores is None:
                 target.unlink(missing_ok=True)  # those of another corpus
-            elif target == data.asv_key:
+            elif source is self._key:
                 write_text(target, self._subset(source))
             else:
                 with atomic_path(target) as temporary:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from asvtk.corpora.corpus import Corpus
 from asvtk.corpora.description import CorpusDescription, Names, SetDescription, TrialList, Words
-from asvtk.corpora.trials import Corpus
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.rows import Form, read_rows, split_line
 from asvtk.io.stamps import file_digest

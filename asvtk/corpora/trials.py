@@ -1,20 +1,22 @@
 """Trials of a corpus, as its description says: from protocols, tables with a header, or folders of audio."""
 
 import hashlib
+import operator
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from asvtk.corpora.description import CorpusDescription, TrialList, load_description
+from asvtk.corpora.corpus import Corpus, find_path
+from asvtk.corpora.description import HOLE, CorpusDescription, TrialList
 from asvtk.io.datadir import BONAFIDE, NO_ATTACK, SPOOF
-from asvtk.io.datadir_rules import is_safe_id
+from asvtk.io.datadir_rules import unsafe_ids
 from asvtk.io.errors import AsvtkError, listing, shown
 from asvtk.io.rows import Form, read_rows, split_line
 from asvtk.io.text import read_text, split_blanks
 
-__all__ = ["Corpus", "TrialTable", "audio_folder", "find_path", "open_corpus", "read_trials"]
+__all__ = ["TrialTable", "read_trials"]
 
 _SUFFIXES = frozenset((
     ".flac", ".wav", ".mp3", ".m4a", ".ogg", ".opus", ".mp4", ".aac", ".webm", ".dat", ".wma", ".aif",
@@ -22,130 +24,32 @@ _SUFFIXES = frozenset((
 ))  # fmt: skip
 _UNKNOWN = "unknown"  # the attack of spoofs that have no name
 _NONE = "-"
-_PART = re.compile(r"\{(\w+)\}|\*\*|\*")
 _LONGEST_ID = 150  # bytes of an id that is made of a path; longer ones end in their digest
 _LOOKED_AT = 100  # files, to see which of several patterns is meant
-#: line ends, and bytes that are no UTF-8 as Python keeps them
-_UNWRITABLE = re.compile(r"[\n\r\ud800-\udfff]")
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """A corpus on this disk."""
-
-    name: str  # of its description
-    description: CorpusDescription
-    folder: Path
-    version: str  # one of the description's, or empty
-    also: dict[str, Path] = field(default_factory=dict)  # folders of other corpora that belong to it
-
-    def path(self, trials: TrialList) -> Path | None:
-        """The folder that a list is in; None: it is not at hand."""
-        return self.also.get(trials.root) if trials.root else self.folder
 
 
 @dataclass(frozen=True)
 class TrialTable:
-    """The trials of one set: tables by utterance, in sorted order, and the files that list them."""
+    """The trials of one set in the order of their ids, column by column, and the files that list them."""
 
-    wav: dict[str, str]
-    speaker: dict[str, str]
-    label: dict[str, str]
-    attack: dict[str, str]
-    columns: dict[str, dict[str, str]]  # what the description keeps
+    utterances: list[str]
+    wav: list[str]  # empty where nobody asked
+    speaker: list[str]
+    label: list[str]
+    attack: list[str]
+    columns: dict[str, list[str]]  # what the description keeps
     lists: list[Path]
 
+    def table(self, values: list[str]) -> dict[str, str]:
+        """One of the columns by utterance."""
+        return dict(zip(self.utterances, values, strict=True))
 
-def open_corpus(name: str, folder, version: str | None = None, also: dict | None = None) -> Corpus:
-    """Find a corpus in a folder.
+
+def read_trials(corpus: Corpus, name: str, with_audio: bool = True) -> TrialTable:
+    """The trials of one set; their audio is not looked at.
 
     Args:
-        name: as of ``load_description``.
-        folder: the corpus's, or one around it.
-        version: which one it is; needed where the description knows several and the folder's name tells none.
-        also: folders of other corpora that belong to it.
-
-    Raises:
-        AsvtkError: the folder is not there or holds no such corpus, its path cannot stand in a wav.scp, the
-            version is unknown or missing, or ``also`` names what does not belong to it.
-    """
-    description = load_description(name)
-    name = Path(name).stem if name.endswith((".yaml", ".yml")) else name
-    also = {other: Path(path).absolute() for other, path in (also or {}).items()}
-    if unknown := also.keys() - description.also.keys():
-        there = listing(description.also) or "none"
-        raise AsvtkError(f"{description.title}: {listing(unknown)} does not belong to it; there are: {there}")
-    folder = Path(folder)
-    for path in (folder, *also.values()):
-        if _UNWRITABLE.search(str(path.absolute())):
-            raise AsvtkError(
-                f"{str(path.absolute())!r}: a path that has a line end or is not UTF-8 cannot stand in "
-                "wav.scp; rename it, or make a link to it: ln -s"
-            )
-        if not path.is_dir():
-            raise AsvtkError(f"{path}: no such folder; expected {description.folder}")
-    places = [folder, *(folder / part for part in description.inside)]
-    found = next((place for place in places if _has_marker(description, place)), None)
-    if found is None:
-        raise AsvtkError(
-            f"{folder}: holds no {' or '.join(description.marker)}; expected {description.folder}"
-            f" ({description.title}: {description.source or 'see its paper'})"
-        )
-    return Corpus(name, description, found.absolute(), _version(description, found, version), also)
-
-
-def _has_marker(description: CorpusDescription, folder: Path) -> bool:
-    return not description.marker or any(next(folder.glob(marker), None) for marker in description.marker)
-
-
-def _version(description: CorpusDescription, folder: Path, told: str | None) -> str:
-    known = description.versions
-    if told is not None:
-        if known and told not in known:
-            raise AsvtkError(
-                f"{description.title}: no version {told!r} is known; there are: {listing(known, 20)}"
-            )
-        return told
-    if len(known) < 2:
-        return known[0] if known else ""
-    names = {part.lower() for part in folder.absolute().parts[-2:]}
-    named = [version for version in known if version.lower() in names]
-    if len(named) != 1:
-        raise AsvtkError(
-            f"{description.title} has several versions, and {folder} does not say which it is: give "
-            f"--version {'|'.join(known)}; results are of one version only"
-        )
-    return named[0]
-
-
-def find_path(corpus: Corpus, name: str, patterns, what: str) -> Path:
-    """The first of several files, plain or packed by gzip, that is there.
-
-    Raises:
-        AsvtkError: none is.
-    """
-    wanted = [corpus.folder / corpus.description.fill(pattern, name) for pattern in patterns]
-    for path in wanted:
-        for candidate in (path, path.with_name(path.name + ".gz")):
-            if candidate.is_file():
-                return candidate
-    raise AsvtkError(
-        f"{wanted[0]}: no such {what}; unpack the corpus again, or leave the set out: --sets ..."
-    )
-
-
-def audio_folder(corpus: Corpus, name: str) -> Path:
-    """The folder that the audio of a set lies in, as far as its description says; it need not be there."""
-    folders = []
-    for trials in corpus.description.lists(name):
-        root = corpus.path(trials)
-        for pattern in ((trials.files,) if trials.files else trials.audio) if root else ():
-            folders.append(root / os.path.dirname(_PART.split(corpus.description.fill(pattern, name))[0]))
-    return next((folder for folder in folders if folder.is_dir()), folders[0])
-
-
-def read_trials(corpus: Corpus, name: str) -> TrialTable:
-    """The trials of one set; their audio is not looked at.
+        with_audio: whether to tell where it lies.
 
     Raises:
         AsvtkError: a list is missing or malformed, a word of the key is unknown, a name is no id, an attack
@@ -153,41 +57,50 @@ def read_trials(corpus: Corpus, name: str) -> TrialTable:
     """
     description = corpus.description
     if name not in description.sets:
-        raise AsvtkError(
-            f"{description.title} has no set {name!r}; there are: {listing(description.sets, 30)}"
-        )
-    wav, speaker, label, attack = {}, {}, {}, {}
-    columns: dict[str, dict] = {column: {} for column in description.keep}
-    lists, named = [], {}
+        there = listing(description.sets, 30)
+        raise AsvtkError(f"{description.title} has no set {name!r}; there are: {there}")
+    tables: list[list] = [[] for _ in range(5 + len(description.keep))]
+    known, lists = set(), []
+    for trials, part in _parts(corpus, name):
+        lists.append(part.path)
+        utterances = _utterances(part)
+        _refuse_repeated(part, utterances, known)
+        labels = _labels(part, description)
+        columns = [
+            utterances,
+            _paths(corpus, trials, name, part, utterances) if with_audio else [],
+            _speakers(part, utterances),
+            labels,
+            _attacks(part, labels, description),
+            *(_words(part.columns.get(column, [_NONE] * len(labels))) for column in description.keep),
+        ]
+        for table, column in zip(tables, columns, strict=True):
+            table.extend(column)
+    utterances = tables[0]
+    if not utterances:
+        raise AsvtkError(f"{listing(lists) or corpus.folder}: lists no trials of the set {name}")
+    order = sorted(range(len(utterances)), key=utterances.__getitem__)
+    if order != list(range(len(order))):  # a million rows are gathered column by column
+        gather = operator.itemgetter(*order)
+        tables = [list(gather(table)) if table else table for table in tables]
+    return TrialTable(*tables[:5], dict(zip(description.keep, tables[5:], strict=True)), lists)
+
+
+def _parts(corpus: Corpus, name: str) -> Iterator[tuple[TrialList, "_Part"]]:
+    """What each list has of a set."""
+    description, named = corpus.description, {}
+    where = {column: {value} for column, value in description.sets[name].where}
     for trials in description.lists(name):
         if corpus.path(trials) is None:
             continue
-        found = _files if trials.files else _tables
-        for part in found(corpus, trials, name):
-            lists.append(part.path)
-            part = part.where(trials.only).where({c: {v} for c, v in description.sets[name].where})
+        for part in (_files if trials.files else _tables)(corpus, trials, name):
+            part = part.where(trials.only).where(where)
             if trials.named_in:
                 stems = list(map(_stem, part.columns["path"]))
                 part = part.where({"stem": named.get(trials.named_in, set())}, {"stem": stems})
             for column in {other.named_in for other in description.trials} & part.columns.keys():
                 named.setdefault(column, set()).update(map(_stem, part.columns[column]))
-            utterances = _utterances(part)
-            _refuse_repeated(part, utterances, wav)
-            labels = _labels(part, description)
-            wav.update(zip(utterances, _paths(corpus, trials, name, part, utterances), strict=True))
-            label.update(zip(utterances, labels, strict=True))
-            attack.update(zip(utterances, _attacks(part, labels, description), strict=True))
-            speaker.update(zip(utterances, _speakers(part, utterances), strict=True))
-            for column, values in columns.items():
-                given = part.columns.get(column)
-                values.update(
-                    zip(utterances, map(_word, given) if given else [_NONE] * len(utterances), strict=True)
-                )
-    if not wav:
-        raise AsvtkError(f"{listing(lists) or corpus.folder}: lists no trials of the set {name}")
-    order = sorted(wav)
-    tables = [{u: table[u] for u in order} for table in (wav, speaker, label, attack)]
-    return TrialTable(*tables, {c: {u: of[u] for u in order} for c, of in columns.items()}, lists)
+            yield trials, part
 
 
 @dataclass(frozen=True)
@@ -215,11 +128,11 @@ class _Part:
 
 def _tables(corpus: Corpus, trials: TrialList, name: str) -> Iterator[_Part]:
     pattern = corpus.description.fill(trials.table[0], name)
-    if not _PART.search(pattern):
+    if not HOLE.search(pattern):
         yield _table(corpus, trials, find_path(corpus, name, trials.table, "protocol"), {})
         return
     folder, search = corpus.path(trials), _expression(pattern)
-    paths = sorted(folder.glob(_PART.sub("*", pattern)))
+    paths = sorted(folder.glob(HOLE.sub("*", pattern)))
     if not paths:
         raise AsvtkError(f"{folder / pattern}: there are no such tables; unpack the corpus again")
     for path in paths:
@@ -245,7 +158,7 @@ def _table(corpus: Corpus, trials: TrialList, path: Path, captured: dict[str, st
     fields, lines = read_rows(
         path, text, Form(trials.mark, width, (), expected, trials.quoted), start, start > 0
     )
-    columns = {ours: fields[place] for ours, place in place_of.items()}
+    columns = {ours: _shared(fields[place]) for ours, place in place_of.items()}
     for constant, value in (*captured.items(), *trials.constant.pairs):
         columns[constant] = [value] * len(lines)
     if names.in_header and "attack" in columns:  # names of models, as org/model
@@ -256,7 +169,7 @@ def _table(corpus: Corpus, trials: TrialList, path: Path, captured: dict[str, st
 
 def _files(corpus: Corpus, trials: TrialList, name: str) -> Iterator[_Part]:
     pattern, root = corpus.description.fill(trials.files, name), corpus.path(trials)
-    first = root / os.path.dirname(_PART.split(pattern)[0])
+    first = root / os.path.dirname(HOLE.split(pattern)[0])
     search, found = _expression(pattern), []
     for folder, folders, names in os.walk(first, followlinks=True):
         folders.sort()
@@ -277,7 +190,7 @@ def _files(corpus: Corpus, trials: TrialList, name: str) -> Iterator[_Part]:
 def _expression(pattern: str) -> re.Pattern:
     """A regular expression for the paths that fit a pattern; names become its groups."""
     parts, at = [], 0
-    for hole in _PART.finditer(pattern):
+    for hole in HOLE.finditer(pattern):
         parts.append(re.escape(pattern[at : hole.start()]))
         parts.append(f"(?P<{hole[1]}>[^/]+?)" if hole[1] else ".*" if hole[0] == "**" else "[^/]*")
         at = hole.end()
@@ -293,8 +206,7 @@ def _utterances(part: _Part) -> list[str]:
 def _names(part: _Part, column: str) -> list[str]:
     """A column of ids: each can be a file name and a field of any table."""
     values = part.columns[column]
-    bad = {value for value in set(values) if not is_safe_id(value)}
-    if bad:
+    if bad := unsafe_ids(values):
         row = next(row for row, value in enumerate(values) if value in bad)
         raise AsvtkError(
             f"{part.where_is(row)}: {values[row][:100]!r} is no id: expected printable characters without '/'"
@@ -302,10 +214,12 @@ def _names(part: _Part, column: str) -> list[str]:
     return values
 
 
-def _refuse_repeated(part: _Part, utterances: list[str], known: dict) -> None:
-    seen = set()
-    if len(set(utterances)) == len(utterances) and known.keys().isdisjoint(utterances):
+def _refuse_repeated(part: _Part, utterances: list[str], known: set) -> None:
+    seen = set(utterances)
+    if len(seen) == len(utterances) and known.isdisjoint(seen):
+        known |= seen
         return
+    seen = set()
     for row, utterance in enumerate(utterances):
         if utterance in seen or utterance in known:
             raise AsvtkError(f"{part.where_is(row)}: {utterance} stands here for the second time")
@@ -331,7 +245,7 @@ def _attacks(part: _Part, labels: list[str], description: CorpusDescription) -> 
     """``-`` for bona fide; of spoofs the name, or ``unknown`` where the corpus has none."""
     if "attack" not in part.columns:
         return [NO_ATTACK if label == BONAFIDE else _UNKNOWN for label in labels]
-    attacks = list(map(_word, part.columns["attack"]))
+    attacks = _words(part.columns["attack"])
     none = set(description.no_attack)
     is_none = {attack: attack in none for attack in set(attacks)}
     strict = "*" not in none
@@ -352,7 +266,10 @@ def _paths(corpus: Corpus, trials: TrialList, name: str, part: _Part, utterances
     columns = {**part.columns, "utterance": part.columns.get("utterance", utterances)}
     filled = (corpus.description.fill(pattern, name) for pattern in trials.audio)
     candidates = [
-        [os.path.join(root, path) for path in _filled(pattern, columns, part, len(utterances))]
+        [
+            path if path[0] == "/" else f"{root}/{path}"
+            for path in _filled(pattern, columns, part, len(utterances))
+        ]
         for pattern in filled
     ]
     for paths in candidates:
@@ -381,18 +298,29 @@ def _id_of(path: str) -> str:
     return name
 
 
-def _word(value: str) -> str:
-    """A value as one word of a Kaldi table; ``-`` for none."""
-    return "_".join(split_blanks(value)) or _NONE
+def _words(values: list[str]) -> list[str]:
+    """Each value as one word of a Kaldi table; ``-`` for none."""
+    together = "".join(values)
+    if " " not in together and "\t" not in together and all(values):
+        return values
+    return ["_".join(split_blanks(value)) or _NONE for value in values]
 
 
 def _speakers(part: _Part, utterances: list[str]) -> list[str]:
     """Of whom nobody knows the speaker has one of their own, as Kaldi wants it."""
     if "speaker" not in part.columns:
         return utterances
-    words = list(map(_word, part.columns["speaker"]))
+    words = _words(part.columns["speaker"])
     words = [u if word == _NONE else word for u, word in zip(utterances, words, strict=True)]
     return _names(_Part(part.path, {"speaker": words}, part.rows, part.place), "speaker")
+
+
+def _shared(values: list[str]) -> list[str]:
+    """The same, with one object for each word where words come again and again: to pass over quickly."""
+    if len(set(values[:_LOOKED_AT])) > _LOOKED_AT // 2:
+        return values
+    words: dict[str, str] = {}
+    return [words.setdefault(value, value) for value in values]
 
 
 def _stem(path: str) -> str:

@@ -16,7 +16,7 @@ from asvtk.io.text import parse_int, read_bytes, read_lines, split_blanks
 __all__ = [
     "BONAFIDE", "FILES", "LABELS", "NO_ATTACK", "NO_SOURCE", "SOURCES", "SPOOF",
     "find_problems", "is_safe_id", "kaldi_problems", "kind_of", "missing_file", "speakers_to_utterances",
-    "wrong_meaning",
+    "unsafe_ids", "wrong_meaning",
 ]  # fmt: skip
 
 BONAFIDE, SPOOF = "bonafide", "spoof"
@@ -68,6 +68,14 @@ def is_safe_id(name: str) -> bool:
         and len(name.encode()) <= _LONGEST_ID
         and name not in (".", "..")
     )
+
+
+def unsafe_ids(names: list[str]) -> set[str]:
+    """Those of many names that `is_safe_id` refuses."""
+    together = "".join(names)
+    if together.isprintable() and not set(" /.") & set(together) and max(map(len, names)) <= _LONGEST_ID // 4:
+        return set() if all(names) else {""}
+    return {name for name in set(names) if not is_safe_id(name)}
 
 
 def find_problems(path, check_audio: bool = True) -> list[str]:

@@ -10,7 +10,7 @@ from asvtk.io.atomic import write_text
 from asvtk.io.errors import AsvtkError
 from asvtk.io.text import read_lines, split_blanks
 
-__all__ = ["read_table", "write_table"]
+__all__ = ["read_table", "write_rows", "write_table"]
 
 #: without the halves of surrogate pairs, in which Python keeps the bytes of file names that are not UTF-8
 _KEY = re.compile(r"[^ \t\r\n\0\ud800-\udfff]+")
@@ -46,11 +46,26 @@ def write_table(path, table: dict) -> None:
             with blanks at an end, a line end in either, or a file name that is not UTF-8. Or the file
             cannot be written.
     """
-    rows = [(key, str(table[key])) for key in sorted(table)]
-    for key, value in rows:
-        if not (_KEY.fullmatch(key) and _VALUE.fullmatch(value)):
-            raise AsvtkError(
-                f"{path}: cannot hold {f'{key} {value}'!r}: a Kaldi table is UTF-8 text, keys have no "
-                "blanks, values no line end and no blank at their ends; rename it"
-            )
-    write_text(path, "".join(f"{key} {value}\n" for key, value in rows))
+    keys = sorted(table)
+    write_rows(path, keys, list(map(str, map(table.__getitem__, keys))))
+
+
+def write_rows(path, keys: list[str], values: list[str]) -> None:
+    """``write_table`` of keys that are sorted and unique, and their values.
+
+    Raises:
+        AsvtkError: as ``write_table``.
+    """
+    if not (_are_words(keys) and _are_words(values)):  # of a million rows each test counts
+        for key, value in zip(keys, values, strict=True):
+            if not (_KEY.fullmatch(key) and _VALUE.fullmatch(value)):
+                raise AsvtkError(
+                    f"{path}: cannot hold {f'{key} {value}'!r}: a Kaldi table is UTF-8 text, keys have no "
+                    "blanks, values no line end and no blank at their ends; rename it"
+                )
+    write_text(path, "".join([f"{key} {value}\n" for key, value in zip(keys, values, strict=True)]))
+
+
+def _are_words(strings: list[str]) -> bool:
+    """Whether each surely is one word, which both a key and a value may be."""
+    return all(strings) and _KEY.fullmatch("".join(strings)) is not None
