@@ -11,7 +11,7 @@ from asvtk.corpora.description import list_corpora, load_description
 
 
 def add_arguments(parser):
-    parser.add_argument("action", choices=("ls", "show", "files"), help="what to do")
+    parser.add_argument("action", choices=("ls", "show", "files", "find"), help="what to do")
     parser.add_argument("name", nargs="?", metavar="NAME", help="corpus, or a description of your own (YAML)")
 
 
@@ -20,7 +20,7 @@ def run(args):
         from asvtk.bin.arguments import UsageError
 
         raise UsageError("ls takes no NAME" if args.name else f"{args.action} takes the NAME of a corpus")
-    {"ls": _list, "show": _show, "files": _files}[args.action](args)
+    {"ls": _list, "show": _show, "files": _files, "find": _find}[args.action](args)
 
 
 def _list(args: argparse.Namespace) -> None:
@@ -50,3 +50,18 @@ def _show(args) -> None:
 def _files(args) -> None:
     for file in load_description(args.name).downloads:
         print(file.md5 or "-", file.url)
+
+
+def _find(args) -> None:
+    from asvtk.corpora.collection import read_collection
+    from asvtk.corpora.preparation import find_sets
+    from asvtk.report.markdown import table
+
+    rows = []
+    for entry in read_collection(args.name):
+        corpus = entry.open()
+        sets = entry.sets or find_sets(corpus)
+        rows.append(
+            [entry.name, corpus.description.title, corpus.version, " ".join(sets), str(corpus.folder)]
+        )
+    print(table(("name", "corpus", "version", "sets", "folder"), rows))

@@ -122,7 +122,8 @@ def _prepare(args, corpus) -> None:
     there = list(args.sets or find_sets(corpus, with_audio=not args.no_audio))
     usual = [name for name, of_set in described.sets.items() if of_set.default]
     if args.sets is None and len(there) < len(usual):
-        print(f"note: {corpus.folder}: holds audio of {' and '.join(there)} only")
+        what = "the key" if args.no_audio else "audio"
+        print(f"note: {corpus.folder}: holds {what} of {' and '.join(there)} only")
     for name in [name for name in described.also if name not in corpus.also]:
         print(f"note: {described.title}: without {described.also[name]}; --also {name}=DIR adds it")
     counts = {}
