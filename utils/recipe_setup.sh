@@ -8,10 +8,18 @@
 #   range exp seed              of several seeds: SEED=A:B for the launcher, and SEED in the experiment's name
 #   numbers experiments         the seeds one by one, and their experiments
 #   again skip                  --force and --skip-bad, where they were asked for
+#   train_sets dev_sets test_sets evaluated      lists of names; evaluated: folders of all that is scored
+#   prepare configs             what stage 1 prepares; whose front-ends stage 2 runs
 
 help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder, such as egs/asvspoof2019_la)
 
-  --corpus DIR          the LA/ folder of the database (default: '$corpus')
+  --corpus DIR          the folder of the database (default: '$corpus'); with --download true it is fetched where
+                        that is allowed
+  --database NAME       which database it is (default: $database; 'asvtk corpora ls' lists them)
+  --corpora FILE.yaml   several databases and tables instead of one (docs/corpora.md)
+  --train-sets 'NAME ...' --dev-sets 'NAME ...' --test-sets 'NAME ...'     data directories in $datadir
+                        (default: '$train_sets', '$dev_sets', '$test_sets')
+  --experiment 'DIR ...'  finished experiments, of any recipe: score and evaluate them, train nothing
   --config FILE.yaml    front-end, model, loss, training (default: $config)
   --override 'K=V ...'  changes to the config, such as 'training.epochs=10 frontend.layers=[3,12,24]'
   --init PATH           begin training with the weights of an experiment, a package or a .safetensors
@@ -47,6 +55,7 @@ fi
 . ./cmd.sh
 . parse_options.sh
 [ $# -eq 0 ] || misuse "${1@Q}: not an option; --help lists them"
+[ -n "$tag" ] || tag=${experiment:+$(basename "${experiment%% *}")}
 [ -n "$tag" ] || tag=$(basename "$config" .yaml)
 check 'stage stop_stage' "$WHOLE" 'a whole number, such as 3'
 check skip_stages '[0-9 ]*' "numbers and spaces, such as '0 1'"
@@ -54,9 +63,10 @@ check "num_processes num_nodes num_threads ${nj:+nj} ${score_nj:+score_nj}" "$CO
 check ngpu "auto|$WHOLE" 'auto, 0 or a number of GPUs'
 check augment_copies "($WHOLE)?" 'a whole number'
 check_seeds
+check download 'true|false' 'true or false'
 check 'config tag datadir dumpdir expdir' '.+' 'a name'
 check tag '[^/]*' 'a name without /'
-check_names corpus config init tag datadir dumpdir expdir
+check_names corpus database corpora train_sets dev_sets test_sets experiment config init tag datadir dumpdir expdir
 [[ ! $override =~ [\(\)\&\;\<\>\|\$\`\\]|SEED ]] ||
     misuse "--override ${override@Q}: holds characters of the shell"
 
@@ -115,13 +125,37 @@ if [ -n "$seeds" ]; then
 else
     range=() exp=$expdir/$tag seed='' numbers=(SEED)
 fi
-experiments=()
+experiments=() configs=("$config")
 for number in "${numbers[@]}"; do experiments+=("${exp//SEED/$number}"); done
+if [ -n "$experiment" ]; then
+    [ -z "$seeds$init$override$train_sets" ] ||
+        misuse "--experiment: is finished; no --seeds, --init, --override or --train-sets goes with it"
+    read -ra experiments <<<"$experiment"
+    for folder in "${experiments[@]}"; do
+        [ -e "$folder/config.yaml" ] || misuse "--experiment $folder: holds no config.yaml, which an experiment has"
+    done
+    configs=("${experiments[@]/%//config.yaml}") exp=$expdir/$tag
+fi
 [ -n "$score_nj" ] || score_nj=$((${#experiments[@]} * (ngpu > 1 ? ngpu : 1)))
 again=() skip=()
 [ "$force" = false ] || again=(--force)
 [ "$skip_bad" = false ] || skip=(--skip-bad)
 [ -z "$augment_copies" ] || override+=" augmentation.copies=$augment_copies"
+
+# Sets of data, and what stage 1 makes them of.
+for sets in train_sets dev_sets test_sets; do
+    declare -n names=$sets
+    read -ra names <<<"$names"
+done
+evaluated=("${dev_sets[@]}" "${test_sets[@]}")
+evaluated=("${evaluated[@]/#/$datadir/}")
+if [ -n "$corpora" ]; then
+    prepare=(--list "$corpora")
+elif [ "$database" = asvspoof2019_la ]; then
+    prepare=("$corpus")
+else # its data directories have its name, as their names are those of scores and caches
+    prepare=(--corpus "$database" --prefix "$database-" "$corpus")
+fi
 
 # Is it this stage's turn?
 stage() {

@@ -13,6 +13,8 @@ from asvtk.corpora.description import list_corpora, load_description
 def add_arguments(parser):
     parser.add_argument("action", choices=("ls", "show", "files", "find"), help="what to do")
     parser.add_argument("name", nargs="?", metavar="NAME", help="corpus, or a description of your own (YAML)")
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="find: the folder of the corpus")
+    parser.add_argument("--version", metavar="V", help="find: of a corpus that has several")
 
 
 def run(args):
@@ -54,14 +56,18 @@ def _files(args) -> None:
 
 def _find(args) -> None:
     from asvtk.corpora.collection import read_collection
+    from asvtk.corpora.corpus import open_corpus
     from asvtk.corpora.preparation import find_sets
     from asvtk.report.markdown import table
 
+    if args.folder is not None:
+        corpus = open_corpus(args.name, args.folder, args.version)
+        print(f"{corpus.description.title} {' '.join([corpus.version, *find_sets(corpus)])}: {corpus.folder}")
+        return
     rows = []
     for entry in read_collection(args.name):
         corpus = entry.open()
         sets = entry.sets or find_sets(corpus)
-        rows.append(
-            [entry.name, corpus.description.title, corpus.version, " ".join(sets), str(corpus.folder)]
-        )
+        title = corpus.description.title
+        rows.append([entry.name, title, corpus.version, " ".join(sets), str(corpus.folder)])
     print(table(("name", "corpus", "version", "sets", "folder"), rows))

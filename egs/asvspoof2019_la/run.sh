@@ -6,14 +6,21 @@
 #   6 analyse             7 pack (both only when asked for: --stop-stage 6 or 7)
 #
 # Each stage can be stopped, killed and run again on its own: it goes on where it was, and what is
-# finished is not done twice. Other recipes call this file; they bring their own conf/ and local/.
+# finished is not done twice. Other recipes call this file; they bring their corpus, conf/ and local/.
 set -euo pipefail
 { # bash reads to the closing brace before it runs anything: this file may be edited meanwhile
 
 stage=0
 stop_stage=5
 skip_stages=                        # such as "0 1"
-corpus=                             # the LA/ folder of the database
+corpus=                             # the folder of the database; here LA/
+database=asvspoof2019_la            # which one it is: asvtk corpora ls
+corpora=                            # several databases and tables instead: a YAML file, see docs/corpora.md
+download=false                      # fetch the database where it is not there and may be fetched
+train_sets=train                    # data directories to train on, as one
+dev_sets=dev                        # those that choose the epoch, the threshold and the calibration
+test_sets=eval                      # those that are scored besides
+experiment=                         # finished experiments to score and evaluate, instead of training one
 config=conf/lfcc_moe_mamba.yaml     # front-end, model, loss, training
 override=                           # changes to the config: "training.epochs=10 model.experts=8"
 init=                               # begin training with the weights of an experiment, package or .safetensors
@@ -36,52 +43,60 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$HERE/../../utils/recipe.sh"       # log, ask, hold
 . "$HERE/../../utils/recipe_setup.sh" # --help, checks; how many jobs, GPUs and experiments there are
 
-training_sets=(train)
+training_sets=("${train_sets[@]}") vocoded=
 # A mistake in the configuration shows now and not after hours of features.
-if [ "$stage" -le 3 ]; then
+if [ "$stage" -le 3 ] && [ -z "$experiment" ]; then
     asvtk config "$config" --override $override >/dev/null
-    vocoded=$(ask '[^[:space:]]*' asvtk vocode name --config "$config" --override $override --data "$datadir/train")
+    vocoded=$(ask '[^[:space:]]*' asvtk vocode name --config "$config" --override $override --data "$datadir/$train_sets")
     training_sets+=($vocoded)
 fi
 
 # What the trainings are told; with --check they only say what there is in the folder of an experiment.
 train=(--config "$config" --dump "$dumpdir" --train-data "${training_sets[@]/#/$datadir/}"
-    --dev-data "$datadir/dev" --eval-data "$datadir/eval" --ngpu "$ngpu" ${init:+--init "$init"}
-    --override $override)
+    --dev-data "${dev_sets[@]/#/$datadir/}" --eval-data "${test_sets[@]/#/$datadir/}" --ngpu "$ngpu"
+    ${init:+--init "$init"} --override $override)
 
-if stage 0 "corpus $corpus"; then
-    local/get_corpus.sh "$corpus" "$nj"
+if stage 0 "corpus $corpus$corpora"; then
+    if [ -n "$corpora" ]; then
+        asvtk corpora find "$corpora"
+    elif [ -e local/get_corpus.sh ]; then # a recipe that makes its own
+        local/get_corpus.sh "$corpus" "$nj"
+    else
+        get_corpus.sh "$database" "$corpus" "$download"
+    fi
 fi
 
 if stage 1 "data directories -> $datadir"; then
     hold "$datadir/log/.stage1.lock"
-    asvtk prepare "$corpus" "$datadir" --nj "$nj" "${again[@]}"
-    for set in "$datadir"/{train,dev,eval}; do # a corpus need not have all
-        [ ! -d "$set" ] || asvtk validate --no-wav "$set"
+    asvtk prepare "${prepare[@]}" "$datadir" --nj "$nj" "${again[@]}" "${skip[@]}"
+    for set in "${train_sets[@]}" "${dev_sets[@]}" "${test_sets[@]}"; do # a corpus need not have all
+        [ ! -d "$datadir/$set" ] || asvtk validate --no-wav "$datadir/$set"
     done
     if [ -n "$vocoded" ]; then
-        asvtk vocode make --config "$config" --override $override --data "$datadir/train" --nj "$nj" "${again[@]}"
+        asvtk vocode make --config "$config" --override $override --data "$datadir/$train_sets" --nj "$nj" "${again[@]}"
     fi
 fi
 
 if stage 2 "features -> $dumpdir"; then
-    [ "$stop_stage" -lt 3 ] || untrained >/dev/null # a tag that is taken shows now, and not after hours
-    sets=("${training_sets[@]}" dev eval)
+    # A tag that is taken shows now, and not after hours.
+    [ "$stop_stage" -lt 3 ] || [ -n "$experiment" ] || untrained >/dev/null
+    sets=("${training_sets[@]}" "${dev_sets[@]}" "${test_sets[@]}")
     locks=("${sets[@]/#/$dumpdir/log/.extract_}")
     hold "${locks[@]/%/.lock}"
-    extract=(--config "$config" --override $override --dump "$dumpdir"
-        --train-data "${training_sets[@]/#/$datadir/}" --data "$datadir"/{dev,eval})
-    answer=$(ask '[0-9]+ [0-9]+' asvtk extract begin "${extract[@]}" --nj "$nj" --ngpu "$job_gpu" "${again[@]}")
-    read -r jobs gpus <<<"$answer"
-    if [ "$jobs" -gt 0 ]; then
+    for from in "${configs[@]}"; do # of several finished experiments each has its own
+        extract=(--config "$from" --override $override --dump "$dumpdir"
+            --train-data "${training_sets[@]/#/$datadir/}" --data "${evaluated[@]}")
+        answer=$(ask '[0-9]+ [0-9]+' asvtk extract begin "${extract[@]}" --nj "$nj" --ngpu "$job_gpu" "${again[@]}")
+        read -r jobs gpus <<<"$answer"
+        [ "$jobs" -gt 0 ] || continue
         plan_extraction
         $launcher --gpu "$gpus" JOB=1:"$jobs" "$dumpdir/log/extract_$(IFS=_ && echo "${sets[*]}").JOB.log" \
             asvtk extract job "${extract[@]}" --nj "$jobs" --job JOB --ngpu "$gpus" "${skip[@]}"
         asvtk extract join "${extract[@]}"
-    fi
+    done
 fi
 
-if stage 3 "train -> ${experiments[*]}"; then
+if [ -z "$experiment" ] && stage 3 "train -> ${experiments[*]}"; then
     hold "$expdir/.$tag.train.lock"
     todo=$(untrained) # before anything is written: the folder may be another training's
     for folder in "${experiments[@]}"; do write_run_script "$folder"; done
@@ -96,9 +111,9 @@ if stage 3 "train -> ${experiments[*]}"; then
     fi
 fi
 
-if stage 4 "score dev and eval"; then
+if stage 4 "score ${dev_sets[*]} ${test_sets[*]}"; then
     hold "$expdir/.$tag.score.lock"
-    score=(--exp "${experiments[@]}" --dump "$dumpdir" --data "$datadir/dev" "$datadir/eval")
+    score=(--exp "${experiments[@]}" --dump "$dumpdir" --data "${evaluated[@]}")
     launcher=($decode_cmd --gpu "$job_gpu" --num-threads "$num_threads")
     if [ "$score_nj" -eq 1 ]; then
         "${launcher[@]}" "$exp/log/score.log" asvtk score "${score[@]}" --ngpu "$job_gpu" "${again[@]}"
@@ -115,13 +130,16 @@ fi
 
 if stage 5 "calibrate and evaluate -> ${experiments[*]}"; then
     hold "$expdir/.$tag.evaluate.lock"
-    sets=(--dev-data "$datadir/dev" --eval-data "$datadir/eval" --train-data "$datadir/train" "${again[@]}")
-    todo=$(asvtk calibrate --check --exp "${experiments[@]}" "${sets[@]}")
-    if [ -n "$todo" ]; then
-        $decode_cmd --gpu "$job_gpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/calibrate.log" \
-            asvtk calibrate --exp "$exp" "${sets[@]}" --ngpu "$job_gpu"
+    if [ -z "$experiment" ]; then
+        sets=(--dev-data "${dev_sets[@]/#/$datadir/}" --eval-data "${test_sets[@]/#/$datadir/}"
+            --train-data "${train_sets[@]/#/$datadir/}" "${again[@]}")
+        todo=$(asvtk calibrate --check --exp "${experiments[@]}" "${sets[@]}")
+        if [ -n "$todo" ]; then
+            $decode_cmd --gpu "$job_gpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/calibrate.log" \
+                asvtk calibrate --exp "$exp" "${sets[@]}" --ngpu "$job_gpu"
+        fi
     fi
-    asvtk evaluate --exp "${experiments[@]}" --data-root "$datadir" \
+    asvtk evaluate --exp "${experiments[@]}" --sets "${evaluated[@]}" \
         --summary "$expdir/RESULTS_$tag.md" --report "$expdir/report_$tag"
     log "see $expdir/report_$tag/report.html"
 fi
@@ -129,7 +147,7 @@ fi
 if stage 6 "analyse -> ${experiments[*]}"; then
     hold "$expdir/.$tag.analyse.lock"
     $decode_cmd --gpu "$job_gpu" --num-threads "$num_threads" "${range[@]}" "$exp/log/analyse.log" \
-        asvtk analyse --exp "$exp" --dump "$dumpdir" --data "$datadir/dev" "$datadir/eval" --ngpu "$job_gpu" \
+        asvtk analyse --exp "$exp" --dump "$dumpdir" --data "${evaluated[@]}" --ngpu "$job_gpu" \
         "${again[@]}"
     log "see ${experiments[0]}/analysis/analysis.html"
 fi

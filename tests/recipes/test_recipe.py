@@ -149,7 +149,7 @@ def test_two_processes_train_and_two_jobs_score_what_one_does(extracted, finishe
 @pytest.mark.parametrize(
     "options, status, message",
     [
-        ({"corpus": "/none"}, 1, "'/none' holds no ASVspoof2019_LA_cm_protocols"),
+        ({"corpus": "/none"}, 1, "'/none' does not hold asvspoof2019_la: give --corpus DIR"),
         ({"config": "conf/none.yaml"}, 1, "conf/none.yaml: no such file"),
         ({"override": "model.expert=3"}, 1, "unknown key 'expert'; did you mean 'experts'"),
         ({"override": "frontend.name=ssl frontend.model=/none"}, 1, "/none: no such directory"),

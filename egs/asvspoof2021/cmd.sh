@@ -1,0 +1,1 @@
+. ../asvspoof2019_la/cmd.sh

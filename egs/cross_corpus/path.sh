@@ -1,0 +1,1 @@
+. ../asvspoof2019_la/path.sh
