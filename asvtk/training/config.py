@@ -10,6 +10,7 @@ from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.config import apply_overrides, build, load_yaml
 from asvtk.io.errors import AsvtkError
 from asvtk.models.config import DetectorConfig, build_sections
+from asvtk.training.sampling import Sampling
 from asvtk.vocoding.config import VocodedConfig
 
 __all__ = ["ExperimentConfig", "Rates", "TrainingConfig", "Unfreezing", "Windows", "load_config"]
@@ -122,6 +123,7 @@ class TrainingConfig:
     weight_decay: float = 1e-4  # of matrices only
     grad_clip: float = 1.0  # largest norm of the gradient; 0: no clipping
     balance: bool = False  # draw as many bona fide as spoofed utterances
+    sampling: Sampling | None = None  # shares of corpora, labels, attacks ... of an epoch; null: as there are
     windows: Windows | None = None  # hear random windows of utterances; null: as much as the crop says
     normalise_on: int = 1000  # training utterances that the input statistics are taken on; 0: none
 
@@ -163,6 +165,10 @@ class TrainingConfig:
             )
         if not 0 <= self.ema < 1:
             raise ValueError("ema must lie in [0, 1)")
+        if self.balance and self.sampling is not None:
+            raise ValueError(
+                "balance and sampling exclude each other; label: equal in sampling balances classes"
+            )
 
 
 @dataclass(frozen=True)
@@ -178,6 +184,11 @@ class ExperimentConfig(DetectorConfig):
         check_augmentation(self.frontend, self.augmentation)
         if self.training.windows is not None:
             self.training.windows.check(self.frontend)
+        if self.training.sampling is not None and self.vocoded is not None and self.vocoded.share is not None:
+            raise ValueError(
+                "vocoded.share and training.sampling exclude each other: both say how many spoofs are "
+                "vocoded ones; set vocoded.share to null, and sampling draws them by their corpus or attack"
+            )
         trainable, stages = getattr(self.frontend, "trainable", 0), self.training.unfreeze.stages
         if stages and stages[-1][1] != trainable:
             raise ValueError(

@@ -106,16 +106,28 @@ class UtteranceDataset(Dataset):
                 features = features[:, begin // self._step :][:, :frames]
         return features, audio, self.bonafide[index]
 
+    def column(self, name: str) -> list[str]:
+        """What a table of the data directories says of each utterance; see ``DataDirectory.column``."""
+        table = self._data.column(name)
+        return [table[utterance] for utterance in self.utterances]
+
     @property
     def largest(self) -> int:
         """Most numbers that features and audio of an utterance have together."""
         longest = max(range(len(self)), key=lambda index: self._data.num_samples[self.utterances[index]])
         return sum(x.numel() for x in self[longest][:2] if x is not None)
 
-    def sample(self, count: int) -> Iterator[Batch]:
-        """Clean features of up to ``count`` utterances, evenly spread; each as a batch of one."""
-        chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
-        for utterance in (self.utterances[index] for index in chosen):
+    def sample(self, count: int, among: list[int] | None = None) -> Iterator[Batch]:
+        """Clean features of up to ``count`` utterances, evenly spread; each as a batch of one.
+
+        Args:
+            count: how many.
+            among: numbers of the utterances to choose from, ascending; each counts as often as it stands
+                there. None: all.
+        """
+        among = range(len(self)) if among is None else among
+        places = np.unique(np.linspace(0, len(among) - 1, min(count, len(among))).astype(int))
+        for utterance in (self.utterances[among[place]] for place in places):
             heard = None if self._versions else self._audio(utterance, 0)
             features = self._features(utterance, 0, heard)
             yield Batch(
