@@ -136,6 +136,7 @@ class TrainingConfig:
     average_best: int = 0  # average the weights of so many best evaluations, if dev likes it; 0: do not
 
     eval_every: float = 1.0  # epochs from one evaluation on dev to the next
+    select: Literal["mean", "worst"] = "mean"  # of several dev sets: the EER that chooses the best weights
     eval_all_best: bool = False  # also evaluate eval at each best: to watch, never to choose
     patience: int = 0  # stop after so many evaluations without a new best; 0: never
     save_every: int = 0  # steps from one checkpoint to the next within an epoch; 0: at its end only

@@ -1,5 +1,6 @@
 """Dataset of labelled utterances as tensors: cached features, audio, or both."""
 
+import functools
 import logging
 from collections.abc import Iterator
 
@@ -134,17 +135,36 @@ class UtteranceDataset(Dataset):
                 features[None], torch.tensor([features.shape[-2 if self._versions else -1]]), None, None
             )
 
-    def require_both_classes(self) -> None:
+    @functools.cached_property
+    def parts(self) -> dict[str, list[int]]:
+        """Numbers of the utterances of each data set that this one was made of, by its name."""
+        if len(self._data.parts) == 1:
+            return {self._data.name: list(range(len(self)))}
+        numbers = {utterance: number for number, utterance in enumerate(self.utterances)}
+        return {
+            part.name: [numbers[utterance] for utterance in part.utterances if utterance in numbers]
+            for part in self._data.parts
+        }
+
+    def require_both_classes(self, each: bool = False) -> None:
         """
+        Args:
+            each: of the data sets that this one was made of must have both.
+
         Raises:
             AsvtkError: there are no bona fide utterances, or no spoofed ones.
         """
-        bonafide = int(self.bonafide.sum())
-        if not 0 < bonafide < len(self):
-            raise AsvtkError(
-                f"{self._data.path}: {bonafide} bona fide and {len(self) - bonafide} spoofed utterances with "
-                "features; both are needed"
-            )
+        sets = [(self._data.path, self.bonafide)]
+        if each:
+            paths = (part.path for part in self._data.parts)
+            sets = [(p, self.bonafide[n]) for p, n in zip(paths, self.parts.values(), strict=True)]
+        for path, labels in sets:
+            bonafide = int(labels.sum())
+            if not 0 < bonafide < len(labels):
+                raise AsvtkError(
+                    f"{path}: {bonafide} bona fide and {len(labels) - bonafide} spoofed utterances with "
+                    "features; both are needed"
+                )
 
     def serve(self, system: BackEnd) -> None:
         """From now on give what ``system`` uses and nothing else."""

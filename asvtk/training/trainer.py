@@ -52,9 +52,10 @@ def train(
     Args:
         experiment: folder that takes checkpoints and logs.
         config: what to train, and how.
-        training_set, dev_set: the evaluation with the lowest EER on dev is ``best``.
+        training_set, dev_set: the evaluation with the lowest EER on dev is ``best``. Several dev sets,
+            opened as one, are evaluated each by itself; ``training.select`` says what counts.
         device: ``cpu`` or ``cuda``.
-        eval_set: evaluated at each best, to watch; chooses nothing.
+        eval_set: one or several, evaluated at each best, to watch; chooses nothing.
         on_record: called with all records of ``train.jsonl`` after each new one.
         initial: weights to begin with, where there is no checkpoint to go on from.
 
@@ -91,7 +92,9 @@ class _Run:
         torch.manual_seed(config.seed)
         # Data
         training_set.require_both_classes()
-        dev_set.require_both_classes()
+        dev_set.require_both_classes(each=True)
+        if eval_set is not None:
+            eval_set.require_both_classes(each=True)
         self.sets = {"train": training_set, "dev": dev_set} | (
             {"eval": eval_set} if eval_set is not None else {}
         )
