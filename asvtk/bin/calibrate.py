@@ -16,6 +16,10 @@ weights as JSON: written with --dev, read without.
       calibration=FILE)
   asvtk calibrate --exp DIR ... --dev-data DIR --eval-data DIR --train-data DIR
       the same of experiments, by the scores of stage 4, into EXP/calibration.json (stage 5)
+
+Each of the last three takes several data directories, which are pooled: each class weighs what the prior
+says, and within a class each trial as much as any other, whatever set it is of. The errors are of the trials
+of all eval sets together.
 """
 
 import os
@@ -53,7 +57,8 @@ def add_arguments(parser) -> None:
     option("--scores", "scores to calibrate, one file per system", nargs="+")
     option("--out", "score file to write, or the calibration of a detector")
     option("--model", "weights as JSON (default with --dev: --out with the suffix .json)")
-    option("--dev-protocol --dev-data", "protocol, key or data directory with the labels of --dev")
+    labels = "protocol, key or data directory with the labels of --dev (--exp, --detector: one or more)"
+    option("--dev-protocol --dev-data", labels, nargs="+")
     option("--protocol --data", "the same for --scores, whose labels only serve to judge the result")
     flips = "flip the sign of the scores; with numbers only of these systems (1 = the first)"
     option("--negate", flips, metavar="N", nargs="*", type=whole_number(1))
@@ -67,8 +72,8 @@ def add_arguments(parser) -> None:
     of = parser.add_argument_group("of detectors, with --dev-data")
     option("--detector", "packed, an experiment, or published weights", "MODEL", of)
     option("--exp", "experiments, scored in stage 4", "DIR", of, nargs="+")
-    option("--eval-data", "data directory to measure errors on (default: dev's)", "DIR", of)
-    option("--train-data", "data directory that the detector was trained on", "DIR", of)
+    option("--eval-data", "data directories to measure errors on (default: dev's)", "DIR", of, nargs="+")
+    option("--train-data", "data directories that the detector was trained on", "DIR", of, nargs="+")
     option("--most", "--detector: recordings of a class to hear (1000)", "N", of, type=whole_number(1))
     option("--ssl-model", "--detector: directory of the front-end's model, if it has one", "DIR", of)
     option("--ngpu", "0: CPU, 1: GPU (default: %(default)s)", "N", of, type=whole_number(), default=0)
@@ -104,6 +109,10 @@ def run(args) -> None:
         from asvtk.bin import calibrate_detector
 
         return getattr(calibrate_detector, f"calibrate_{form}")(args)
+    if args.dev_protocol is not None:
+        if len(args.dev_protocol) > 1:
+            raise UsageError("--dev-protocol takes one name; several --dev-data go with --exp and --detector")
+        (args.dev_protocol,) = args.dev_protocol
     model = _check(args)
     tables = _read(args.scores, args.protocol, args)
     if args.dev:

@@ -7,8 +7,8 @@ from pathlib import Path
 from asvtk.bin.arguments import UsageError
 from asvtk.bin.calibrate import quality_table
 from asvtk.inference.calibration import PRIOR
-from asvtk.io.datadir import DataDirectory
-from asvtk.io.errors import AsvtkError
+from asvtk.io.datadir import DataDirectory, refuse_same_names
+from asvtk.io.errors import AsvtkError, listing
 from asvtk.metrics.calibration import quality
 from asvtk.training.calibration import CalibrationStage
 from asvtk.training.experiment import Experiment
@@ -70,18 +70,25 @@ def calibrate_detector(args) -> None:
 
 
 def _read_sets(args) -> list[DataDirectory | None]:
-    names = (args.dev_protocol, args.eval_data, args.train_data)
-    if len({os.path.realpath(name) for name in names if name}) < sum(map(bool, names)):
+    roles = [names or [] for names in (args.dev_protocol, args.eval_data, args.train_data)]
+    names = [name for role in roles for name in role]
+    if len(set(map(os.path.realpath, names))) < len(names):
         raise UsageError("--dev-data, --eval-data, --train-data: a data directory is named twice")
-    return [DataDirectory.read(name) if name else None for name in names]
+    sets = [[DataDirectory.read(name) for name in role] for role in roles]
+    refuse_same_names([data for role in sets for data in role])
+    return [None if not role else role[0] if len(role) == 1 else DataDirectory.union(role) for role in sets]
 
 
 def _refuse_shared(dev: DataDirectory, evaluation: DataDirectory) -> None:
     if shared := dev.label.keys() & evaluation.label.keys():
         raise AsvtkError(
-            f"{len(shared)} utterances stand both in {dev.path} and in {evaluation.path}, such as "
+            f"{len(shared)} utterances stand both in {_paths(dev)} and in {_paths(evaluation)}, such as "
             f"{min(shared)}: errors are not measured on what a calibration was trained on"
         )
+
+
+def _paths(data: DataDirectory) -> str:
+    return listing(part.path for part in data.parts)
 
 
 def _device(ngpu: int) -> str:

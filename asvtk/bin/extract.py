@@ -6,11 +6,14 @@ asvtk extract job ...      compute share --job of --nj; killed, it goes on where
 asvtk extract join ...     check that all is there, and gather what the jobs wrote
 """
 
+import dataclasses
 import sys
 import time
+from pathlib import Path
 
 from asvtk.bin.arguments import check_share, whole_number
-from asvtk.io.datadir import DataDirectory
+from asvtk.io.config import load_yaml
+from asvtk.io.datadir import DataDirectory, refuse_same_names
 from asvtk.io.errors import AsvtkError
 from asvtk.io.locks import locked, locked_together
 
@@ -50,11 +53,13 @@ def run(args):
     if not args.train_data + args.data:
         raise AsvtkError("say what to extract features of, by --train-data or --data")
     config, augmentation = load_frontend_config(args.config, args.override)
-    frontend = build_frontend(config)
-    sources = []
+    frontend = build_frontend(_with_model_found(config, args))
+    every_set, sources = [], []
     for directories, change in ((args.train_data, augmentation), (args.data, None)):
         for directory in directories:
-            sources += find_sources(DataDirectory.read(directory), args.dump, frontend, change)
+            every_set.append(DataDirectory.read(directory))
+            sources += find_sources(every_set[-1], args.dump, frontend, change)
+    refuse_same_names(every_set)
     if args.action == "begin":
         _begin(sources, frontend, augmentation, args)
     elif args.action == "job":
@@ -64,6 +69,19 @@ def run(args):
         _compute(sources, Extractor(frontend, choose_device(args.ngpu)), args)
     else:
         _join(sources, frontend)
+
+
+def _with_model_found(config, args):
+    """The configuration of a front-end; that of an experiment names its model where it lies from here."""
+    from asvtk.training.experiment import Experiment
+
+    experiment = Experiment(Path(args.config).parent)
+    is_its_own = Path(args.config).name == "config.yaml" and (experiment.folder / "inputs.json").exists()
+    if is_its_own and (model := experiment.local_model()) is not None and hasattr(config, "model"):
+        named = load_yaml(args.config)["frontend"]["model"]
+        if config.model == named:  # and no override
+            return dataclasses.replace(config, model=model)
+    return config
 
 
 def _begin(sources, frontend, augmentation, args) -> None:

@@ -24,7 +24,7 @@ from contextlib import redirect_stdout
 
 from asvtk.bin.arguments import check_share, whole_number
 from asvtk.io.atomic import write_text
-from asvtk.io.datadir import BONAFIDE, SPOOF, DataDirectory
+from asvtk.io.datadir import BONAFIDE, SPOOF, DataDirectory, refuse_same_names
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.scores import write_scores
 
@@ -216,7 +216,11 @@ def _score_with_experiments(args, device: str) -> None:
 
     systems = [TrainedDetector(Experiment(folder), args.dump) for folder in args.exp]
     data = [DataDirectory.read(path) for path in args.data]
+    refuse_same_names(data)
     work = [_Work(system, item) for system in systems for item in data]
+    if not args.force:
+        for item in work:
+            item.refuse_other_set()
     if args.force and args.action in (None, "begin"):
         for item in work:
             item.scores.forget()
@@ -247,6 +251,10 @@ class _Work:
         basis = {"checkpoint": system.digest, "data": data.digest()}
         self.scores = ScoreShards(system.experiment.scores(data.name), basis)
         self._batch_size = system.config.training.batch_size
+
+    def refuse_other_set(self) -> None:
+        """Raises AsvtkError: there are scores of a data set of another corpus by this name."""
+        self.scores.refuse_other_set(self._data)
 
     def count_batches(self) -> int:
         from asvtk.training.scoring import batches_of

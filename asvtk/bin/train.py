@@ -11,9 +11,9 @@ import sys
 import time
 
 from asvtk.bin.arguments import whole_number
-from asvtk.io.datadir import SPOOF, DataDirectory
+from asvtk.io.datadir import SPOOF, DataDirectory, refuse_same_names
 from asvtk.io.errors import AsvtkError
-from asvtk.io.stamps import read_stamp
+from asvtk.io.stamps import digest, read_stamp
 from asvtk.report.curves import draw_curves
 from asvtk.training.signals import EXIT_STATUS, Stopped
 
@@ -30,10 +30,17 @@ def add_arguments(parser):
         "--train-data", required=True, nargs="+", metavar="DIR", help="data directories to train on, as one"
     )
     parser.add_argument(
-        "--dev-data", required=True, metavar="DIR", help="data directory to choose the epoch on"
+        "--dev-data",
+        required=True,
+        nargs="+",
+        metavar="DIR",
+        help="data directories to choose the epoch on, by the mean of their EERs (training.select)",
     )
     parser.add_argument(
-        "--eval-data", metavar="DIR", help="data directory to watch, where training.eval_all_best is true"
+        "--eval-data",
+        nargs="+",
+        metavar="DIR",
+        help="data directories to watch, where training.eval_all_best is true",
     )
     parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
     parser.add_argument("--ngpu", type=whole_number(), default=0, help="0: CPU, N: with torchrun (default 0)")
@@ -63,15 +70,17 @@ def run(args):
     device = choose_device(args.ngpu)
     frontend = build_frontend(config.frontend)
     training_sets = _read_training_sets(args.train_data, config)
-    data = {"dev": _read_two_classes(args.dev_data)}
+    data = {"dev": [_read_two_classes(path) for path in args.dev_data]}
     if config.training.eval_all_best:
         if args.eval_data is None:
             raise AsvtkError("training.eval_all_best is true: name the data directory by --eval-data")
-        data["eval"] = _read_two_classes(args.eval_data)
+        data["eval"] = [_read_two_classes(path) for path in args.eval_data]
+    every_set = [*training_sets, *(of for sets in data.values() for of in sets)]
+    refuse_same_names(every_set)
     claim = {"features": cache_name(frontend), "layers": list(frontend.stored)}
     if config.augmentation is not None:
         claim["augmented"] = cache_name(frontend, config.augmentation)
-    claim |= {"train data": DataDirectory.union(training_sets).digest(), "dev data": data["dev"].digest()}
+    claim |= _claim_of_data(training_sets, data["dev"], config.training.sampling)
     initial = None if args.init is None else InitialWeights.read(args.init)
     if initial is not None:
         claim["initial weights"] = initial.sha256
@@ -101,7 +110,7 @@ def run(args):
                 experiment.folder,
                 device,
                 config.seed,
-                {of.name: of for of in [*training_sets, *data.values()]},
+                {of.name: of for of in every_set},
             )
         curves = _Curves(experiment)
         try:
@@ -123,11 +132,35 @@ def run(args):
         finally:
             curves.draw()
         if distributed.is_writer():
+            several = len(args.dev_data)
+            how = f"{config.training.select} dev EER of {several} sets" if several > 1 else "dev EER"
             print(
                 f"{experiment.folder}: best epoch {progress['best_epoch']} of {progress['epoch']}, "
-                f"dev EER {100 * progress['best_dev_eer']:.3f} %"
+                f"{how} {100 * progress['best_dev_eer']:.3f} %"
             )
     return None
+
+
+def _claim_of_data(training_sets: list[DataDirectory], dev: list[DataDirectory], sampling) -> dict:
+    """What tells the data of a training from other data. One dev set is its digest: so it always was.
+
+    Raises:
+        AsvtkError: sets do not go together, or ``training.sampling`` does not go with the training sets.
+    """
+    train = DataDirectory.union(training_sets)
+    DataDirectory.union(dev)
+    claim = {
+        "train data": train.digest(),
+        "dev data": dev[0].digest() if len(dev) == 1 else {data.name: data.digest() for data in dev},
+    }
+    if sampling is not None:
+        from asvtk.training.sampling import stratify
+
+        stratify(sampling, lambda name: list(train.column(name).values()))
+        values = digest([train.column(name) for name in sampling.names])
+        # The order of the levels matters, and configurations are compared without regard to order.
+        claim["sampling"] = {"levels": ", ".join(sampling.names), "values": values}
+    return claim
 
 
 def _state(experiment, config, claim: dict) -> str:

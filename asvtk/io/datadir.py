@@ -8,6 +8,8 @@ for bona fide), ``utt2num_samples`` and ``utt2md5`` (which audio this is). Besid
 ``attack2kind`` (TTS, VC ...) and ``asv_scores``, the scores of the ASV system that the t-DCF needs.
 """
 
+import functools
+import os
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -27,7 +29,15 @@ from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import digest
 from asvtk.io.tables import read_table, write_table
 
-__all__ = ["BONAFIDE", "LABELS", "NO_ATTACK", "SPOOF", "DataDirectory", "find_problems"]
+__all__ = [
+    "BONAFIDE",
+    "LABELS",
+    "NO_ATTACK",
+    "SPOOF",
+    "DataDirectory",
+    "find_problems",
+    "refuse_same_names",
+]
 
 
 @dataclass(frozen=True)
@@ -45,8 +55,16 @@ class DataDirectory:
 
     @property
     def name(self) -> str:
-        """The data set's name, as the feature cache and the score files use it: ``train`` ..."""
-        return self.path.name
+        """The data set's name, as the feature cache and the score files use it: ``train`` ...
+
+        That of a union, ``la19-dev+wild-dev``, is for people to read.
+        """
+        return "+".join(dict.fromkeys(part.path.name for part in self.parts))
+
+    @property
+    def parts(self) -> tuple["DataDirectory", ...]:
+        """What a union was made of; of any other data set itself alone."""
+        return self.__dict__.get("_parts", (self,))
 
     @property
     def utterances(self) -> list[str]:
@@ -61,33 +79,80 @@ class DataDirectory:
         """Tells this data set from any other: utterances, labels, attacks, audio, sources."""
         return digest([self.label, self.attack, self.md5, *([self.source] if self.source else [])])
 
+    def column(self, name: str) -> dict[str, str]:
+        """What a table says of each utterance, in the order of the utterances; read once.
+
+        Args:
+            name: ``label``, ``attack``, ``speaker``; ``corpus``, the name of the data directory; or any other
+                NAME of a file ``utt2NAME``.
+
+        Raises:
+            AsvtkError: there is no such file, or it has no line for an utterance.
+        """
+        if name not in self._columns:
+            self._columns[name] = self._column(name)
+        return self._columns[name]
+
+    @functools.cached_property
+    def _columns(self) -> dict[str, dict[str, str]]:
+        return {}
+
+    def _column(self, name: str) -> dict[str, str]:
+        if name in ("label", "attack", "speaker"):
+            return getattr(self, name)
+        if len(self.parts) > 1:
+            values = {u: value for part in self.parts for u, value in part.column(name).items()}
+        elif name == "corpus":
+            values = dict.fromkeys(self.wav, self.name)
+        else:
+            path = self.path / f"utt2{name}"
+            if not path.exists():
+                raise AsvtkError(
+                    f"{path}: no such file: it would say the {name!r} of each utterance; write it, a line "
+                    "'utterance value' for each, or name another column"
+                )
+            values = read_table(path)
+            if missing := [utterance for utterance in self.wav if utterance not in values]:
+                raise AsvtkError(
+                    f"{path}: has no line for {len(missing)} of {len(self.wav)} utterances, the first: "
+                    f"{missing[0]}; 'asvtk validate {self.path}' tells all that is wrong"
+                )
+        return {utterance: values[utterance] for utterance in self.wav}
+
     def subset(self, utterances) -> "DataDirectory":
         """Some of the utterances, in order; it goes by the same path."""
         chosen = sorted(utterances)
         tables = {name: {u: getattr(self, name)[u] for u in chosen} for name in _TABLES}
-        return replace(self, **tables, source={u: self.source[u] for u in chosen if u in self.source})
+        made = replace(self, **tables, source={u: self.source[u] for u in chosen if u in self.source})
+        if len(self.parts) > 1:
+            made._keep_parts([part.subset(u for u in chosen if u in part.wav) for part in self.parts])
+        return made
 
     @classmethod
     def union(cls, parts: list["DataDirectory"]) -> "DataDirectory":
-        """Several as one, which goes by the path of the first.
+        """Several as one, which goes by the path of the first, and knows its parts.
 
         Raises:
-            AsvtkError: an utterance is in two of them.
+            AsvtkError: an utterance is in two of them; with the way to give one of them other ids.
         """
         owner = {}
         for part in parts:
             for utterance in part.utterances:
                 if utterance in owner:
-                    raise AsvtkError(
-                        f"{part.path}: {utterance} is also in {owner[utterance]}; sets that are used "
-                        "together must not share utterance ids"
-                    )
-                owner[utterance] = part.path
+                    raise AsvtkError(_shared_id(utterance, part, owner[utterance]))
+                owner[utterance] = part
         tables = {}
         for name in [*_TABLES, "source"]:
             values = {u: value for part in parts for u, value in getattr(part, name).items()}
             tables[name] = {utterance: values[utterance] for utterance in sorted(values)}
-        return cls(path=parts[0].path, **tables)
+        union = cls(path=parts[0].path, **tables)
+        if len(parts) > 1:
+            union._keep_parts(parts)
+        return union
+
+    def _keep_parts(self, parts: list["DataDirectory"]) -> None:
+        # No field: two data sets of the same tables are equal, whatever they were made of.
+        object.__setattr__(self, "_parts", tuple(parts))
 
     @property
     def asv_scores(self) -> Path:
@@ -155,6 +220,40 @@ class DataDirectory:
 
 
 _TABLES = [table.name for table in fields(DataDirectory) if table.name not in ("path", "source")]
+
+
+def refuse_same_names(sets: list[DataDirectory]) -> None:
+    """
+    Raises:
+        AsvtkError: two data directories have the same name, which caches, scores and shares of sampling go
+            by. The same directory may stand there twice.
+    """
+    known = {}
+    for data in sets:
+        other = known.setdefault(data.path.name, data)
+        if os.path.realpath(other.path) != os.path.realpath(data.path):
+            raise AsvtkError(
+                f"{other.path} and {data.path}: two data directories called {data.path.name!r}; features and "
+                "scores are kept by that name, so give one of them another, such as "
+                f"{_example_name(data.path)}"
+            )
+
+
+def _example_name(path: Path) -> Path:
+    """A name that tells a data directory from those of other corpora."""
+    corpus = Path(os.path.abspath(path)).parent.name
+    return path.with_name(f"CORPUS-{path.name}" if corpus in ("", "data") else f"{corpus}-{path.name}")
+
+
+def _shared_id(utterance: str, part: DataDirectory, other: DataDirectory) -> str:
+    if os.path.realpath(part.path) == os.path.realpath(other.path):
+        return f"{part.path}: {utterance} is also in {other.path}; the data directory is named twice"
+    prefix = f"{part.name}-"
+    return (
+        f"{part.path}: {utterance} is also in {other.path}; sets that are used together must not share "
+        "utterance ids. Where they are other recordings, give these other ids: utils/copy_data_dir.sh "
+        f"--utt-prefix {prefix} {part.path} DIR, or 'asvtk prepare --utt-prefix {prefix}'"
+    )
 
 
 def _refuse(path: Path, tables: dict[str, dict[str, str]]) -> None:

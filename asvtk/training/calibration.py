@@ -8,26 +8,34 @@ Quick to import: torch comes when there is something to fit.
 
 import importlib.util
 
+import numpy as np
+
 from asvtk.inference.calibration import PRIOR, DetectorCalibration
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.fields import field_of
-from asvtk.io.scores import read_scores
+from asvtk.io.scores import ScoreTable, read_scores
 from asvtk.io.stamps import file_digest, read_stamp, write_stamp
 from asvtk.training.experiment import Experiment
 
-__all__ = ["CalibrationStage", "current_calibration"]
+__all__ = ["CalibrationStage", "current_calibration", "dev_sets", "pooled_scores"]
 
 _FORM = 1  # raised when the same scores and audio give another calibration than before
 _REASON = "uncalibrated"
+_DEV = "dev"  # the name of the dev set, where nothing else is said
 
 
 class CalibrationStage:
     """The calibration of one experiment: whether it is there, and how it is made.
 
+    Several dev sets (``DataDirectory.union``) are pooled: their trials are taken for those of one set, in
+    which each class weighs what the prior says and each trial of a class as much as any other, whatever set
+    it is of. A scale and an offset serve them all. Errors are measured on all trials of the eval sets
+    together.
+
     Args:
         experiment: trained, dev scored.
-        dev, evaluation, train: its data sets.
+        dev, evaluation, train: its data sets, each one or a union of several.
 
     Raises:
         AsvtkError: scores are missing, or are not those of the best checkpoint.
@@ -41,7 +49,7 @@ class CalibrationStage:
         train: DataDirectory | None = None,
     ):
         self.experiment, self._sets = experiment, (dev, evaluation, train)
-        scored = [data for data in (dev, evaluation) if data is not None]
+        scored = [part for data in (dev, evaluation) if data is not None for part in data.parts]
         paths = {data.name: experiment.scores(data.name) for data in scored}
         for path in paths.values():
             if not path.exists():
@@ -58,6 +66,8 @@ class CalibrationStage:
             "prior": PRIOR,
             "scikit-learn": importlib.util.find_spec("sklearn") is not None,  # tried again when it comes
         }
+        if (names := [part.name for part in dev.parts]) != [_DEV]:
+            self._basis["dev"] = names
 
     def is_done(self) -> bool:
         """Whether the calibration is there, or cannot be made, of these scores and data."""
@@ -75,12 +85,12 @@ class CalibrationStage:
         self.experiment.calibration.unlink(missing_ok=True)
         try:
             fitted = fit_calibration(
-                load(self.experiment.folder, device),
+                load(self.experiment.folder, device, ssl_model=self.experiment.local_model()),
                 dev,
                 evaluation,
                 train,
-                dev_scores=read_scores(self.experiment.scores(dev.name)),
-                eval_scores=evaluation and read_scores(self.experiment.scores(evaluation.name)),
+                dev_scores=pooled_scores(self.experiment, dev.parts),
+                eval_scores=evaluation and pooled_scores(self.experiment, evaluation.parts),
             )
         except AsvtkError as fault:
             write_stamp(_stamp(self.experiment), self._basis | {_REASON: str(fault)})
@@ -101,12 +111,49 @@ def current_calibration(experiment: Experiment) -> tuple[DetectorCalibration | N
         return None, f"uncalibrated: {reason}"
     if not path.exists():
         return None, ""
-    dev = experiment.scores("dev")
     scores = field_of(stamp, "scores", dict, str(_stamp(experiment))) if stamp else {}
-    of_dev = dev.exists() and scores.get("dev") == file_digest(dev)
+    paths = {name: experiment.scores(name) for name in dev_sets(experiment)}
+    of_dev = all(path.exists() and scores.get(name) == file_digest(path) for name, path in paths.items())
     if not of_dev or stamp.get("checkpoint") != _checkpoint(experiment):
         return None, f"uncalibrated: {path} is of other scores of dev; run stage 5 again"
     return DetectorCalibration.load(path), ""
+
+
+def dev_sets(experiment: Experiment) -> list[str]:
+    """Names of the dev sets by which stage 5 calibrated; ``dev`` where it did not yet.
+
+    Raises:
+        AsvtkError: the stamp is damaged.
+    """
+    stamp = read_stamp(_stamp(experiment)) or {}
+    names = field_of({"dev": [_DEV], **stamp}, "dev", list, str(_stamp(experiment)))
+    if not names or not all(isinstance(name, str) for name in names):
+        raise AsvtkError(f"{_stamp(experiment)}: 'dev' holds {names!r}, expected names; run stage 5 again")
+    return names
+
+
+def pooled_scores(experiment: Experiment, sets) -> ScoreTable:
+    """Scores of stage 4 of one data set or of several as one, in the order of the sets.
+
+    Args:
+        experiment: its folder.
+        sets: data directories, or their names.
+
+    Raises:
+        AsvtkError: scores are missing or damaged, or hold no keys where several are pooled.
+    """
+    tables = [read_scores(experiment.scores(getattr(of, "name", of))) for of in sets]
+    if len(tables) == 1:
+        return tables[0]
+    for table in tables:
+        if table.bonafide is None:
+            raise AsvtkError(f"{table.source}: holds no keys; run stage 4 again")
+    return ScoreTable(
+        utterances=np.concatenate([table.utterances for table in tables]),
+        bonafide=np.concatenate([table.bonafide for table in tables]),
+        scores=np.concatenate([table.scores for table in tables]),
+        source=", ".join(table.source for table in tables),
+    )
 
 
 def _stamp(experiment: Experiment):

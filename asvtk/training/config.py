@@ -10,6 +10,7 @@ from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.config import apply_overrides, build, load_yaml
 from asvtk.io.errors import AsvtkError
 from asvtk.models.config import DetectorConfig, build_sections
+from asvtk.training.sampling import Sampling
 from asvtk.vocoding.config import VocodedConfig
 
 __all__ = ["ExperimentConfig", "Rates", "TrainingConfig", "Unfreezing", "Windows", "load_config"]
@@ -122,6 +123,7 @@ class TrainingConfig:
     weight_decay: float = 1e-4  # of matrices only
     grad_clip: float = 1.0  # largest norm of the gradient; 0: no clipping
     balance: bool = False  # draw as many bona fide as spoofed utterances
+    sampling: Sampling | None = None  # shares of corpora, labels, attacks ... of an epoch; null: as there are
     windows: Windows | None = None  # hear random windows of utterances; null: as much as the crop says
     normalise_on: int = 1000  # training utterances that the input statistics are taken on; 0: none
 
@@ -134,6 +136,7 @@ class TrainingConfig:
     average_best: int = 0  # average the weights of so many best evaluations, if dev likes it; 0: do not
 
     eval_every: float = 1.0  # epochs from one evaluation on dev to the next
+    select: Literal["mean", "worst"] = "mean"  # of several dev sets: the EER that chooses the best weights
     eval_all_best: bool = False  # also evaluate eval at each best: to watch, never to choose
     patience: int = 0  # stop after so many evaluations without a new best; 0: never
     save_every: int = 0  # steps from one checkpoint to the next within an epoch; 0: at its end only
@@ -163,6 +166,10 @@ class TrainingConfig:
             )
         if not 0 <= self.ema < 1:
             raise ValueError("ema must lie in [0, 1)")
+        if self.balance and self.sampling is not None:
+            raise ValueError(
+                "balance and sampling exclude each other; label: equal in sampling balances classes"
+            )
 
 
 @dataclass(frozen=True)
@@ -178,6 +185,11 @@ class ExperimentConfig(DetectorConfig):
         check_augmentation(self.frontend, self.augmentation)
         if self.training.windows is not None:
             self.training.windows.check(self.frontend)
+        if self.training.sampling is not None and self.vocoded is not None and self.vocoded.share is not None:
+            raise ValueError(
+                "vocoded.share and training.sampling exclude each other: both say how many spoofs are "
+                "vocoded ones; set vocoded.share to null, and sampling draws them by their corpus or attack"
+            )
         trainable, stages = getattr(self.frontend, "trainable", 0), self.training.unfreeze.stages
         if stages and stages[-1][1] != trainable:
             raise ValueError(

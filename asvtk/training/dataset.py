@@ -1,5 +1,6 @@
 """Dataset of labelled utterances as tensors: cached features, audio, or both."""
 
+import functools
 import logging
 from collections.abc import Iterator
 
@@ -106,33 +107,64 @@ class UtteranceDataset(Dataset):
                 features = features[:, begin // self._step :][:, :frames]
         return features, audio, self.bonafide[index]
 
+    def column(self, name: str) -> list[str]:
+        """What a table of the data directories says of each utterance; see ``DataDirectory.column``."""
+        table = self._data.column(name)
+        return [table[utterance] for utterance in self.utterances]
+
     @property
     def largest(self) -> int:
         """Most numbers that features and audio of an utterance have together."""
         longest = max(range(len(self)), key=lambda index: self._data.num_samples[self.utterances[index]])
         return sum(x.numel() for x in self[longest][:2] if x is not None)
 
-    def sample(self, count: int) -> Iterator[Batch]:
-        """Clean features of up to ``count`` utterances, evenly spread; each as a batch of one."""
-        chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
-        for utterance in (self.utterances[index] for index in chosen):
+    def sample(self, count: int, among: list[int] | None = None) -> Iterator[Batch]:
+        """Clean features of up to ``count`` utterances, evenly spread; each as a batch of one.
+
+        Args:
+            count: how many.
+            among: numbers of the utterances to choose from, ascending; each counts as often as it stands
+                there. None: all.
+        """
+        among = range(len(self)) if among is None else among
+        places = np.unique(np.linspace(0, len(among) - 1, min(count, len(among))).astype(int))
+        for utterance in (self.utterances[among[place]] for place in places):
             heard = None if self._versions else self._audio(utterance, 0)
             features = self._features(utterance, 0, heard)
             yield Batch(
                 features[None], torch.tensor([features.shape[-2 if self._versions else -1]]), None, None
             )
 
-    def require_both_classes(self) -> None:
+    @functools.cached_property
+    def parts(self) -> dict[str, list[int]]:
+        """Numbers of the utterances of each data set that this one was made of, by its name."""
+        if len(self._data.parts) == 1:
+            return {self._data.name: list(range(len(self)))}
+        numbers = {utterance: number for number, utterance in enumerate(self.utterances)}
+        return {
+            part.name: [numbers[utterance] for utterance in part.utterances if utterance in numbers]
+            for part in self._data.parts
+        }
+
+    def require_both_classes(self, each: bool = False) -> None:
         """
+        Args:
+            each: of the data sets that this one was made of must have both.
+
         Raises:
             AsvtkError: there are no bona fide utterances, or no spoofed ones.
         """
-        bonafide = int(self.bonafide.sum())
-        if not 0 < bonafide < len(self):
-            raise AsvtkError(
-                f"{self._data.path}: {bonafide} bona fide and {len(self) - bonafide} spoofed utterances with "
-                "features; both are needed"
-            )
+        sets = [(self._data.path, self.bonafide)]
+        if each:
+            paths = (part.path for part in self._data.parts)
+            sets = [(p, self.bonafide[n]) for p, n in zip(paths, self.parts.values(), strict=True)]
+        for path, labels in sets:
+            bonafide = int(labels.sum())
+            if not 0 < bonafide < len(labels):
+                raise AsvtkError(
+                    f"{path}: {bonafide} bona fide and {len(labels) - bonafide} spoofed utterances with "
+                    "features; both are needed"
+                )
 
     def serve(self, system: BackEnd) -> None:
         """From now on give what ``system`` uses and nothing else."""

@@ -1,5 +1,6 @@
-"""Evaluation on a labelled set (EER, loss, expert routing), and selection of the best checkpoints on dev."""
+"""Evaluation on labelled sets (EER, loss, expert routing), and selection of the best checkpoints on dev."""
 
+import math
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -30,11 +31,12 @@ class NonFiniteScores(AsvtkError):
 
 
 class Evaluation(NamedTuple):
-    """Of one set."""
+    """Of one set, or of several together."""
 
-    eer: float  # in 0 ... 1
-    loss: float
+    eer: float  # in 0 ... 1; of several sets the mean of their EERs, or the worst of them
+    loss: float  # of several sets the mean of theirs
     routing: dict[str, dict]  # layer of experts -> load (a list, sums to 1) and entropy (nats) of its router
+    sets: dict[str, float] = {}  # EER of each of several sets; empty: there is one
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -43,37 +45,49 @@ class Evaluation(NamedTuple):
 
 
 @torch.inference_mode()
-def evaluate(detector, dataset: UtteranceDataset, loader: Loader, batch_size: int) -> Evaluation:
+def evaluate(
+    detector, dataset: UtteranceDataset, loader: Loader, batch_size: int, select: str = "mean"
+) -> Evaluation:
     """Evaluate in float32; the processes of a training share the work. Leaves evaluation mode set.
 
     Args:
         detector: on the loader's device.
-        dataset: a set with both classes.
+        dataset: a set with both classes, or several such as one, each of which is evaluated by itself.
         loader: of that set.
         batch_size: utterances at once; memory is all that depends on it.
+        select: ``mean`` or ``worst``: which EER stands for several sets.
 
     Raises:
         NonFiniteScores: a score is not finite; names the utterances.
     """
     detector.eval()
-    own = distributed.share(list(range(len(dataset))))
-    batches = [own[begin : begin + batch_size] for begin in range(0, len(own), batch_size)]
-    scores, losses = [], []
+    batches = []  # (set, numbers of utterances): none has utterances of two sets
+    for name, numbers in dataset.parts.items():
+        own = distributed.share(numbers)
+        batches += [(name, own[begin : begin + batch_size]) for begin in range(0, len(own), batch_size)]
+    scores, losses = {name: [] for name in dataset.parts}, {name: [] for name in dataset.parts}
     with record_routing(detector.model) if distributed.is_writer() else nullcontext({}) as routing:
-        for inputs, bonafide in loader(batches):
+        loaded = loader([numbers for _, numbers in batches])
+        for (name, _), (inputs, bonafide) in zip(batches, loaded, strict=True):
             embedding = detector.embed(inputs).embedding
-            scores.append(detector.loss.score(embedding))
-            losses.append((detector.loss(embedding, bonafide), len(bonafide)))
-        scores = torch.cat(scores).tolist() if scores else []
-    scores = np.array(distributed.gather(scores, len(dataset)))
-    losses = distributed.gather_objects([loss.item() * count for loss, count in losses])
-    if not np.isfinite(scores).all():
-        utterances = [dataset.utterances[i] for i in np.flatnonzero(~np.isfinite(scores))]
-        raise NonFiniteScores(f"scores are not finite for {listing(utterances)}")
-    bonafide = dataset.bonafide.numpy()
-    eer = compute_eer(scores[bonafide], scores[~bonafide])[0]
-    loss = sum(x for share in losses for x in share) / len(dataset)
-    return Evaluation(eer, loss, _summary(routing))
+            scores[name].append(detector.loss.score(embedding))
+            losses[name].append((detector.loss(embedding, bonafide), len(bonafide)))
+        scores = {name: torch.cat(of).tolist() if of else [] for name, of in scores.items()}
+    bad, eers, means = [], {}, []
+    for name, numbers in dataset.parts.items():
+        of_set = np.array(distributed.gather(scores[name], len(numbers)))
+        shares = distributed.gather_objects([loss.item() * count for loss, count in losses[name]])
+        if not np.isfinite(of_set).all():
+            bad += [dataset.utterances[numbers[i]] for i in np.flatnonzero(~np.isfinite(of_set))]
+            continue
+        bonafide = dataset.bonafide[numbers].numpy()
+        eers[name] = compute_eer(of_set[bonafide], of_set[~bonafide])[0]
+        means.append(sum(x for share in shares for x in share) / len(numbers))
+    if bad:
+        raise NonFiniteScores(f"scores are not finite for {listing(bad)}")
+    eer = max(eers.values()) if select == "worst" else math.fsum(eers.values()) / len(eers)
+    loss = math.fsum(means) / len(means)  # fsum: whatever the order of the sets
+    return Evaluation(eer, loss, _summary(routing), eers if len(eers) > 1 else {})
 
 
 def _summary(routing: dict) -> dict[str, dict]:
@@ -87,13 +101,13 @@ def _summary(routing: dict) -> dict[str, dict]:
 
 
 class Selection:
-    """Chooses by the dev set; eval, where it is given, is only watched.
+    """Chooses by the dev sets; eval, where it is given, is only watched.
 
     Args:
         state: what is trained; its progress holds what was chosen.
-        sets: ``dev`` and maybe ``eval``.
+        sets: ``dev`` and maybe ``eval``, each one set or several as one.
         loaders: of these sets.
-        config: how many to keep, and the batch size.
+        config: how to choose, how many to keep, and the batch size.
         writer: takes the checkpoints ``best`` and ``epoch_*``.
     """
 
@@ -128,7 +142,10 @@ class Selection:
                 for name in kept:
                     self._staged[name] = tensors, self._state.progress.as_dict()
             if "best" in kept and "eval" in self._sets:
-                extra["eval_eer_percent"] = 100 * self._evaluate("eval").eer
+                watched = self._evaluate("eval")
+                extra["eval_eer_percent"] = 100 * watched.eer
+                if watched.sets:
+                    extra["eval_eer_percent_of"] = {name: 100 * eer for name, eer in watched.sets.items()}
         detector.train()
         return dev, extra
 
@@ -182,7 +199,11 @@ class Selection:
     def _evaluate(self, name: str) -> Evaluation:
         try:
             return evaluate(
-                self._state.detector, self._sets[name], self._loaders[name], self._config.batch_size
+                self._state.detector,
+                self._sets[name],
+                self._loaders[name],
+                self._config.batch_size,
+                self._config.select if name == "dev" else "mean",
             )
         except NonFiniteScores as fault:
             raise Diverged(f"epoch {self._state.progress.running_epoch}: {name} {fault}") from None

@@ -54,7 +54,12 @@ class TrainingLog:
         device = next(detector.parameters()).device.type
         several = f" in {distributed.size()} processes" if distributed.size() > 1 else ""
         self.info(f"{config.model.name}: {parameters:,} parameters on {device}{several}, seed {config.seed}")
-        self.info(f"training on {len(sets['train'])} utterances, choosing on {len(sets['dev'])}")
+        dev, how = sets["dev"].parts, ""
+        if len(dev) > 1:
+            how = f", by the {config.training.select} EER of {len(dev)} sets: " + ", ".join(
+                f"{name} ({len(numbers)})" for name, numbers in dev.items()
+            )
+        self.info(f"training on {len(sets['train'])} utterances, choosing on {len(sets['dev'])}{how}")
         if progress.epoch or progress.step:
             self.info(f"going on {progress}")
 
@@ -83,6 +88,8 @@ class TrainingLog:
         record["loss"] = progress.loss_sum / progress.loss_count if progress.loss_count else None
         if dev is not None:
             record |= {"dev_eer_percent": 100 * dev.eer, "dev_loss": dev.loss}
+            if dev.sets:
+                record["dev_eer_percent_of"] = {name: 100 * eer for name, eer in dev.sets.items()}
         record |= {
             "best_epoch": progress.best_epoch,
             "epochs": epochs,
@@ -109,9 +116,9 @@ class TrainingLog:
         words += [f"batch {record['step']}"] if "step" in record else []
         words += [f"loss {record['loss']:.4f}"] if record["loss"] is not None else ["no good step"]
         if "dev_loss" in record:
-            words += [f"dev loss {record['dev_loss']:.4f}", f"dev EER {record['dev_eer_percent']:.3f} %"]
+            words += [f"dev loss {record['dev_loss']:.4f}", _eer_words(record, "dev")]
         if "eval_eer_percent" in record:
-            words += [f"eval EER {record['eval_eer_percent']:.3f} %"]
+            words += [_eer_words(record, "eval")]
         words += [f"{record['seconds']:.1f} s"] + (["* best"] if is_best else [])
         self.info("  ".join(words))
 
@@ -133,10 +140,18 @@ class TrainingLog:
         for name in ("loss", "dev_loss", "dev_eer_percent", "eval_eer_percent", "lr"):
             if record.get(name) is not None:
                 self._events.add_scalar(name, record[name], step)
+        for name in ("dev_eer_percent", "eval_eer_percent"):
+            for of_set, eer in record.get(f"{name}_of", {}).items():
+                self._events.add_scalar(f"{name}/{of_set}", eer, step)
         for layer, stats in record.get("routing", {}).items():
             for number, load in enumerate(stats["load"]):
                 self._events.add_scalar(f"routing/{layer}/expert_{number}", load, step)
         self._events.flush()
+
+
+def _eer_words(record: dict, of: str) -> str:
+    sets = ", ".join(f"{name} {eer:.3f}" for name, eer in record.get(f"{of}_eer_percent_of", {}).items())
+    return f"{of} EER {record[f'{of}_eer_percent']:.3f} %" + (f" ({sets})" if sets else "")
 
 
 class _NoEvents:

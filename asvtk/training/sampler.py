@@ -1,5 +1,5 @@
-"""Sampler of an epoch: which utterances it has, in which order, how classes are balanced, and how long
-the windows of its batches are."""
+"""Sampler of an epoch: which utterances it has, in which order, how classes are balanced or corpora mixed,
+and how long the windows of its batches are."""
 
 from collections import Counter, defaultdict
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError
+from asvtk.training.sampling import Strata
 
 __all__ = ["sample_epoch", "sample_windows"]
 
@@ -19,6 +20,7 @@ def sample_epoch(
     balance: bool,
     made_of: Tensor | None = None,
     share: float | None = None,
+    strata: Strata | None = None,
 ) -> list[int]:
     """The order of an epoch, a function of its seed alone, so that a resumed run draws the same.
 
@@ -32,11 +34,16 @@ def sample_epoch(
             then has each of the other spoofs once, or as often as the balance asks for, and
             vocoded ones that are drawn anew. Each stands behind its source, so that one batch has
             both, but for those that its end parts.
+        strata: of the set, which say how many utterances are drawn of which, instead of all of the above;
+            see ``sampling.stratify``.
 
     Raises:
         AsvtkError: there is a share, but no vocoded spoof whose source is in the set.
     """
     generator = torch.Generator().manual_seed(epoch_seed)
+    if strata is not None:
+        drawn = _draw_strata(strata, generator)
+        return drawn[torch.randperm(len(drawn), generator=generator)].tolist()
     if share is None and not balance:
         return torch.randperm(len(bonafide), generator=generator).tolist()
     # With a share, vocoded spoofs are no utterances of their own but go with others.
@@ -93,6 +100,18 @@ def _put_beside_sources(
         turn = turns[source]
         places[source][turn % len(places[source])].append(copies[source][turn % len(copies[source])])
         turns[source] += 1
+
+
+def _draw_strata(strata: Strata, generator: torch.Generator) -> Tensor:
+    """Of each stratum as many utterances as its size, each equally often or once more: (sum of sizes,)."""
+    members, lengths, sizes = map(torch.from_numpy, strata)
+    # All strata at once, as there may be hundreds of thousands: a shuffle, sorted back by stratum.
+    shuffled = torch.randperm(len(members), generator=generator)
+    stratum = torch.repeat_interleave(lengths)
+    shuffled = shuffled[torch.argsort(stratum[shuffled], stable=True)]
+    rank = torch.arange(len(members)) - (lengths.cumsum(0) - lengths)[stratum]
+    times = (sizes // lengths)[stratum] + (rank < (sizes % lengths)[stratum])
+    return torch.repeat_interleave(members[shuffled], times)
 
 
 def _draw(members: Tensor, size: int, generator: torch.Generator) -> Tensor:

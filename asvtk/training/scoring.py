@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from asvtk.io.atomic import atomic_path
+from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.locks import locked
 from asvtk.io.stamps import digest, read_stamp, write_stamp
@@ -93,6 +94,23 @@ class ScoreShards:
     def is_complete(self) -> bool:
         """Whether the score file is there, and of this basis."""
         return self.path.exists() and read_stamp(self._stamp) == self._basis
+
+    def refuse_other_set(self, data: DataDirectory) -> None:
+        """
+        Raises:
+            AsvtkError: the score file is of another data set of the same name, which has no utterance of this
+                one.
+        """
+        stamp = read_stamp(self._stamp) or {}
+        if not self.path.exists() or stamp.get("data") in (None, self._basis.get("data")):
+            return
+        with open(self.path, errors="replace") as lines:
+            if all(line.partition(" ")[0] not in data.wav for line in lines):
+                raise AsvtkError(
+                    f"{self.path}: holds scores of another data set called {data.name!r}, which has no "
+                    f"utterance of {data.path}; give this data directory another name, or --force true to "
+                    "replace the scores"
+                )
 
     def forget(self) -> None:
         """Have everything scored again; the file stays until it is replaced."""

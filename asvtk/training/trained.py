@@ -1,5 +1,6 @@
 """Trained experiment: its detector with the best weights, its threshold on dev, and its package (stage 7)."""
 
+import dataclasses
 import functools
 import json
 
@@ -8,14 +9,14 @@ from asvtk.inference.package import CALIBRATION, WEIGHTS, write_package
 from asvtk.inference.weights import build_trained, require_features_of
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
-from asvtk.io.scores import read_scores
+from asvtk.io.scores import ScoreTable
 from asvtk.io.stamps import file_digest, read_stamp
 from asvtk.io.text import read_json
 from asvtk.metrics.eer import det_curve, eer
 from asvtk.metrics.operating_point import operating_point
 from asvtk.metrics.results import read_results
 from asvtk.models import Detector
-from asvtk.training.calibration import current_calibration
+from asvtk.training.calibration import current_calibration, dev_sets, pooled_scores
 from asvtk.training.checkpoint import read_tensors
 from asvtk.training.dataset import UtteranceDataset, open_dataset
 from asvtk.training.experiment import Experiment
@@ -56,7 +57,10 @@ class TrainedDetector:
     def frontend(self):
         """That of the configuration, without its weights."""
         try:
-            frontend = build_frontend(self.config.frontend)
+            config = self.config.frontend
+            if (model := self.experiment.local_model()) is not None:
+                config = dataclasses.replace(config, model=model)
+            frontend = build_frontend(config)
         except AsvtkError as fault:
             raise AsvtkError(f"{self.experiment.folder}: its front-end is not to be had: {fault}") from None
         require_features_of(self.experiment.folder, frontend)
@@ -86,6 +90,8 @@ class TrainedDetector:
 def threshold_on_dev(experiment: Experiment) -> dict:
     """The threshold at the EER of dev, and the error rates that it gives there.
 
+    Of several dev sets all trials count together.
+
     Raises:
         AsvtkError: training, scores or results are missing, or are not of each other.
     """
@@ -93,18 +99,25 @@ def threshold_on_dev(experiment: Experiment) -> dict:
     if not experiment.done.exists():
         raise AsvtkError(f"{experiment.folder}: training has not finished; run stage 3 first")
     checkpoint = file_digest(best)
-    for path in sorted(experiment.scores("dev").parent.glob("*.txt")):
+    names = dev_sets(experiment)
+    for path in sorted(experiment.scores(names[0]).parent.glob("*.txt")):
         if (read_stamp(path.with_name(f".{path.stem}.done")) or {}).get("checkpoint") != checkpoint:
             raise AsvtkError(f"{path}: is not of {best}; run stages 4 and 5 again")
-    table = read_scores(experiment.scores("dev"))
-    if table.bonafide is None:
-        raise AsvtkError(f"{table.source}: holds no keys; run stage 4 again")
-    curve = det_curve(table.scores[table.bonafide], table.scores[~table.bonafide])
     path = experiment.folder / "results.json"
     results = read_results(path) if path.exists() else {}
-    if results.get("dev", {}).get("eer_percent") != 100 * eer(curve.frr, curve.far)[0]:
-        raise AsvtkError(f"{path}: is not of the scores there; run stage 5 again")
-    return {"chosen": "at the EER of dev", **operating_point(curve, "eer")}
+    for name in names:
+        curve = _curve(pooled_scores(experiment, [name]))
+        if results.get(name, {}).get("eer_percent") != 100 * eer(curve.frr, curve.far)[0]:
+            raise AsvtkError(f"{path}: is not of the scores there; run stage 5 again")
+    if len(names) > 1:
+        curve = _curve(pooled_scores(experiment, names))
+    return {"chosen": f"at the EER of {' + '.join(names)}", **operating_point(curve, "eer")}
+
+
+def _curve(table: ScoreTable):
+    if table.bonafide is None:
+        raise AsvtkError(f"{table.source}: holds no keys; run stage 4 again")
+    return det_curve(table.scores[table.bonafide], table.scores[~table.bonafide])
 
 
 def pack(experiment: Experiment, out, card: str) -> None:

@@ -7,6 +7,7 @@ ends with the very weights of one that was not.
 
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import torch
@@ -27,6 +28,7 @@ from asvtk.training.experiment import Experiment
 from asvtk.training.logger import FaultLog, TrainingLog
 from asvtk.training.optim import MovingAverage, build_optimiser, learning_rate, set_rates
 from asvtk.training.sampler import sample_epoch, sample_windows
+from asvtk.training.sampling import expected_counts, stratify
 from asvtk.training.signals import Stopped, StopRequest, stop_request
 from asvtk.training.state import Progress, TrainingState
 from asvtk.training.step import GradientStep
@@ -50,9 +52,10 @@ def train(
     Args:
         experiment: folder that takes checkpoints and logs.
         config: what to train, and how.
-        training_set, dev_set: the evaluation with the lowest EER on dev is ``best``.
+        training_set, dev_set: the evaluation with the lowest EER on dev is ``best``. Several dev sets,
+            opened as one, are evaluated each by itself; ``training.select`` says what counts.
         device: ``cpu`` or ``cuda``.
-        eval_set: evaluated at each best, to watch; chooses nothing.
+        eval_set: one or several, evaluated at each best, to watch; chooses nothing.
         on_record: called with all records of ``train.jsonl`` after each new one.
         initial: weights to begin with, where there is no checkpoint to go on from.
 
@@ -89,10 +92,15 @@ class _Run:
         torch.manual_seed(config.seed)
         # Data
         training_set.require_both_classes()
-        dev_set.require_both_classes()
+        dev_set.require_both_classes(each=True)
+        if eval_set is not None:
+            eval_set.require_both_classes(each=True)
         self.sets = {"train": training_set, "dev": dev_set} | (
             {"eval": eval_set} if eval_set is not None else {}
         )
+        self.strata = None
+        if (sampling := self.training.sampling) is not None:
+            self.strata = stratify(sampling, training_set.column)
         # Model
         frontend = training_set.frontend.load(lower=not training_set.frontend.stored)
         detector = build_detector(config, frontend).to(device)
@@ -104,7 +112,11 @@ class _Run:
             taken, begun_with = initial.load(detector)
         fits = detector.model.uses_features and not any(".mvn." in name for name in taken)
         if checkpoint is None and fits and self.training.normalise_on:
-            detector.model.mvn.fit(_sample_features(detector, training_set, self.training.normalise_on))
+            # With shares, statistics are of what training hears, and not of what there is.
+            among = None if self.strata is None else sorted(self._order(self._epoch_seed(1)))
+            detector.model.mvn.fit(
+                _sample_features(detector, training_set, self.training.normalise_on, among)
+            )
             distributed.take_from_writer(detector.buffers())
         self.detector, self.step, self.trained_blocks = detector, None, None
         self.loaders = {name: Loader(dataset, device) for name, dataset in self.sets.items()}
@@ -123,6 +135,8 @@ class _Run:
         self.log.start(config, detector, self.sets, self.progress)
         if begun_with is not None:
             self.log.info(begun_with)
+        for line in self._shares():
+            self.log.info(line)
 
     @property
     def progress(self):
@@ -137,7 +151,7 @@ class _Run:
         progress, training = self.progress, self.training
         number = progress.epoch + 1
         self._unfreeze(number)
-        epoch_seed = self.config.seed * 100_003 + number
+        epoch_seed = self._epoch_seed(number)
         torch.manual_seed(epoch_seed + 1_000_003 * distributed.rank())  # dropout
         order = self._order(epoch_seed)
         batches = [order[i : i + training.batch_size] for i in range(0, len(order), training.batch_size)]
@@ -175,11 +189,27 @@ class _Run:
                 if stopped:
                     self._stop(stop)
 
+    def _epoch_seed(self, number: int) -> int:
+        return self.config.seed * 100_003 + number
+
+    def _shares(self) -> Iterator[str]:
+        """What an epoch has of each corpus and label, in words, where sampling says it."""
+        if self.strata is None:
+            return
+        training_set = self.sets["train"]
+        columns = [training_set.column(name) for name in ("corpus", "label")]
+        there, drawn = Counter(zip(*columns, strict=True)), expected_counts(self.strata, *columns)
+        size, levels = self.strata.sizes.sum(), ", ".join(self.training.sampling.names)
+        yield f"an epoch has {size} utterances, in the shares of training.sampling ({levels}):"
+        for (corpus, label), count in drawn.items():
+            about = "" if math.isclose(count, round(count), abs_tol=1e-6) else "about "
+            yield f"  {corpus} {label}: {about}{round(count)} (the set has {there[corpus, label]})"
+
     def _order(self, epoch_seed: int) -> list[int]:
         training_set, vocoded = self.sets["train"], self.config.vocoded
         share = None if vocoded is None else vocoded.share
         return sample_epoch(
-            training_set.bonafide, epoch_seed, self.training.balance, training_set.made_of, share
+            training_set.bonafide, epoch_seed, self.training.balance, training_set.made_of, share, self.strata
         )
 
     def _windows(self, epoch_seed: int, batches: int) -> list[int | None]:
@@ -285,7 +315,9 @@ class _Run:
 
 
 @torch.no_grad()
-def _sample_features(detector: Detector, dataset: UtteranceDataset, count: int) -> Iterator[Tensor]:
+def _sample_features(
+    detector: Detector, dataset: UtteranceDataset, count: int, among: list[int] | None
+) -> Iterator[Tensor]:
     """Clean features of up to ``count`` utterances, as the back-end hears them: each (layers, frames, d)."""
-    for inputs in dataset.sample(count):
+    for inputs in dataset.sample(count, among):
         yield detector.features(inputs.to(detector.device)).x[0]

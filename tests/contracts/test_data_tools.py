@@ -368,6 +368,21 @@ def test_copy_with_prefixes(data, tmp_path, form):
     assert table(tmp_path / "again" / "utt2uniq")["m-n-LA_T_1001.x"] == "LA_T_1001"
 
 
+def test_copy_with_a_prefix_renames_ids_in_every_file(data, tmp_path):
+    """Of all files that asvtk reads, and of those with a further column."""
+    sources = {u: "LA_T_1001" if u == "LA_T_1000" else "-" for u in table(data / "utt2spk")}
+    write(data / "utt2source", [f"{u} {source}" for u, source in sources.items()])
+    write(data / "utt2codec", [f"{u} mp3" for u in sources])
+    done("copy_data_dir", "--utt-prefix", "n-", data, tmp_path / "out")
+    assert is_sound(tmp_path / "out")
+    names = {path.name for path in data.iterdir() if path.name.startswith("utt2")}
+    assert {"utt2source", "utt2codec", "utt2md5", "utt2num_samples"} <= names
+    for name in names | {"wav.scp", "spk2utt"}:
+        assert set(table(tmp_path / "out" / name)) == {f"n-{u}" for u in sources}, name
+    assert table(tmp_path / "out" / "utt2source")["n-LA_T_1000"] == "n-LA_T_1001"
+    assert table(tmp_path / "out" / "utt2source")["n-LA_T_1001"] == "-"
+
+
 def test_vocoded_spoofs_stay_known_when_sets_are_combined(data, tmp_path):
     vocoded = tmp_path / "vocoded"
     make(vocoded, count=1, first=50)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from asvtk.bin.main import main
-from asvtk.io.datadir import DataDirectory, find_problems
+from asvtk.io.datadir import DataDirectory, find_problems, refuse_same_names
 from asvtk.io.errors import AsvtkError
 from asvtk.io.tables import read_table, write_table
 
@@ -227,5 +227,56 @@ def test_subset_and_union(data):
     assert others.utterances == ["LA_T_1", "LA_T_3"] and others.count_classes() == (1, 1)
     both = DataDirectory.union([first, others])
     assert both == data and both.digest() == data.digest() and list(both.md5) == data.utterances
-    with pytest.raises(AsvtkError, match="LA_T_2 is also in"):
+    with pytest.raises(AsvtkError, match="LA_T_2 is also in .*; the data directory is named twice"):
         DataDirectory.union([data, first])
+    other = replace(first, path=first.path.with_name("other"))
+    with pytest.raises(
+        AsvtkError, match=r"other: LA_T_2 is .*copy_data_dir.sh --utt-prefix other- .*other DIR"
+    ):
+        DataDirectory.union([data, other])
+
+
+def test_columns_of_a_set_of_its_parts_and_of_some_of_it(data):
+    write_table(data.path / "utt2codec", dict(zip(data.utterances, ["mp3", "ogg", "mp 3"], strict=True)))
+    assert data.column("codec") == {"LA_T_1": "mp3", "LA_T_2": "ogg", "LA_T_3": "mp 3"}
+    (data.path / "utt2codec").unlink()
+    assert data.column("codec")["LA_T_2"] == "ogg"  # read once
+    other = replace(data.subset(["LA_T_2"]), path=data.path.with_name("other"))
+    other.path.mkdir()
+    write_table(other.path / "utt2codec", {"LA_T_2": "x", "LA_T_9": "y"})
+    both = DataDirectory.union([data.subset(["LA_T_1", "LA_T_3"]), other])
+    assert (
+        both == data
+        and both.name == "train+other"
+        and [part.name for part in both.parts] == ["train", "other"]
+    )
+    assert list(both.column("corpus").items()) == [
+        ("LA_T_1", "train"),
+        ("LA_T_2", "other"),
+        ("LA_T_3", "train"),
+    ]
+    assert both.column("attack") is both.attack and both.column("label") is both.label
+    some = both.subset(["LA_T_1", "LA_T_2"])
+    assert some.column("corpus") == {"LA_T_1": "train", "LA_T_2": "other"}
+    write_table(data.path / "utt2codec", dict.fromkeys(data.utterances, "mp3"))
+    assert some.column("codec") == {"LA_T_1": "mp3", "LA_T_2": "x"}
+    assert data.parts == (data,) and data.column("corpus") == dict.fromkeys(data.utterances, "train")
+
+
+def test_columns_that_are_not_there(data):
+    with pytest.raises(AsvtkError, match="train/utt2codec: no such file: it would say the 'codec' of each"):
+        data.column("codec")
+    write_table(data.path / "utt2codec", {"LA_T_1": "mp3"})
+    with pytest.raises(AsvtkError, match="utt2codec: has no line for 2 of 2 utterances, the first: LA_T_2"):
+        DataDirectory.union([data.subset(["LA_T_1"]), data.subset(["LA_T_2", "LA_T_3"])]).column("codec")
+    with pytest.raises(AsvtkError, match="utt2codec: has no line for 2 of 3 utterances, the first: LA_T_2"):
+        data.column("codec")
+
+
+def test_data_directories_of_one_name_are_refused(data):
+    other = replace(data, path=data.path.parent / "wild" / "train")
+    refuse_same_names([data, data, replace(data, path=data.path.with_name("dev"))])
+    with pytest.raises(
+        AsvtkError, match=r"train and .*wild/train: two .* called 'train'; .*/wild/wild-train$"
+    ):
+        refuse_same_names([data, other])

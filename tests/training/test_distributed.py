@@ -18,6 +18,7 @@ from asvtk.training.scoring import score_dataset
 SETTINGS = (
     "model.dropout=0", "model.balance_weight=0", "model.z_weight=0", "training.batch_size=5",
     "training.windows.shortest=0.2", "training.windows.longest=0.5",  # the same in all processes
+    "training.sampling={label: {bonafide: 1, spoof: 2}}",
 )  # fmt: skip
 
 

@@ -135,11 +135,35 @@ def test_second_process_waits_until_the_first_has_ended(tmp_path):
         ("training.ema=1", r"ema must lie in \[0, 1\)"),
         ("training.optimizer=sgd", "training.optimizer: 'sgd' does not fit; expected adamw or adam"),
         ("training.rates=1e-4", "training.rates: expected prefixes"),
+        ("training.sampling.corpus=even", "training.sampling.corpus: 'even' does not fit; expected equal"),
     ],
 )
 def test_config_that_cannot_be_is_refused(config_file, override, message):
     with pytest.raises(AsvtkError, match=message):
         load_config(config_file, [override])
+
+
+@pytest.mark.parametrize(
+    "other, message",
+    [
+        ("training.balance=true", "balance and sampling exclude each other; label: equal in sampling"),
+        ("vocoded.share=0.5", "vocoded.share and training.sampling exclude each other: both say how many"),
+    ],
+)
+def test_sampling_goes_alone(config_file, other, message):
+    with pytest.raises(AsvtkError, match=message):
+        load_config(config_file, ["training.sampling.label=equal", other])
+    load_config(config_file, ["training.sampling.label=equal", "vocoded.share=null"])
+
+
+def test_resolved_sampling_keeps_the_order_of_its_levels(config_file, tmp_path):
+    levels = ["label=equal", "corpus.la19-train=2", "corpus.wild-train=1", "attack=null"]
+    config = load_config(config_file, [f"training.sampling.{word}" for word in levels])
+    experiment = Experiment(tmp_path / "exp")
+    experiment.claim(config, INPUTS)
+    assert experiment.config() == config
+    assert config.training.sampling.names == ["label", "corpus", "attack"]
+    assert to_mapping(config)["training"]["sampling"]["corpus"] == {"la19-train": 2, "wild-train": 1}
 
 
 def test_detector_of_a_former_training_can_be_built(config_file):

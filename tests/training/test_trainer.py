@@ -43,11 +43,39 @@ def test_same_seed_same_weights_and_other_seed_other_weights(run, tmp_path, cont
         (),
         ("training.save_every=1", "training.ema=0.9", "training.average_best=2"),
         ("training.save_every=2", "training.eval_every=0.34", "training.grad_accum=3"),
+        ("training.save_every=1", "training.sampling={label: {bonafide: 1, spoof: 3}, attack: equal}"),
     ],
-    ids=["plain", "averages", "often"],
+    ids=["plain", "averages", "often", "sampled"],
 )
 def test_killed_run_ends_with_the_same_bits(killed_run, killed_in, settings):
     killed_run(killed_in, *settings)
+
+
+def test_the_log_says_once_what_an_epoch_has_of_each_corpus_and_label(run, tmp_path, capsys):
+    run(tmp_path, "training.sampling.label={bonafide: 1, spoof: 2}", "training.sampling.speaker=null")
+    said = capsys.readouterr().out
+    lines = [
+        "an epoch has 12 utterances, in the shares of training.sampling (label, speaker):",
+        "  train bonafide: 4 (the set has 6)",
+        "  train spoof: 8 (the set has 6)",
+    ]
+    assert all(said.count(line) == 1 for line in lines)
+    run(tmp_path / "other", "training.sampling={speaker: equal}", "training.epochs=2")
+    assert "  train bonafide: 6 (the set has 6)" in capsys.readouterr().out
+
+
+def test_input_statistics_are_of_what_sampling_draws(run, tmp_path):
+    means = {}
+    for name, weights in (("spoof", (1, 11)), ("bonafide", (11, 1)), ("", ())):
+        labels = zip(("bonafide", "spoof"), weights, strict=False)
+        settings = [f"training.sampling.label.{label}={weight}" for label, weight in labels]
+        run(tmp_path / name, "training.epochs=1", "training.warmup_epochs=0", *settings)
+        tensors, _ = read_tensors(tmp_path / name / "checkpoints" / "last.safetensors")
+        means[name] = next(x for key, x in tensors.items() if key.endswith("mvn.mean"))
+    for name in ("spoof", "bonafide"):
+        assert not torch.equal(means[name], means[""])
+    spoof, bonafide = ((means[name] - means[""]).flatten() for name in ("spoof", "bonafide"))
+    assert torch.dot(spoof, bonafide) < -0.9 * spoof.norm() * bonafide.norm()  # on opposite sides
 
 
 def test_checkpoints_within_an_epoch_are_where_training_goes_on(run, tmp_path, monkeypatch, capsys):

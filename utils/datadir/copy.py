@@ -5,10 +5,11 @@ usage: copy_data_dir.sh [--utt-prefix P] [--utt-suffix S] [--spk-prefix P] [--sp
   utils/copy_data_dir.sh --utt-prefix noisy- --spk-prefix noisy- data/train data/train_noisy
 
 Other utterance ids are noted in utt2uniq, as Kaldi does: new id, old id. Where utt2spk is the identity
-it stays so; speakers' prefixes then go to utt2speaker alone.
+it stays so; speakers' prefixes then go to utt2speaker alone. The utterances that utt2source names get the
+same prefix and suffix, also those of another directory: copy that one with the same options.
 """
 
-from asvtk.io.datadir_rules import kind_of
+from asvtk.io.datadir_rules import NO_SOURCE, SOURCES, kind_of
 from datadir.command import Usage, options
 from datadir.folder import Folder, write_folder
 
@@ -40,6 +41,10 @@ def main(words) -> None:
     tables["utt2spk"] = {key: key if identity else speaker(value) for key, value in tables["utt2spk"].items()}
     if "utt2speaker" in tables:
         tables["utt2speaker"] = {key: speaker(value) for key, value in tables["utt2speaker"].items()}
+    if SOURCES in tables:
+        tables[SOURCES] = {
+            key: value if value == NO_SOURCE else utterance(value) for key, value in tables[SOURCES].items()
+        }
     if before or after:
         origin = folder.tables.get("utt2uniq", {})
         tables["utt2uniq"] = {utterance(key): origin.get(key, key) for key in folder.utterances}
