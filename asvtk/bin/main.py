@@ -27,6 +27,7 @@ TYPED = {
     "detect": "recordings -> bona fide or spoof, where, and how sure",
     "score": "experiment, package or published weights + audio -> scores (stage 4)",
     "evaluate": "score files -> EER, min t-DCF, per-attack tables (stage 5)",
+    "submit": "scores -> the files that a leaderboard takes",
     "calibrate": "dev -> log-likelihood ratios: of score files, fusions, detectors (stage 5)",
     "exp": "list, show and compare experiments",
     "analyse": "experiment -> experts by attack, layer weights, gates, embeddings (stage 6)",

@@ -7,11 +7,11 @@ import shutil
 import numpy as np
 import pytest
 import yaml
+from asvtk.corpora.asvspoof2019_la import prepare_split
 from tiny_corpus import write_tiny_corpus
 from tiny_models import save_model
 
 from asvtk.bin.main import main
-from asvtk.corpora.asvspoof2019_la import prepare_split
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import read_scores
