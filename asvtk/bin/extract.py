@@ -73,11 +73,11 @@ def run(args):
 
 def _with_model_found(config, args):
     """The configuration of a front-end; that of an experiment names its model where it lies from here."""
-    from asvtk.training.experiment import Experiment
+    from asvtk.inference.experiment import local_model
 
-    experiment = Experiment(Path(args.config).parent)
-    is_its_own = Path(args.config).name == "config.yaml" and (experiment.folder / "inputs.json").exists()
-    if is_its_own and (model := experiment.local_model()) is not None and hasattr(config, "model"):
+    folder = Path(args.config).parent
+    is_its_own = Path(args.config).name == "config.yaml" and (folder / "inputs.json").exists()
+    if is_its_own and (model := local_model(folder)) is not None and hasattr(config, "model"):
         named = load_yaml(args.config)["frontend"]["model"]
         if config.model == named:  # and no override
             return dataclasses.replace(config, model=model)

@@ -8,7 +8,7 @@
       ASVspoof 2021 on CodaLab: score.txt with lines `utterance score`, and score.zip
 
 Nothing is sent. Higher = bona fide, as in all of them. meta.yaml says what scores cannot (docs/corpora.md);
-what is missing stays in the YAML as <...>, and is listed. --data or --protocol names all trials there must be.
+what is missing stays in the YAML as <...>, and is listed. --data or --protocol names all trials.
 """
 
 from asvtk.io.errors import AsvtkError, listing

@@ -7,12 +7,12 @@ from pathlib import Path
 from asvtk.frontends import build_frontend
 from asvtk.inference.calibration import DetectorCalibration
 from asvtk.inference.detector import RecordingDetector
+from asvtk.inference.experiment import dev_sets, local_model, pooled_scores
 from asvtk.inference.package import ABOUT, CALIBRATION, WEIGHTS, Package, is_package, read_package
 from asvtk.inference.published import load_published
 from asvtk.inference.weights import build_trained, require_features_of
 from asvtk.io.config import differences, load_yaml, parse_yaml
 from asvtk.io.errors import AsvtkError
-from asvtk.io.scores import read_scores
 from asvtk.io.stamps import file_digest
 from asvtk.metrics.eer import det_curve
 from asvtk.metrics.operating_point import operating_point
@@ -92,15 +92,16 @@ def _from_experiment(folder: Path, ssl_model) -> RecordingDetector:
     if not best.exists():
         raise AsvtkError(f"{folder}: has no checkpoints/best.safetensors: nothing was trained there yet")
     config = DetectorConfig.of(load_yaml(path), str(path))
-    frontend = _front_end(config, str(folder), ssl_model)
+    frontend = _front_end(config, str(folder), ssl_model or local_model(folder))
     require_features_of(folder, frontend)
     tensors, _ = read_safetensors(best)
     detector = RecordingDetector.of(build_trained(best, config, tensors, frontend))
     detector.name, detector.sha256 = folder.resolve().name, file_digest(best)
     if (calibration := folder / CALIBRATION).exists():
         detector.calibration = DetectorCalibration.load(calibration)
-    if (dev := folder / "scores" / "dev.txt").exists():
-        table = read_scores(dev)
+    names = dev_sets(folder)
+    if all((folder / "scores" / f"{name}.txt").exists() for name in names):
+        table = pooled_scores(folder, names)
         if table.bonafide is not None and 0 < table.bonafide.sum() < len(table.bonafide):
             curve = det_curve(table.scores[table.bonafide], table.scores[~table.bonafide])
             detector.threshold = operating_point(curve, "eer")["threshold"]

@@ -8,21 +8,18 @@ Quick to import: torch comes when there is something to fit.
 
 import importlib.util
 
-import numpy as np
-
 from asvtk.inference.calibration import PRIOR, DetectorCalibration
+from asvtk.inference.experiment import CALIBRATED, DEV, dev_sets, local_model, pooled_scores
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.fields import field_of
-from asvtk.io.scores import ScoreTable, read_scores
 from asvtk.io.stamps import file_digest, read_stamp, write_stamp
 from asvtk.training.experiment import Experiment
 
-__all__ = ["CalibrationStage", "current_calibration", "dev_sets", "pooled_scores"]
+__all__ = ["CalibrationStage", "current_calibration"]
 
 _FORM = 1  # raised when the same scores and audio give another calibration than before
 _REASON = "uncalibrated"
-_DEV = "dev"  # the name of the dev set, where nothing else is said
 
 
 class CalibrationStage:
@@ -66,7 +63,7 @@ class CalibrationStage:
             "prior": PRIOR,
             "scikit-learn": importlib.util.find_spec("sklearn") is not None,  # tried again when it comes
         }
-        if (names := [part.name for part in dev.parts]) != [_DEV]:
+        if (names := [part.name for part in dev.parts]) != [DEV]:
             self._basis["dev"] = names
 
     def is_done(self) -> bool:
@@ -85,12 +82,12 @@ class CalibrationStage:
         self.experiment.calibration.unlink(missing_ok=True)
         try:
             fitted = fit_calibration(
-                load(self.experiment.folder, device, ssl_model=self.experiment.local_model()),
+                load(self.experiment.folder, device, ssl_model=local_model(self.experiment.folder)),
                 dev,
                 evaluation,
                 train,
-                dev_scores=pooled_scores(self.experiment, dev.parts),
-                eval_scores=evaluation and pooled_scores(self.experiment, evaluation.parts),
+                dev_scores=pooled_scores(self.experiment.folder, dev.parts),
+                eval_scores=evaluation and pooled_scores(self.experiment.folder, evaluation.parts),
             )
         except AsvtkError as fault:
             write_stamp(_stamp(self.experiment), self._basis | {_REASON: str(fault)})
@@ -112,52 +109,15 @@ def current_calibration(experiment: Experiment) -> tuple[DetectorCalibration | N
     if not path.exists():
         return None, ""
     scores = field_of(stamp, "scores", dict, str(_stamp(experiment))) if stamp else {}
-    paths = {name: experiment.scores(name) for name in dev_sets(experiment)}
+    paths = {name: experiment.scores(name) for name in dev_sets(experiment.folder)}
     of_dev = all(path.exists() and scores.get(name) == file_digest(path) for name, path in paths.items())
     if not of_dev or stamp.get("checkpoint") != _checkpoint(experiment):
         return None, f"uncalibrated: {path} is of other scores of dev; run stage 5 again"
     return DetectorCalibration.load(path), ""
 
 
-def dev_sets(experiment: Experiment) -> list[str]:
-    """Names of the dev sets by which stage 5 calibrated; ``dev`` where it did not yet.
-
-    Raises:
-        AsvtkError: the stamp is damaged.
-    """
-    stamp = read_stamp(_stamp(experiment)) or {}
-    names = field_of({"dev": [_DEV], **stamp}, "dev", list, str(_stamp(experiment)))
-    if not names or not all(isinstance(name, str) for name in names):
-        raise AsvtkError(f"{_stamp(experiment)}: 'dev' holds {names!r}, expected names; run stage 5 again")
-    return names
-
-
-def pooled_scores(experiment: Experiment, sets) -> ScoreTable:
-    """Scores of stage 4 of one data set or of several as one, in the order of the sets.
-
-    Args:
-        experiment: its folder.
-        sets: data directories, or their names.
-
-    Raises:
-        AsvtkError: scores are missing or damaged, or hold no keys where several are pooled.
-    """
-    tables = [read_scores(experiment.scores(getattr(of, "name", of))) for of in sets]
-    if len(tables) == 1:
-        return tables[0]
-    for table in tables:
-        if table.bonafide is None:
-            raise AsvtkError(f"{table.source}: holds no keys; run stage 4 again")
-    return ScoreTable(
-        utterances=np.concatenate([table.utterances for table in tables]),
-        bonafide=np.concatenate([table.bonafide for table in tables]),
-        scores=np.concatenate([table.scores for table in tables]),
-        source=", ".join(table.source for table in tables),
-    )
-
-
 def _stamp(experiment: Experiment):
-    return experiment.folder / ".calibration.done"
+    return experiment.folder / CALIBRATED
 
 
 def _checkpoint(experiment: Experiment) -> str:

@@ -30,7 +30,7 @@ from pathlib import Path
 import yaml
 
 from asvtk.io.atomic import write_text
-from asvtk.io.config import differences, load_yaml, to_mapping
+from asvtk.io.config import differences, to_mapping
 from asvtk.io.datadir import LABELS, DataDirectory
 from asvtk.io.environment import command_line, git_revision, package_versions
 from asvtk.io.errors import AsvtkError
@@ -121,25 +121,6 @@ class Experiment:
                 f"{path}: nothing was trained here; run stage 3 first: ./run.sh --stage 3 --stop-stage 3"
             )
         return _load_config(path)
-
-    def local_model(self) -> str | None:
-        """Directory of the front-end's model, where the configuration names it by a relative path.
-
-        Such a path begins in the folder that the recipe ran in, which is above the experiment. Who scores
-        with it elsewhere finds the model there. None: there is nothing like that.
-
-        Raises:
-            AsvtkError: the configuration was damaged.
-        """
-        path = self.folder / "config.yaml"
-        section = load_yaml(path).get("frontend") if path.exists() else None
-        model = section.get("model") if isinstance(section, dict) else None
-        if not isinstance(model, str) or os.path.isabs(model):
-            return None
-        above = [*Path(os.path.abspath(self.folder)).parents, *self.folder.resolve().parents]
-        here = Path.cwd()
-        candidates = [here, *above] if here in above else above
-        return next((str(folder / model) for folder in candidates if (folder / model).is_dir()), None)
 
     def inputs(self) -> dict:
         """What it was trained on: data sets, and the cache and layers of its features; empty: nothing yet.

@@ -5,6 +5,7 @@ import functools
 import json
 
 from asvtk.frontends import build_frontend
+from asvtk.inference.experiment import dev_sets, local_model, pooled_scores
 from asvtk.inference.package import CALIBRATION, WEIGHTS, write_package
 from asvtk.inference.weights import build_trained, require_features_of
 from asvtk.io.datadir import DataDirectory
@@ -16,7 +17,7 @@ from asvtk.metrics.eer import det_curve, eer
 from asvtk.metrics.operating_point import operating_point
 from asvtk.metrics.results import read_results
 from asvtk.models import Detector
-from asvtk.training.calibration import current_calibration, dev_sets, pooled_scores
+from asvtk.training.calibration import current_calibration
 from asvtk.training.checkpoint import read_tensors
 from asvtk.training.dataset import UtteranceDataset, open_dataset
 from asvtk.training.experiment import Experiment
@@ -58,7 +59,7 @@ class TrainedDetector:
         """That of the configuration, without its weights."""
         try:
             config = self.config.frontend
-            if (model := self.experiment.local_model()) is not None:
+            if (model := local_model(self.experiment.folder)) is not None:
                 config = dataclasses.replace(config, model=model)
             frontend = build_frontend(config)
         except AsvtkError as fault:
@@ -99,18 +100,18 @@ def threshold_on_dev(experiment: Experiment) -> dict:
     if not experiment.done.exists():
         raise AsvtkError(f"{experiment.folder}: training has not finished; run stage 3 first")
     checkpoint = file_digest(best)
-    names = dev_sets(experiment)
+    names = dev_sets(experiment.folder)
     for path in sorted(experiment.scores(names[0]).parent.glob("*.txt")):
         if (read_stamp(path.with_name(f".{path.stem}.done")) or {}).get("checkpoint") != checkpoint:
             raise AsvtkError(f"{path}: is not of {best}; run stages 4 and 5 again")
     path = experiment.folder / "results.json"
     results = read_results(path) if path.exists() else {}
     for name in names:
-        curve = _curve(pooled_scores(experiment, [name]))
+        curve = _curve(pooled_scores(experiment.folder, [name]))
         if results.get(name, {}).get("eer_percent") != 100 * eer(curve.frr, curve.far)[0]:
             raise AsvtkError(f"{path}: is not of the scores there; run stage 5 again")
     if len(names) > 1:
-        curve = _curve(pooled_scores(experiment, names))
+        curve = _curve(pooled_scores(experiment.folder, names))
     return {"chosen": f"at the EER of {' + '.join(names)}", **operating_point(curve, "eer")}
 
 

@@ -7,16 +7,16 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from asvtk.corpora.asvspoof2019_la import prepare_split
-from tiny_corpus import write_tiny_corpus
+from tiny_corpus import prepare_split, write_tiny_corpus
 from tiny_models import save_model
 
 from asvtk.bin.main import main
+from asvtk.inference.experiment import dev_sets
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import read_scores
 from asvtk.io.tables import write_table
-from asvtk.training.calibration import current_calibration, dev_sets
+from asvtk.training.calibration import current_calibration
 from asvtk.training.experiment import Experiment
 from asvtk.training.trained import threshold_on_dev
 
@@ -209,7 +209,7 @@ def test_calibration_pools_dev_sets_and_measures_on_all_eval_sets(mixed, capsys)
     run(*calibrate(mixed, "--exp", exp.folder))
     assert capsys.readouterr().out == f"{exp.calibration}\n"
     calibration, reason = current_calibration(exp)
-    assert reason == "" and dev_sets(exp) == ["la-dev", "wild-dev"]
+    assert reason == "" and dev_sets(exp.folder) == ["la-dev", "wild-dev"]
     assert (calibration.window.dev.n_bonafide, calibration.window.dev.n_spoof) == (8, 8)
     assert calibration.window.systems == ("exp on la-dev+wild-dev",)
     assert (calibration.errors.data, calibration.errors.bonafide) == ("la-eval+wild-eval", 10)
@@ -227,7 +227,7 @@ def test_calibration_pools_dev_sets_and_measures_on_all_eval_sets(mixed, capsys)
     assert current_calibration(exp)[0] is not None
     # of one of the sets alone
     run(*calibrate(mixed, "--exp", exp.folder, roles=(("dev", "wild"), ("eval", "la"))))
-    assert dev_sets(exp) == ["wild-dev"] and current_calibration(exp)[0].window.dev.n_spoof == 4
+    assert dev_sets(exp.folder) == ["wild-dev"] and current_calibration(exp)[0].window.dev.n_spoof == 4
     assert current_calibration(exp)[0].errors.data == "la-eval"
 
 
@@ -235,13 +235,13 @@ def test_the_threshold_of_a_package_is_that_of_all_dev_sets(mixed):
     exp = Experiment(mixed / "exp")
     run(*calibrate(mixed, "--exp", exp.folder))
     results = {}
-    for name in dev_sets(exp):
+    for name in dev_sets(exp.folder):
         run("evaluate", "--scores", exp.scores(name), "--json", mixed / "one.json")
         results[name] = json.loads((mixed / "one.json").read_text())
     (exp.folder / "results.json").write_text(json.dumps(results))
     threshold = threshold_on_dev(exp)
     assert threshold["chosen"] == "at the EER of la-dev + wild-dev"
-    tables = [read_scores(exp.scores(name)) for name in dev_sets(exp)]
+    tables = [read_scores(exp.scores(name)) for name in dev_sets(exp.folder)]
     bonafide = np.concatenate([table.scores[table.bonafide] for table in tables])
     assert threshold["frr"] == np.mean(bonafide <= threshold["threshold"])
 

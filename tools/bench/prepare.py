@@ -16,8 +16,9 @@ from unittest import mock
 import numpy as np
 import soundfile
 
-from asvtk.corpora import asvspoof2019_la as corpus
 from asvtk.corpora import audio_files
+from asvtk.corpora.corpus import open_corpus
+from asvtk.corpora.preparation import prepare_set
 from asvtk.io.audio import AudioHeader
 
 NAMES = {"train": "cm.train.trn", "dev": "cm.dev.trl", "eval": "cm.eval.trl"}
@@ -50,8 +51,9 @@ def lay_out(protocols: Path, folder: Path) -> int:
 
 def prepare(folder: Path, out: Path, jobs: int) -> float:
     started = time.perf_counter()
-    for split in corpus.SPLITS:
-        corpus.prepare_split(folder, split, out / split, jobs=jobs)
+    corpus = open_corpus("asvspoof2019_la", folder)
+    for name in corpus.description.sets:
+        prepare_set(corpus, name, out / name, jobs=jobs)
     return time.perf_counter() - started
 
 
