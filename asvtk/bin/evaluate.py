@@ -69,7 +69,8 @@ def add_arguments(parser) -> None:
     named = "columns by name (header) or place, as utterance=path,score=2,key=3"
     option("--columns", "OURS=THEIRS,...", named, type=assignments)
     option("--protocol-columns", "OURS=THEIRS,...", "the same for --protocol", type=assignments)
-    option("--labels", "bonafide=WORD,spoof=WORD", "what words in the keys mean", type=key_words)
+    words = "what words in the keys mean; target=WORD,nontarget=WORD,spoof=WORD where it is known who speaks"
+    option("--labels", "bonafide=WORD,spoof=WORD", words, type=key_words)
     option("--where", "COLUMN=VALUE,...", "only these trials, as subset=eval", type=assignments, default={})
     option("--by", "COLUMN", "table per speaker, codec, ... (repeatable)", action="append", default=[])
     known = "the attacks are ASVspoof 2019's, of which these count as known (default: database if official)"

@@ -22,11 +22,19 @@ HEADER_NAMES = {
     "score": "llr score scores cm-score cm_score",
     "key": "key label cm-label",
     "attack": "attack attack_id attack_label system system_id",
-    "speaker": "speaker speaker_id",
+    "speaker": "speaker speaker_id spk",
+    "asv_score": "asv_score asv-score asv_scores",
 }
 _NAME_OF = {alias: name for name, aliases in HEADER_NAMES.items() for alias in aliases.split()}
 #: In-the-Wild's key says bona-fide; every ASVspoof protocol says bonafide.
-KEY_WORDS = {"bonafide": True, "bona-fide": True, "spoof": False}
+#: In keys of speaker verification bona fide speech is a target's or a nontarget's.
+KEY_WORDS = {
+    "bonafide": True,
+    "bona-fide": True,
+    "spoof": False,
+    "target": "target",
+    "nontarget": "nontarget",
+}
 #: ASVspoof 2021 DF's key, the largest there is, has 60 MB and 0.6 million lines.
 _MAX_BYTES, _MAX_LINES = 160 << 20, 1_500_000
 _LONGEST_HEADER = 1 << 16  # characters
@@ -41,7 +49,7 @@ class Columns(NamedTuple):
         fields: a list of strings, one per row, per column.
         names: one name per column when the file has a header or somebody told them, else None.
         lines: the line number of each row.
-        labels: ``{word: is it bona fide?}`` of key words that this form of file defines.
+        labels: ``{word: is it bona fide?}`` of key words that this form of file defines, see `KEY_WORDS`.
     """
 
     path: str

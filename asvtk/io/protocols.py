@@ -110,6 +110,7 @@ def label(table: ScoreTable, protocol: Trials, keep: np.ndarray | None = None) -
         utterances=wanted.utterances,
         bonafide=wanted.bonafide,
         attacks=scored.attacks if wanted.attacks is None else wanted.attacks,
+        classes=scored.classes if wanted.classes is None else wanted.classes,
         columns={**scored.columns, **wanted.columns},
         notes=[*table.notes, *protocol.notes, *notes],
     )

@@ -11,9 +11,10 @@ from asvtk.io.scores import ScoreTable
 from asvtk.metrics import breakdown
 from asvtk.metrics.bootstrap import bootstrap_intervals, strata_of
 from asvtk.metrics.calibration import Calibration
-from asvtk.metrics.dcf import act_dcf, cllr, min_dcf
+from asvtk.metrics.dcf import act_dcf, cllr, min_dcf_cut
 from asvtk.metrics.eer import det_curve, eer, rocch_eer
 from asvtk.metrics.operating_point import DEV_EER, errors_at, operating_point, point_of
+from asvtk.metrics.sasv import of_one_score, t_eer
 from asvtk.metrics.tdcf import asv_error_rates, legacy_weights, min_tdcf, revisited_weights
 
 __all__ = ["evaluate"]
@@ -36,8 +37,8 @@ def evaluate(
 
     Args:
         table: trials with scores and labels.
-        asv: scores of the speaker verification system of the **same** set; without them both
-            t-DCFs are null.
+        asv: scores of the speaker verification system of the **same** set; None: those of ``table``
+            itself where it has any; without them both t-DCFs are null.
         kinds: ``{attack: kind}``, for the table per kind.
         known: ``{"known": attacks, "unknown": attacks}``, for the table of that name.
         by: names of columns of ``table`` to break the EER down by.
@@ -51,6 +52,8 @@ def evaluate(
         Plain Python values in full double precision, ready for `json`; rates in percent where the
         name says so, else in [0, 1]. ``min_tdcf`` is the legacy form of 2019,
         ``min_tdcf_revisited`` the form of 2021; null (None) where a value does not exist.
+        ``sasv``, where the key tells targets from nontargets: a-DCF and EERs of each score by itself as the
+        whole decision (see `asvtk.metrics.sasv`), and the t-EER of CM and ASV scores.
         ``operating_points``, where any were asked for: name -> threshold, frr, far; that of dev is
         named ``dev_eer``. ``calibrated``, where there is a calibration: act_dcf and cllr of its LLRs, and
         threshold, frr and far at the LLR 0. ``warnings`` lists in words what a reader should doubt.
@@ -64,6 +67,8 @@ def evaluate(
     # Sorted once: every later sort of a part of it is then a mere merge.
     table = table.subset(np.argsort(table.scores))
     groups = _groups(table, kinds, known, by)
+    if asv is None:
+        asv = _own_asv(table)
     _refuse_asv_of_another_set(table, asv, groups["per_attack"])
     rates = None if asv is None else asv_error_rates(asv.target, asv.nontarget, asv.spoof)
     statistics = {"eer_percent": _eer_percent}
@@ -73,13 +78,16 @@ def evaluate(
 
     bonafide, spoof = table.scores[table.bonafide], table.scores[~table.bonafide]
     curve = det_curve(bonafide, spoof)
+    lowest_dcf, cut_of_dcf = min_dcf_cut(curve.frr, curve.far)
     results = {
         **_values(statistics, curve),
         "eer_rocch_percent": 100 * rocch_eer(curve.frr, curve.far),
-        "min_dcf": min_dcf(curve.frr, curve.far),
+        "min_dcf": lowest_dcf,
         "act_dcf": act_dcf(bonafide, spoof),
         "cllr": _finite(cllr, bonafide, spoof),
         "threshold": operating_point(curve, "eer")["threshold"],
+        "eer_threshold": _finite_threshold(curve, eer(curve.frr, curve.far)[1]),
+        "min_dcf_threshold": _finite_threshold(curve, cut_of_dcf),
         "n_bonafide": bonafide.size,
         "n_spoof": spoof.size,
         "C0_C1_C2": None,
@@ -90,6 +98,8 @@ def evaluate(
         results["C0_C1_C2"] = [weights.c0, weights.c1, weights.c2]
         results["asv"] = {**rates._asdict(), "p_miss_spoof": rates.p_miss_spoof}
 
+    if table.classes is not None:
+        results["sasv"] = _sasv(table)
     for name, members in groups.items():
         results[name] = {value: _row(statistics, table, group) for value, group in members.items()}
     for attack, row in results["per_attack"].items():
@@ -102,6 +112,41 @@ def evaluate(
         _add_intervals(results, table, groups, statistics, bootstrap, seed)
     results["warnings"] = _warnings(table, results, kinds)
     return results
+
+
+def _by_class(table: ScoreTable, scores) -> dict:
+    return {name: scores[table.classes == name] for name in ("target", "nontarget", "spoof")}
+
+
+def _own_asv(table: ScoreTable) -> AsvScores | None:
+    """The ASV scores that stand beside the CM's, as those of another file."""
+    if table.classes is None or table.asv_scores is None:
+        return None
+    by_class = _by_class(table, table.asv_scores)
+    if not all(scores.size for scores in by_class.values()):
+        return None
+    attacks = [] if table.attacks is None else table.attacks[~table.bonafide].tolist()
+    return AsvScores(**by_class, attacks=frozenset(attacks), source=table.source)
+
+
+def _sasv(table: ScoreTable) -> dict | None:
+    """What the scores do as speaker verification; None where one of the three classes has no trial."""
+    scores = {"score": table.scores, "asv_score": table.asv_scores}
+    by_class = {name: _by_class(table, of) for name, of in scores.items() if of is not None}
+    counts = {f"n_{name}": of.size for name, of in by_class["score"].items()}
+    if not all(counts.values()):
+        return None
+    found = {**counts, **{name: of_one_score(**of) for name, of in by_class.items()}}
+    if "asv_score" in by_class:
+        tandem = t_eer(*(tuple(of.values()) for of in by_class.values()))
+        found["t_eer_percent"] = 100 * tandem.rate
+        found["t_eer_thresholds"] = {"score": tandem.cm_threshold, "asv_score": tandem.asv_threshold}
+    return found
+
+
+def _finite_threshold(curve, cut: int) -> float | None:
+    threshold = float(curve.thresholds[cut])
+    return threshold if math.isfinite(threshold) else None
 
 
 def _eer_percent(frr, far) -> float:
@@ -213,6 +258,10 @@ def _refuse_asv_of_another_set(table: ScoreTable, asv: AsvScores | None, attacks
 
 def _warnings(table: ScoreTable, results: dict, kinds: dict) -> list:
     warnings = []
+    if table.classes is not None and results["sasv"] is None:
+        there = {*table.classes.tolist()}
+        absent = [name for name in ("target", "nontarget", "spoof") if name not in there]
+        warnings.append(f"no trial is {listing(absent)}: a-DCF and t-EER need all three classes.")
     distinct = 1 + int(np.count_nonzero(table.scores[1:] != table.scores[:-1]))
     if distinct == 1:
         warnings.append(

@@ -9,6 +9,7 @@ __all__ = ["read_results"]
 
 _RATES = ("eer_percent", "min_tdcf", "min_tdcf_revisited")
 _NUMBERS = (*_RATES, "eer_rocch_percent", "min_dcf", "act_dcf", "cllr", "threshold")
+_OF_ONE_SCORE = ("a_dcf", "a_dcf_threshold", "sasv_eer_percent", "sv_eer_percent", "spf_eer_percent")
 _CALIBRATED = ("act_dcf", "cllr", "frr", "far")
 _COUNTS = ("n", "n_bonafide", "n_spoof")
 #: what every asvtk so far has written
@@ -64,12 +65,30 @@ def _faults(of_set, needs):
         for at in points.values()
     ):
         yield "operating_points: expected threshold, frr and far of each"
+    yield from _sasv_faults(of_set.get("sasv"))
     calibrated = of_set.get("calibrated", dict.fromkeys(_CALIBRATED, 0))
     if not isinstance(calibrated, dict) or not all(
         _is_number(calibrated.get(key)) or (key == "cllr" and calibrated.get(key, 0) is None)
         for key in _CALIBRATED
     ):
         yield f"calibrated: expected {', '.join(_CALIBRATED)}"
+
+
+def _sasv_faults(sasv):
+    if sasv is None:
+        return
+    tandem, of_scores = {}, [None]
+    if isinstance(sasv, dict):
+        of_scores = [sasv.get("score"), *([sasv["asv_score"]] if "asv_score" in sasv else [])]
+        if "t_eer_percent" in sasv:
+            tandem = sasv.get("t_eer_thresholds")
+            tandem = {**tandem, "": sasv["t_eer_percent"]} if isinstance(tandem, dict) else {"": None}
+            tandem = {"score": None, "asv_score": None, **tandem}
+            tandem |= {key: sasv.get(key) for key in ("n_target", "n_nontarget", "n_spoof")}
+    if not all(map(_is_number, tandem.values())) or not all(
+        isinstance(of, dict) and all(_is_number(of.get(key)) for key in _OF_ONE_SCORE) for of in of_scores
+    ):
+        yield f"sasv: expected {', '.join(_OF_ONE_SCORE)} of each score"
 
 
 def _row_faults(row: dict):

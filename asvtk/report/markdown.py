@@ -2,7 +2,16 @@
 
 import re
 
-from asvtk.report.values import POOLED, RATES, average, interval, kind_name, measured_lines, shown
+from asvtk.report.values import (
+    POOLED,
+    RATES,
+    VERIFICATION,
+    average,
+    interval,
+    kind_name,
+    measured_lines,
+    shown,
+)
 
 __all__ = [
     "CONVENTIONS",
@@ -88,6 +97,8 @@ def results_tables(results: dict, first: str = "Set", seeds=None) -> str:
         parts.append("\n".join(lines))
     for name, of_set in results.items():
         of_which = f", {name}" if len(results) > 1 else ""
+        if of_set.get("sasv"):
+            parts.append(_verification(of_which, of_set["sasv"]))
         for key, members in of_set.items():
             if key.startswith("per_") and members:
                 parts.append(_breakdown(key, of_which, members, of_set.get("grouping")))
@@ -196,6 +207,20 @@ def _breakdown(key: str, of_which: str, members: dict, grouping: str | None) -> 
     for name, rate, digits in POOLED[:3]:
         columns[name] = [_cell(row, rate, digits) for row in members.values()]
     return table(columns, zip(*columns.values(), strict=True))
+
+
+def _verification(of_which: str, found: dict) -> str:
+    """Each score by itself as the whole decision of speaker verification."""
+    names = {"score": "CM score" if "asv_score" in found else "Score", "asv_score": "ASV score"}
+    header = [f"Speaker verification{of_which}", *(title for title, _, _ in VERIFICATION)]
+    return table(
+        header,
+        [
+            [title, *(shown(found[name].get(key), digits) for _, key, digits in VERIFICATION)]
+            for name, title in names.items()
+            if name in found
+        ],
+    )
 
 
 def _cell(row: dict, key: str, digits: int | None) -> str:

@@ -5,7 +5,17 @@ import statistics
 
 from asvtk.metrics.operating_point import DEV_EER
 
-__all__ = ["POOLED", "RATES", "average", "interval", "kind_name", "mean_sd", "measured_lines", "shown"]
+__all__ = [
+    "POOLED",
+    "RATES",
+    "VERIFICATION",
+    "average",
+    "interval",
+    "kind_name",
+    "mean_sd",
+    "measured_lines",
+    "shown",
+]
 
 #: (title, key in ``results.json``, decimals; None: six digits that count)
 RATES = (("EER %", "eer_percent", 3), ("min t-DCF legacy", "min_tdcf", 4))
@@ -17,6 +27,14 @@ POOLED = (
     ("act DCF", "act_dcf", 4),
     ("Cllr", "cllr", 4),
     ("EER threshold", "threshold", None),
+)
+#: the same of one score as the whole decision of speaker verification
+VERIFICATION = (
+    ("a-DCF", "a_dcf", 4),
+    ("a-DCF threshold", "a_dcf_threshold", None),
+    ("SASV-EER %", "sasv_eer_percent", 3),
+    ("SV-EER %", "sv_eer_percent", 3),
+    ("SPF-EER %", "spf_eer_percent", 3),
 )
 #: Beyond it decimals say nothing, and a score of 1e308 would have 309 digits.
 _LARGE = 1e7
@@ -89,6 +107,14 @@ def measured_lines(name: str, results: dict) -> list[str]:
             f"{name}with dev's calibration: act DCF {act_dcf} (uncalibrated {raw_dcf}), Cllr {cllr} "
             f"(uncalibrated {raw_cllr}); at the log-likelihood ratio 0: FRR {shown(100 * of['frr'], 3)} %, "
             f"FAR {shown(100 * of['far'], 3)} %"
+        )
+    sasv = results.get("sasv") or {}
+    if "t_eer_percent" in sasv:
+        at = sasv["t_eer_thresholds"]
+        lines.append(
+            f"{name}t-EER {shown(sasv['t_eer_percent'], 3)} % of CM and ASV in tandem (thresholds "
+            f"{shown(at['score'], None)} and {shown(at['asv_score'], None)}), {sasv['n_target']} target, "
+            f"{sasv['n_nontarget']} nontarget, {sasv['n_spoof']} spoof trials"
         )
     if test := results.get("comparison"):
         low, high = (shown(end, 3, "+") for end in test["interval"])

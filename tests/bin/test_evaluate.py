@@ -309,6 +309,52 @@ def test_fault_12_any_table_once_told(shared_data, folder, name, told):
     asvtk("--scores", corpus / name, *told.split(), "--json", "out.json")
     results = json.loads((folder / "out.json").read_text())
     results["eer"] = results["eer_percent"] / 100
-    names = [n for n in ("n_bonafide", "n_spoof", "eer", "min_dcf", "act_dcf", "cllr") if n in known]
-    assert len(names) >= 4
+    names = (
+        "n_bonafide",
+        "n_spoof",
+        "eer",
+        "eer_threshold",
+        "min_dcf",
+        "min_dcf_threshold",
+        "act_dcf",
+        "cllr",
+    )
+    names = [n for n in names if n in known]
+    assert len(names) >= 6
     assert {n: results[n] for n in names} == pytest.approx({n: known[n] for n in names}, abs=1e-7)
+
+
+def test_speaker_verification_beside_the_countermeasure(shared_data, folder, capsys):
+    corpus = shared_data / "oracles" / "cross_corpus"
+    name = "asvspoof5_sasv_dev_scores_label.csv.gz"
+    known = json.loads((corpus / "expected.json").read_text())[name]
+    asvtk("--scores", corpus / name, "--columns", "score=cm_score,asv_score=asv_score,key=sasv_label",
+          "--labels", "target=1,nontarget=2,spoof=0", "--json", "out.json")  # fmt: skip
+    results = json.loads((folder / "out.json").read_text())
+    assert results["sasv"]["asv_score"]["a_dcf"] == pytest.approx(
+        known["a_dcf_of_asv_score"]["min_a_dcf"], abs=1e-9
+    )
+    assert results["min_tdcf_revisited"] == pytest.approx(known["min_tdcf_with_own_asv"], abs=1e-9)
+    out = capsys.readouterr().out
+    assert re.search(r"\| CM score +\| +0\.1561 \|", out) and re.search(r"\| ASV score +\| +0\.3336 \|", out)
+    assert "t-EER 1.990 %" in out
+    asvtk("--scores", corpus / name, "--columns", "score=cm_score,asv_score=asv_score,key=sasv_label",
+          "--labels", "bonafide=1,bonafide=2,spoof=0", status=1)  # fmt: skip
+    assert "--labels target=WORD" in capsys.readouterr().err
+    (folder / "mixed.txt").write_text("a target 1\nb nontarget 0\nc bonafide 1\nd spoof 0\n")
+    asvtk("--scores", "mixed.txt", "--columns", "utterance=1,key=2,score=3", status=1)
+    assert "mixed.txt:3" in capsys.readouterr().err
+
+
+def test_per_attack_values_of_a_file_without_attacks(shared_data, folder):
+    oracles = shared_data / "oracles"
+    name = "la19_codecfake_vocoder_w2v2aasist.txt.gz"
+    known = json.loads((oracles / "cross_corpus" / "expected.json").read_text())[name]
+    asvtk("--scores", oracles / "cross_corpus" / name, "--columns", PLACES, "--protocol",
+          oracles / "ASVspoof2019.LA.cm.eval.trl.txt.gz", "--asv-scores",
+          oracles / "ASVspoof2019.LA.asv.eval.gi.trl.scores.txt.gz", "--json", "out.json")  # fmt: skip
+    results = json.loads((folder / "out.json").read_text())
+    assert results["min_tdcf"] == pytest.approx(known["min_tdcf_2019_legacy_closed_form"], abs=1e-9)
+    assert {
+        attack: row["eer_percent"] / 100 for attack, row in results["per_attack"].items()
+    } == pytest.approx(known["eer_by_attack"], abs=1e-12)
