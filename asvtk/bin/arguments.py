@@ -23,6 +23,7 @@ __all__ = [
     "key_words",
     "pairs",
     "seed_range",
+    "table_axes",
     "whole_number",
 ]
 
@@ -123,6 +124,14 @@ def pairs(text: str) -> list:
     if not all(name and value for name, value in found):
         raise ArgumentTypeError(f"{text[:_SHOWN]!r}: expected NAME=VALUE,NAME=VALUE")
     return found
+
+
+def table_axes(text: str) -> tuple:
+    """Type of ``ROWS,COLUMNS`` of a two-way table, or ``official``: (rows, columns)."""
+    rows, comma, columns = (part.strip() for part in text.partition(","))
+    if text != "official" and not (rows and columns and "," not in columns):
+        raise ArgumentTypeError(f"{text[:_SHOWN]!r}: expected ROWS,COLUMNS as attack,codec, or official")
+    return rows, columns
 
 
 def assignments(text: str) -> dict:

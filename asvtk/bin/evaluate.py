@@ -25,7 +25,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from asvtk.bin.arguments import assignments, key_words, whole_number
+from asvtk.bin.arguments import assignments, key_words, table_axes, whole_number
 from asvtk.corpora.facts import load_facts
 from asvtk.io.asv_scores import read_asv_scores
 from asvtk.io.errors import AsvtkError, listing
@@ -45,7 +45,7 @@ _COMPARISON = ("compare", "compare_negate")
 #: options that speak of the file of --rttm
 _OF_PARTS = ("detections", "hyp", "majority")
 _NOT_OF_PARTS = (
-    *(option for option in _OF_SCORES if option != "json"), *_COMPARISON, "where", "by", "grouping",
+    *(option for option in _OF_SCORES if option != "json"), *_COMPARISON, "where", "by", "table", "grouping",
     "bootstrap", "operating_point", "report", "summary",
 )  # fmt: skip
 
@@ -73,6 +73,8 @@ def add_arguments(parser) -> None:
     option("--labels", "bonafide=WORD,spoof=WORD", words, type=key_words)
     option("--where", "COLUMN=VALUE,...", "only these trials, as subset=eval", type=assignments, default={})
     option("--by", "COLUMN", "table per speaker, codec, ... (repeatable)", action="append", default=[])
+    two_way = "EER and t-DCF by two columns, as attack,codec; or official, as 2021 printed it (repeatable)"
+    option("--table", "ROWS,COLUMNS", two_way, action="append", default=[], type=table_axes)
     known = "the attacks are ASVspoof 2019's, of which these count as known (default: database if official)"
     option("--grouping", None, known, choices=("database", "reports"))
     option("--bootstrap", "N", "95 %% intervals of N resamples", type=whole_number(0, 1_000_000), default=0)
@@ -296,6 +298,7 @@ def _measure(
         kinds=kinds,
         grouping=args.grouping,
         by=args.by,
+        tables=args.table,
         bootstrap=args.bootstrap,
         seed=args.seed,
         points=args.operating_point or (),

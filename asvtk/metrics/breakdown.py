@@ -4,7 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Group", "by_attack", "by_attack_group", "by_column", "factorize"]
+__all__ = ["Group", "by_attack", "by_attack_group", "by_column", "factorize", "tells_of_spoofs_only"]
+
+#: what keys write for bona fide speech in a column that tells of spoofs
+_NO_VALUE = {"-", "bonafide", "bona-fide"}
 
 
 class Group(NamedTuple):
@@ -46,9 +49,8 @@ def by_attack_group(per_attack: dict, members: dict) -> dict:
 def by_column(values: np.ndarray, bonafide: np.ndarray) -> dict:
     """``{value: Group}`` for any column of a trial table, in the order of the values.
 
-    A value that both classes have (a speaker, a codec) restricts both. When bona fide and spoofed
-    trials share no value, the column tells of spoofs only (a vocoder), and its groups are set
-    against all bona fide trials.
+    A value that both classes have (a speaker, a codec) restricts both. A column that tells of spoofs only
+    (a vocoder, see `tells_of_spoofs_only`) has its groups set against all bona fide trials.
 
     Args:
         values: strings (n,). bonafide: bool (n,).
@@ -56,10 +58,23 @@ def by_column(values: np.ndarray, bonafide: np.ndarray) -> dict:
     names, codes = factorize(values)
     genuine, spoofs = (_places(codes, of_class, len(names)) for of_class in (bonafide, ~bonafide))
     pairs = list(zip(names, genuine, spoofs, strict=True))
-    if any(of_both.size and spoof.size for _, of_both, spoof in pairs):
+    sizes = ([places.size for places in of_class] for of_class in (genuine, spoofs))
+    if not tells_of_spoofs_only(names, *sizes):
         return {name: Group(*places) for name, *places in pairs}
     everyone = np.flatnonzero(bonafide)
-    return {name: Group(everyone, spoof) for name, none, spoof in pairs if not none.size}
+    return {name: Group(everyone, spoof) for name, _, spoof in pairs if spoof.size}
+
+
+def tells_of_spoofs_only(names: list, n_bonafide, n_spoof) -> bool:
+    """Is a column a property of spoofs: do bona fide trials share no value with them, or have none (``-``)?
+
+    Args:
+        names: its values. n_bonafide, n_spoof: how many trials of each class have each value.
+    """
+    sizes = list(zip(names, n_bonafide, n_spoof, strict=True))
+    return {name for name, genuine, _ in sizes if genuine} <= _NO_VALUE or not any(
+        genuine and spoofed for _, genuine, spoofed in sizes
+    )
 
 
 def _places(codes: np.ndarray, chosen: np.ndarray, n: int) -> list[np.ndarray]:

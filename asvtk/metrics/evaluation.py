@@ -27,6 +27,7 @@ def evaluate(
     kinds: dict | None = None,
     known: dict | None = None,
     by=(),
+    tables=(),
     bootstrap: int = 0,
     seed: int = 0,
     points=(),
@@ -42,6 +43,7 @@ def evaluate(
         kinds: ``{attack: kind}``, for the table per kind.
         known: ``{"known": attacks, "unknown": attacks}``, for the table of that name.
         by: names of columns of ``table`` to break the EER down by.
+        tables: ``(rows, columns)`` of two-way tables, see `asvtk.metrics.tables.two_way_table`.
         bootstrap: number of resamples for 95 % intervals; 0 = no intervals.
         seed: of the resampling.
         points: operating points to measure, as `point_of` takes them.
@@ -54,6 +56,7 @@ def evaluate(
         ``min_tdcf_revisited`` the form of 2021; null (None) where a value does not exist.
         ``sasv``, where the key tells targets from nontargets: a-DCF and EERs of each score by itself as the
         whole decision (see `asvtk.metrics.sasv`), and the t-EER of CM and ASV scores.
+        ``tables``, where any were asked for: ``{"rows,columns": {row: {column: values}}}``.
         ``operating_points``, where any were asked for: name -> threshold, frr, far; that of dev is
         named ``dev_eer``. ``calibrated``, where there is a calibration: act_dcf and cllr of its LLRs, and
         threshold, frr and far at the LLR 0. ``warnings`` lists in words what a reader should doubt.
@@ -104,6 +107,10 @@ def evaluate(
         results[name] = {value: _row(statistics, table, group) for value, group in members.items()}
     for attack, row in results["per_attack"].items():
         row["kind"] = kinds.get(attack)
+    if tables:
+        from asvtk.metrics.tables import two_way_tables  # only who wants them waits for its code
+
+        results["tables"] = two_way_tables(table, tables, asv)
     if found := _operating_points(bonafide, spoof, points, table, dev):
         results["operating_points"] = found
     if calibration is not None:
@@ -125,8 +132,10 @@ def _own_asv(table: ScoreTable) -> AsvScores | None:
     by_class = _by_class(table, table.asv_scores)
     if not all(scores.size for scores in by_class.values()):
         return None
-    attacks = [] if table.attacks is None else table.attacks[~table.bonafide].tolist()
-    return AsvScores(**by_class, attacks=frozenset(attacks), source=table.source)
+    columns = table.columns if table.attacks is None else {**table.columns, "attack": table.attacks}
+    columns = {name: _by_class(table, values) for name, values in columns.items()}
+    attacks = frozenset(columns["attack"]["spoof"].tolist() if "attack" in columns else ())
+    return AsvScores(**by_class, attacks=attacks, source=table.source, columns=columns)
 
 
 def _sasv(table: ScoreTable) -> dict | None:

@@ -10,6 +10,7 @@ __all__ = ["read_results"]
 _RATES = ("eer_percent", "min_tdcf", "min_tdcf_revisited")
 _NUMBERS = (*_RATES, "eer_rocch_percent", "min_dcf", "act_dcf", "cllr", "threshold")
 _OF_ONE_SCORE = ("a_dcf", "a_dcf_threshold", "sasv_eer_percent", "sv_eer_percent", "spf_eer_percent")
+_CELL = ("eer_percent", "min_tdcf_revisited")
 _CALIBRATED = ("act_dcf", "cllr", "frr", "far")
 _COUNTS = ("n", "n_bonafide", "n_spoof")
 #: what every asvtk so far has written
@@ -66,6 +67,8 @@ def _faults(of_set, needs):
     ):
         yield "operating_points: expected threshold, frr and far of each"
     yield from _sasv_faults(of_set.get("sasv"))
+    if not _are_tables(of_set.get("tables", {})):
+        yield "tables: expected rows of cells with eer_percent and min_tdcf_revisited"
     calibrated = of_set.get("calibrated", dict.fromkeys(_CALIBRATED, 0))
     if not isinstance(calibrated, dict) or not all(
         _is_number(calibrated.get(key)) or (key == "cllr" and calibrated.get(key, 0) is None)
@@ -89,6 +92,25 @@ def _sasv_faults(sasv):
         isinstance(of, dict) and all(_is_number(of.get(key)) for key in _OF_ONE_SCORE) for of in of_scores
     ):
         yield f"sasv: expected {', '.join(_OF_ONE_SCORE)} of each score"
+
+
+def _are_tables(tables) -> bool:
+    if not isinstance(tables, dict) or not all(axes.count(",") == 1 for axes in tables):
+        return False
+    for rows in tables.values():
+        if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()) or not rows:
+            return False
+        header = list(next(iter(rows.values())))
+        for row in rows.values():
+            if list(row) != header or not all(map(_is_cell, row.values())):
+                return False
+    return True
+
+
+def _is_cell(cell) -> bool:
+    return isinstance(cell, dict) and all(
+        key in cell and (cell[key] is None or _is_number(cell[key])) for key in _CELL
+    )
 
 
 def _row_faults(row: dict):

@@ -2,9 +2,11 @@
 
 import re
 
+from asvtk.metrics.tables import LABELS
 from asvtk.report.values import (
     POOLED,
     RATES,
+    TWO_WAY,
     VERIFICATION,
     average,
     interval,
@@ -102,6 +104,8 @@ def results_tables(results: dict, first: str = "Set", seeds=None) -> str:
         for key, members in of_set.items():
             if key.startswith("per_") and members:
                 parts.append(_breakdown(key, of_which, members, of_set.get("grouping")))
+        for axes, rows in of_set.get("tables", {}).items():
+            parts += _two_way(axes, of_which, rows)
     return "\n\n".join(parts)
 
 
@@ -207,6 +211,26 @@ def _breakdown(key: str, of_which: str, members: dict, grouping: str | None) -> 
     for name, rate, digits in POOLED[:3]:
         columns[name] = [_cell(row, rate, digits) for row in members.values()]
     return table(columns, zip(*columns.values(), strict=True))
+
+
+def _two_way(axes: str, of_which: str, rows: dict) -> list[str]:
+    """A table of each measure, and what its abbreviations mean."""
+    down, across = axes.split(",")
+    parts = []
+    for title, key, digits in TWO_WAY:
+        if any(cell[key] is not None for row in rows.values() for cell in row.values()):
+            what = f"{title}: {_in_words(down)} by {_in_words(across)}{of_which}"
+            body = [[name, *(shown(at[key], digits) for at in row.values())] for name, row in rows.items()]
+            parts.append(table([what, *next(iter(rows.values()))], body))
+    for column in (*down.split("+"), *across.split("+")):
+        names = {*rows, *next(iter(rows.values()))}
+        if meant := [f"{label} {word}" for word, label in LABELS.get(column, {}).items() if label in names]:
+            parts.append(f"{_in_words(column).capitalize()}: {', '.join(meant)}.")
+    return parts
+
+
+def _in_words(columns: str) -> str:
+    return ", ".join(column.partition("@")[0].replace("_", " ") for column in columns.split("+"))
 
 
 def _verification(of_which: str, found: dict) -> str:

@@ -8,6 +8,7 @@ from asvtk.metrics.operating_point import DEV_EER
 __all__ = [
     "POOLED",
     "RATES",
+    "TWO_WAY",
     "VERIFICATION",
     "average",
     "interval",
@@ -28,6 +29,8 @@ POOLED = (
     ("Cllr", "cllr", 4),
     ("EER threshold", "threshold", None),
 )
+#: the same of the cells of two-way tables, with the digits of the printed ones
+TWO_WAY = (("EER %", "eer_percent", 2), ("min t-DCF revisited", "min_tdcf_revisited", 4))
 #: the same of one score as the whole decision of speaker verification
 VERIFICATION = (
     ("a-DCF", "a_dcf", 4),

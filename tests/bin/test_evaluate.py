@@ -358,3 +358,22 @@ def test_per_attack_values_of_a_file_without_attacks(shared_data, folder):
     assert {
         attack: row["eer_percent"] / 100 for attack, row in results["per_attack"].items()
     } == pytest.approx(known["eer_by_attack"], abs=1e-12)
+
+
+def test_two_way_table_from_the_command_line(folder, capsys):
+    names, attacks, bonafide = write_set("a.txt")
+    keys, codecs = np.where(bonafide, "bonafide", "spoof"), np.resize(["none", "gsm", "opus"], 260)
+    rows = zip(names, codecs, attacks, keys, strict=True)
+    key = (f"LA_1 {name} {codec} x {attack} {key} notrim eval\n" for name, codec, attack, key in rows)
+    (folder / "key.txt").write_text("".join(key))
+    asvtk("--scores", "a.txt", "--protocol", "key.txt", "--table", "official", "--table", "attack,speaker",
+          "--json", "out.json")  # fmt: skip
+    tables = json.loads((folder / "out.json").read_text())["tables"]
+    assert tables.keys() == {"attack,codec", "attack,speaker"}
+    assert list(tables["attack,codec"]["A07"]) == ["C1", "C6", "C7", "Pooled"]
+    assert "EER %: attack by codec" in capsys.readouterr().out
+    asvtk("--scores", "a.txt", "--protocol", "key.txt", "--table", "attack,room", status=1)
+    assert "no column 'room'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--scores", "a.txt", "--table", "attack"])
+    assert "expected ROWS,COLUMNS" in capsys.readouterr().err
