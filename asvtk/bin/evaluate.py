@@ -139,7 +139,9 @@ def _evaluate_scores(args) -> None:
         raise AsvtkError("--scores: a file is named twice")
     negated = _negated(args)
     facts = load_facts()
-    protocol = read_protocol(args.protocol, args.protocol_columns, args.labels) if args.protocol else None
+    protocol = None
+    if args.protocol:
+        protocol = read_protocol(args.protocol, args.protocol_columns, args.labels, _columns_asked_for(args))
     asv = read_asv_scores(args.asv_scores, args.asv_key, args.where) if args.asv_scores else None
     systems, tables, first = {}, {}, None
     dev_protocol = read_protocol(args.dev_protocol) if args.dev_protocol else None
@@ -219,6 +221,14 @@ def _evaluate_experiments(args) -> None:
             for folder, results in experiments.items()
         }
         _write_report(args.report, found, facts, seeds)
+
+
+def _columns_asked_for(args) -> set | None:
+    """Columns of the protocol beside names, keys and attacks that the options name; None = any may be."""
+    if args.table and "official" in (rows for rows, _ in args.table):
+        return None
+    in_tables = (part.partition("@")[0] for axes in args.table for axis in axes for part in axis.split("+"))
+    return {*args.by, *args.where, *in_tables} - {"attack"}
 
 
 def _write_report(folder, systems: dict, facts: dict, seeds=None) -> None:

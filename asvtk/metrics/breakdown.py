@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from asvtk.io.factors import factorize
+
 __all__ = ["Group", "by_attack", "by_attack_group", "by_column", "factorize", "tells_of_spoofs_only"]
 
 #: what keys write for bona fide speech in a column that tells of spoofs
@@ -80,21 +82,9 @@ def tells_of_spoofs_only(names: list, n_bonafide, n_spoof) -> bool:
 def _places(codes: np.ndarray, chosen: np.ndarray, n: int) -> list[np.ndarray]:
     """For each code below ``n`` the places, rising, of the ``chosen`` trials, bool (n,), that have it."""
     places = np.flatnonzero(chosen)
-    places = places[np.argsort(codes[places], kind="stable")]
-    ends = np.searchsorted(codes[places], np.arange(n + 1))
+    of_place = codes[places]
+    if n <= 1 << 16:  # of so short numbers the sort is a quick one
+        of_place = of_place.astype(np.uint16)
+    places = places[np.argsort(of_place, kind="stable")]
+    ends = np.concatenate([[0], np.cumsum(np.bincount(of_place, minlength=n))])
     return [places[start:end] for start, end in zip(ends, ends[1:], strict=False)]
-
-
-def factorize(strings: np.ndarray):
-    """Number the different strings of an array.
-
-    Args:
-        strings: (n,), few different ones.
-
-    Returns:
-        names, sorted: list of str; and codes, int (n,), with ``names[codes[i]] == strings[i]``.
-    """
-    values = strings.tolist()
-    names = sorted(set(values))
-    code_of = {name: code for code, name in enumerate(names)}
-    return names, np.fromiter(map(code_of.__getitem__, values), np.intp, len(values))

@@ -1,6 +1,7 @@
 """Evaluation of scores: the object of ``results.json`` in one call."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -68,7 +69,8 @@ def evaluate(
     kinds = kinds or {}
     _refuse_unusable(table)
     # Sorted once: every later sort of a part of it is then a mere merge.
-    table = table.subset(np.argsort(table.scores))
+    utterances, order = table.utterances, np.argsort(table.scores)
+    table = replace(table, utterances=order).subset(order)  # nobody asks for the names any more
     groups = _groups(table, kinds, known, by)
     if asv is None:
         asv = _own_asv(table)
@@ -111,7 +113,7 @@ def evaluate(
         from asvtk.metrics.tables import two_way_tables  # only who wants them waits for its code
 
         results["tables"] = two_way_tables(table, tables, asv)
-    if found := _operating_points(bonafide, spoof, points, table, dev):
+    if found := _operating_points(bonafide, spoof, points, replace(table, utterances=utterances), dev):
         results["operating_points"] = found
     if calibration is not None:
         results["calibrated"] = _calibrated(calibration, bonafide, spoof)

@@ -74,7 +74,7 @@ def measure(
     results = evaluate(table, asv, kinds=kinds, known=known, **options)
     if differing:
         notes.append(differing)
-    if len(set(table.columns.get("subset", np.empty(0)).tolist())) > 1:
+    if "subset" in table.columns and len(factorize(table.columns["subset"])[0]) > 1:
         notes.append(
             "several subsets are pooled here; published ASVspoof 2021 results are --where subset=eval"
         )
