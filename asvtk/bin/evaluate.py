@@ -46,7 +46,7 @@ _COMPARISON = ("compare", "compare_negate")
 _OF_PARTS = ("detections", "hyp", "majority")
 _NOT_OF_PARTS = (
     *(option for option in _OF_SCORES if option != "json"), *_COMPARISON, "where", "by", "table", "grouping",
-    "bootstrap", "operating_point", "report", "summary",
+    "bootstrap", "bootstrap_by", "operating_point", "report", "summary",
 )  # fmt: skip
 
 
@@ -78,6 +78,8 @@ def add_arguments(parser) -> None:
     known = "the attacks are ASVspoof 2019's, of which these count as known (default: database if official)"
     option("--grouping", None, known, choices=("database", "reports"))
     option("--bootstrap", "N", "95 %% intervals of N resamples", type=whole_number(0, 1_000_000), default=0)
+    by = "resample all trials of a speaker, source, ... together: intervals for new ones"
+    option("--bootstrap-by", "COLUMN", by)
     option("--seed", "S", "of the resampling (default: %(default)s)", type=whole_number(), default=0)
     option("--compare", "FILE", "paired test of the EER against this score file")
     parser.add_argument("--compare-negate", action="store_true", help="flip the sign of that one's scores")
@@ -100,6 +102,8 @@ def run(args) -> None:
         _evaluate_parts(args)
         return
     _refuse(args, "--exp" if args.exp else "--scores", _OF_PARTS)
+    if args.bootstrap_by and not (args.bootstrap or args.compare):
+        raise AsvtkError("--bootstrap-by says how to resample; say how often too, as --bootstrap 1000")
     if args.exp:
         _refuse(args, "--exp", _OF_SCORES + _COMPARISON)
         _evaluate_experiments(args)
@@ -228,7 +232,8 @@ def _columns_asked_for(args) -> set | None:
     if args.table and "official" in (rows for rows, _ in args.table):
         return None
     in_tables = (part.partition("@")[0] for axes in args.table for axis in axes for part in axis.split("+"))
-    return {*args.by, *args.where, *in_tables} - {"attack"}
+    by = [args.bootstrap_by] if args.bootstrap_by else []
+    return {*args.by, *by, *args.where, *in_tables} - {"attack"}
 
 
 def _write_report(folder, systems: dict, facts: dict, seeds=None) -> None:
@@ -310,6 +315,7 @@ def _measure(
         by=args.by,
         tables=args.table,
         bootstrap=args.bootstrap,
+        bootstrap_by=args.bootstrap_by,
         seed=args.seed,
         points=args.operating_point or (),
         dev=dev,
@@ -321,15 +327,25 @@ def _measure(
 
 
 def _compare(table: ScoreTable, protocol, args) -> dict:
-    from asvtk.metrics.bootstrap import paired_test, strata_of
+    from asvtk.metrics.auc import delong_test
+    from asvtk.metrics.bootstrap import clusters_of, paired_test, strata_of
 
     other = label(_read(args.compare, args, protocol, args.compare_negate), table)
     strata = strata_of(table.bonafide, table.attacks)
-    resamples = args.bootstrap or 1000
+    resamples, clusters = args.bootstrap or 1000, None
+    if args.bootstrap_by:
+        if args.bootstrap_by not in table.columns:
+            raise AsvtkError(
+                f"--bootstrap-by {args.bootstrap_by}: no such column; there are: "
+                f"{listing(table.columns) or 'none; columns come from the protocol'}"
+            )
+        clusters = clusters_of(table.columns[args.bootstrap_by], table.utterances)
     test = paired_test(
-        table.scores, other.scores, table.bonafide, strata, resamples=resamples, seed=args.seed
-    )
-    return {"scores": args.compare, **test, "resamples": resamples, "seed": args.seed}
+        table.scores, other.scores, table.bonafide, strata, resamples=resamples, seed=args.seed,
+        clusters=clusters,
+    )  # fmt: skip
+    test |= {"resamples": resamples, "seed": args.seed, "by": args.bootstrap_by}
+    return {"scores": args.compare, **test, "delong": delong_test(table.scores, other.scores, table.bonafide)}
 
 
 def _refuse(args, form: str, options) -> None:

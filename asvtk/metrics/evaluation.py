@@ -10,7 +10,8 @@ from asvtk.io.asv_scores import AsvScores
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.scores import ScoreTable
 from asvtk.metrics import breakdown
-from asvtk.metrics.bootstrap import bootstrap_intervals, strata_of
+from asvtk.metrics.auc import auc
+from asvtk.metrics.bootstrap import bootstrap_intervals, clusters_of, strata_of
 from asvtk.metrics.calibration import Calibration
 from asvtk.metrics.dcf import act_dcf, cllr, min_dcf_cut
 from asvtk.metrics.eer import det_curve, eer, rocch_eer
@@ -31,6 +32,7 @@ def evaluate(
     tables=(),
     bootstrap: int = 0,
     seed: int = 0,
+    bootstrap_by: str | None = None,
     points=(),
     dev: ScoreTable | None = None,
     calibration: Calibration | None = None,
@@ -47,6 +49,7 @@ def evaluate(
         tables: ``(rows, columns)`` of two-way tables, see `asvtk.metrics.tables.two_way_table`.
         bootstrap: number of resamples for 95 % intervals; 0 = no intervals.
         seed: of the resampling.
+        bootstrap_by: column of ``table`` whose values are resampled whole, as speaker; None: single trials.
         points: operating points to measure, as `point_of` takes them.
         dev: labelled dev scores of the same system, whose EER threshold is carried over.
         calibration: of the same system, trained on dev.
@@ -69,6 +72,10 @@ def evaluate(
     kinds = kinds or {}
     _refuse_unusable(table)
     # Sorted once: every later sort of a part of it is then a mere merge.
+    clusters = None
+    if bootstrap and bootstrap_by:
+        _refuse_no_column(table, bootstrap_by, "resample by")
+        clusters = clusters_of(table.columns[bootstrap_by], table.utterances)
     utterances, order = table.utterances, np.argsort(table.scores)
     table = replace(table, utterances=order).subset(order)  # nobody asks for the names any more
     groups = _groups(table, kinds, known, by)
@@ -83,10 +90,13 @@ def evaluate(
 
     bonafide, spoof = table.scores[table.bonafide], table.scores[~table.bonafide]
     curve = det_curve(bonafide, spoof)
+    area = auc(bonafide, spoof)
     lowest_dcf, cut_of_dcf = min_dcf_cut(curve.frr, curve.far)
     results = {
         **_values(statistics, curve),
         "eer_rocch_percent": 100 * rocch_eer(curve.frr, curve.far),
+        "auc": area.value,
+        "auc_interval": area.interval,
         "min_dcf": lowest_dcf,
         "act_dcf": act_dcf(bonafide, spoof),
         "cllr": _finite(cllr, bonafide, spoof),
@@ -118,7 +128,11 @@ def evaluate(
     if calibration is not None:
         results["calibrated"] = _calibrated(calibration, bonafide, spoof)
     if bootstrap:
-        _add_intervals(results, table, groups, statistics, bootstrap, seed)
+        if clusters is not None:
+            clusters = clusters[order]
+        _add_intervals(results, table, groups, statistics, bootstrap, seed, clusters)
+        if clusters is not None:
+            results["bootstrap"] |= {"by": bootstrap_by, "groups": int(clusters.max()) + 1}
     results["warnings"] = _warnings(table, results, kinds)
     return results
 
@@ -219,16 +233,20 @@ def _groups(table: ScoreTable, kinds: dict, known: dict | None, by) -> dict:
         "per_known": breakdown.by_attack_group(per_attack, known or {}),
     }
     for column in by:
-        if column not in table.columns:
-            raise AsvtkError(
-                f"{table.source}: no column {column!r} to break down by; there are: "
-                f"{listing(table.columns) or 'none; columns come from the protocol'}"
-            )
+        _refuse_no_column(table, column, "break down by")
         groups[f"per_{column}"] = breakdown.by_column(table.columns[column], table.bonafide)
     return groups
 
 
-def _add_intervals(results, table, groups, statistics, resamples: int, seed: int) -> None:
+def _refuse_no_column(table: ScoreTable, column: str, what_for: str) -> None:
+    if column not in table.columns:
+        raise AsvtkError(
+            f"{table.source}: no column {column!r} to {what_for}; there are: "
+            f"{listing(table.columns) or 'none; columns come from the protocol'}"
+        )
+
+
+def _add_intervals(results, table, groups, statistics, resamples: int, seed: int, clusters=None) -> None:
     rows = {"": results}
     members = {"": np.arange(table.scores.size)}
     for name in ("per_attack", "per_kind", "per_known"):  # of whole strata; a speaker may draw no trial
@@ -237,7 +255,14 @@ def _add_intervals(results, table, groups, statistics, resamples: int, seed: int
             members[name, value] = np.concatenate([group.bonafide, group.spoof])
     strata = strata_of(table.bonafide, table.attacks)
     intervals = bootstrap_intervals(
-        table.scores, table.bonafide, strata, members, statistics, resamples=resamples, seed=seed
+        table.scores,
+        table.bonafide,
+        strata,
+        members,
+        statistics,
+        resamples=resamples,
+        seed=seed,
+        clusters=clusters,
     )
     for key, of_row in intervals.items():
         rows[key]["intervals"] = {statistic: list(ends) for statistic, ends in of_row.items()}

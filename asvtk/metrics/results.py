@@ -8,7 +8,7 @@ from asvtk.io.text import read_json
 __all__ = ["read_results"]
 
 _RATES = ("eer_percent", "min_tdcf", "min_tdcf_revisited")
-_NUMBERS = (*_RATES, "eer_rocch_percent", "min_dcf", "act_dcf", "cllr", "threshold")
+_NUMBERS = (*_RATES, "eer_rocch_percent", "auc", "min_dcf", "act_dcf", "cllr", "threshold")
 _OF_ONE_SCORE = ("a_dcf", "a_dcf_threshold", "sasv_eer_percent", "sv_eer_percent", "spf_eer_percent")
 _CELL = ("eer_percent", "min_tdcf_revisited")
 _CALIBRATED = ("act_dcf", "cllr", "frr", "far")
@@ -66,6 +66,13 @@ def _faults(of_set, needs):
         for at in points.values()
     ):
         yield "operating_points: expected threshold, frr and far of each"
+    if not _are_ends(of_set.get("auc_interval", [0, 1])):
+        yield "auc_interval: expected two numbers"
+    resampled = of_set.get("bootstrap", {})
+    if not isinstance(resampled, dict) or not isinstance(resampled.get("by"), (str, type(None))):
+        yield "bootstrap: expected an object {...}"
+    elif resampled.get("by") and not {"resamples", "groups"} <= resampled.keys():
+        yield "bootstrap: expected resamples and groups"
     yield from _sasv_faults(of_set.get("sasv"))
     if not _are_tables(of_set.get("tables", {})):
         yield "tables: expected rows of cells with eer_percent and min_tdcf_revisited"
@@ -124,8 +131,12 @@ def _row_faults(row: dict):
         yield "kind: expected a text"
     intervals = row.get("intervals", {})
     pairs = intervals.values() if isinstance(intervals, dict) else [None]
-    if not all(isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) for ends in pairs):
+    if not all(map(_are_ends, pairs)):
         yield "intervals: expected two numbers of each"
+
+
+def _are_ends(ends) -> bool:
+    return isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends))
 
 
 def _is_number(value) -> bool:

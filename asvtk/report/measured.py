@@ -36,8 +36,8 @@ def measure(
         kinds: ``{attack: kind}`` where the corpus says so itself.
         grouping: which attacks count as known, a key of ``facts["groupings"]``; to name one is to say
             that the attacks are the database's. None: only those of its official sets are.
-        options: ``by``, ``tables``, ``bootstrap``, ``seed``, ``points``, ``dev``, ``calibration`` of
-            `evaluate`.
+        options: ``by``, ``tables``, ``bootstrap``, ``bootstrap_by``, ``seed``, ``points``, ``dev``,
+            ``calibration`` of `evaluate`.
 
     Returns:
         What `evaluate` returns, and ``grouping``, ``notes``, ``split`` (the database's set that the

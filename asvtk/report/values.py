@@ -24,6 +24,7 @@ POOLED = (
     *RATES,
     ("min t-DCF revisited", "min_tdcf_revisited", 4),
     ("ROCCH-EER %", "eer_rocch_percent", 3),
+    ("AUC", "auc", 4),
     ("min DCF", "min_dcf", 4),
     ("act DCF", "act_dcf", 4),
     ("Cllr", "cllr", 4),
@@ -57,7 +58,7 @@ def shown(value: float | None, digits: int | None, sign: str = "") -> str:
 
 def interval(row: dict, key: str, digits: int | None) -> tuple[str, str] | None:
     """Both ends of a 95 % interval, where there is one."""
-    ends = row.get("intervals", {}).get(key)
+    ends = row.get("intervals", {}).get(key) or row.get(f"{key}_interval")
     return None if ends is None else (shown(ends[0], digits), shown(ends[1], digits))
 
 
@@ -81,6 +82,10 @@ def average(members: list[dict], key: str, digits: int | None) -> str:
 def kind_name(kind: str | None) -> str:
     """A kind of attacks for people; a corpus may call its kinds as it likes."""
     return _KINDS.get(kind, kind or "–")
+
+
+def _grouped(resampled: dict) -> str:
+    return f" of whole groups by {resampled['by']}" if resampled.get("by") else ""
 
 
 def measured_lines(name: str, results: dict) -> list[str]:
@@ -119,11 +124,22 @@ def measured_lines(name: str, results: dict) -> list[str]:
             f"{shown(at['score'], None)} and {shown(at['asv_score'], None)}), {sasv['n_target']} target, "
             f"{sasv['n_nontarget']} nontarget, {sasv['n_spoof']} spoof trials"
         )
+    if (resampled := results.get("bootstrap", {})).get("by"):
+        lines.append(
+            f"{name}95 % intervals: {resampled['resamples']} resamples{_grouped(resampled)}, of "
+            f"{resampled['groups']} groups"
+        )
     if test := results.get("comparison"):
         low, high = (shown(end, 3, "+") for end in test["interval"])
         difference, of = shown(test["difference_percent"], 3, "+"), f"of {name}" if name else ""
         lines.append(
             f"EER {of}minus that of {test['scores']}: {difference} points, 95 % interval [{low}, {high}], "
-            f"p = {test['p_value']:.4f} (paired bootstrap)"
+            f"p = {test['p_value']:.4f} (paired bootstrap{_grouped(test)})"
         )
+        if of_auc := test.get("delong"):
+            low, high = (shown(end, 4, "+") for end in of_auc["interval"])
+            lines.append(
+                f"AUC {of}minus that of {test['scores']}: {shown(of_auc['difference'], 4, '+')}, 95 % "
+                f"interval [{low}, {high}], p = {of_auc['p_value']:.4f} (DeLong)"
+            )
     return lines

@@ -377,3 +377,24 @@ def test_two_way_table_from_the_command_line(folder, capsys):
     with pytest.raises(SystemExit):
         main(["evaluate", "--scores", "a.txt", "--table", "attack"])
     assert "expected ROWS,COLUMNS" in capsys.readouterr().err
+
+
+def test_resampling_by_groups_from_the_command_line(folder, capsys):
+    names, attacks, bonafide = write_set("a.txt")
+    write_set("b.txt", seed=4)
+    keys = np.where(bonafide, "bonafide", "spoof")
+    rows = enumerate(zip(names, attacks, keys, strict=True))
+    key = (f"LA_{i % 9} {name} alaw x {attack} {key} notrim eval\n" for i, (name, attack, key) in rows)
+    (folder / "key.txt").write_text("".join(key))
+    asvtk("--scores", "a.txt", "--protocol", "key.txt", "--bootstrap", "50", "--bootstrap-by", "speaker",
+          "--compare", "b.txt", "--json", "out.json")  # fmt: skip
+    results = json.loads((folder / "out.json").read_text())
+    assert results["bootstrap"]["groups"] == 9 and results["comparison"]["by"] == "speaker"
+    out = capsys.readouterr().out
+    assert "(paired bootstrap of whole groups by speaker)" in out and "(DeLong)" in out
+    asvtk("--scores", "a.txt", "--protocol", "key.txt", "--bootstrap-by", "speaker", status=1)
+    assert "say how often too" in capsys.readouterr().err
+    asvtk(
+        "--scores", "a.txt", "--protocol", "key.txt", "--bootstrap-by", "room", "--bootstrap", "9", status=1
+    )
+    assert "no column 'room'" in capsys.readouterr().err
