@@ -222,6 +222,8 @@ def _two_way(axes: str, of_which: str, rows: dict) -> list[str]:
             what = f"{title}: {_in_words(down)} by {_in_words(across)}{of_which}"
             body = [[name, *(shown(at[key], digits) for at in row.values())] for name, row in rows.items()]
             parts.append(table([what, *next(iter(rows.values()))], body))
+    if len(parts) == len(TWO_WAY):
+        parts.append("t-DCF of a cell: with the ASV error rates of its own trials.")
     for column in (*down.split("+"), *across.split("+")):
         names = {*rows, *next(iter(rows.values()))}
         if meant := [f"{label} {word}" for word, label in LABELS.get(column, {}).items() if label in names]:
