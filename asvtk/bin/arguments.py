@@ -23,6 +23,7 @@ __all__ = [
     "key_words",
     "pairs",
     "seed_range",
+    "table_axes",
     "whole_number",
 ]
 
@@ -125,6 +126,14 @@ def pairs(text: str) -> list:
     return found
 
 
+def table_axes(text: str) -> tuple:
+    """Type of ``ROWS,COLUMNS`` of a two-way table, or ``official``: (rows, columns)."""
+    rows, comma, columns = (part.strip() for part in text.partition(","))
+    if text != "official" and not (rows and columns and "," not in columns):
+        raise ArgumentTypeError(f"{text[:_SHOWN]!r}: expected ROWS,COLUMNS as attack,codec, or official")
+    return rows, columns
+
+
 def assignments(text: str) -> dict:
     """Type of ``NAME=VALUE,NAME=VALUE`` in which each name stands once."""
     found = pairs(text)
@@ -136,11 +145,21 @@ def assignments(text: str) -> dict:
 
 
 def key_words(text: str) -> dict:
-    """Type of ``bonafide=WORD,spoof=WORD``, each as often as needed: ``{word: is it bona fide?}``."""
+    """Type of ``bonafide=WORD,spoof=WORD``, each as often as needed: ``{word: is it bona fide?}``.
+
+    ``target=WORD,nontarget=WORD`` are the two kinds of bona fide speech in a key of speaker verification;
+    such words mean "target" or "nontarget" instead of True.
+    """
+    meanings = {"bonafide": True, "spoof": False, "target": "target", "nontarget": "nontarget"}
     words = {}
     for ours, word in pairs(text):
-        if ours not in ("bonafide", "spoof"):
-            raise ArgumentTypeError(f"{ours[:_SHOWN]!r}: expected bonafide=WORD,spoof=WORD")
-        if words.setdefault(word, ours == "bonafide") != (ours == "bonafide"):
-            raise ArgumentTypeError(f"{word[:_SHOWN]!r} is said to mean both bonafide and spoof")
+        if ours not in meanings:
+            raise ArgumentTypeError(
+                f"{ours[:_SHOWN]!r}: expected bonafide=WORD,spoof=WORD, or target=WORD and nontarget=WORD too"
+            )
+        meaning = words.setdefault(word, meanings[ours])
+        if meaning != meanings[ours]:
+            other = next(name for name, said in meanings.items() if said == meaning)
+            first, second = sorted((other, ours), key=list(meanings).index)
+            raise ArgumentTypeError(f"{word[:_SHOWN]!r} is said to mean both {first} and {second}")
     return words

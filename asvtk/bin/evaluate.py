@@ -25,7 +25,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from asvtk.bin.arguments import assignments, key_words, whole_number
+from asvtk.bin.arguments import assignments, key_words, table_axes, whole_number
 from asvtk.corpora.facts import load_facts
 from asvtk.io.asv_scores import read_asv_scores
 from asvtk.io.errors import AsvtkError, listing
@@ -45,8 +45,8 @@ _COMPARISON = ("compare", "compare_negate")
 #: options that speak of the file of --rttm
 _OF_PARTS = ("detections", "hyp", "majority")
 _NOT_OF_PARTS = (
-    *(option for option in _OF_SCORES if option != "json"), *_COMPARISON, "where", "by", "grouping",
-    "bootstrap", "operating_point", "report", "summary",
+    *(option for option in _OF_SCORES if option != "json"), *_COMPARISON, "where", "by", "table", "grouping",
+    "bootstrap", "bootstrap_by", "operating_point", "report", "summary",
 )  # fmt: skip
 
 
@@ -69,12 +69,17 @@ def add_arguments(parser) -> None:
     named = "columns by name (header) or place, as utterance=path,score=2,key=3"
     option("--columns", "OURS=THEIRS,...", named, type=assignments)
     option("--protocol-columns", "OURS=THEIRS,...", "the same for --protocol", type=assignments)
-    option("--labels", "bonafide=WORD,spoof=WORD", "what words in the keys mean", type=key_words)
+    words = "what words in the keys mean; target=WORD,nontarget=WORD,spoof=WORD where it is known who speaks"
+    option("--labels", "bonafide=WORD,spoof=WORD", words, type=key_words)
     option("--where", "COLUMN=VALUE,...", "only these trials, as subset=eval", type=assignments, default={})
     option("--by", "COLUMN", "table per speaker, codec, ... (repeatable)", action="append", default=[])
+    two_way = "EER and t-DCF by two columns, as attack,codec; or official, as 2021 printed it (repeatable)"
+    option("--table", "ROWS,COLUMNS", two_way, action="append", default=[], type=table_axes)
     known = "the attacks are ASVspoof 2019's, of which these count as known (default: database if official)"
     option("--grouping", None, known, choices=("database", "reports"))
     option("--bootstrap", "N", "95 %% intervals of N resamples", type=whole_number(0, 1_000_000), default=0)
+    by = "resample all trials of a speaker, source, ... together: intervals for new ones"
+    option("--bootstrap-by", "COLUMN", by)
     option("--seed", "S", "of the resampling (default: %(default)s)", type=whole_number(), default=0)
     option("--compare", "FILE", "paired test of the EER against this score file")
     parser.add_argument("--compare-negate", action="store_true", help="flip the sign of that one's scores")
@@ -97,6 +102,8 @@ def run(args) -> None:
         _evaluate_parts(args)
         return
     _refuse(args, "--exp" if args.exp else "--scores", _OF_PARTS)
+    if args.bootstrap_by and not (args.bootstrap or args.compare):
+        raise AsvtkError("--bootstrap-by says how to resample; say how often too, as --bootstrap 1000")
     if args.exp:
         _refuse(args, "--exp", _OF_SCORES + _COMPARISON)
         _evaluate_experiments(args)
@@ -136,7 +143,9 @@ def _evaluate_scores(args) -> None:
         raise AsvtkError("--scores: a file is named twice")
     negated = _negated(args)
     facts = load_facts()
-    protocol = read_protocol(args.protocol, args.protocol_columns, args.labels) if args.protocol else None
+    protocol = None
+    if args.protocol:
+        protocol = read_protocol(args.protocol, args.protocol_columns, args.labels, _columns_asked_for(args))
     asv = read_asv_scores(args.asv_scores, args.asv_key, args.where) if args.asv_scores else None
     systems, tables, first = {}, {}, None
     dev_protocol = read_protocol(args.dev_protocol) if args.dev_protocol else None
@@ -218,6 +227,15 @@ def _evaluate_experiments(args) -> None:
         _write_report(args.report, found, facts, seeds)
 
 
+def _columns_asked_for(args) -> set | None:
+    """Columns of the protocol beside names, keys and attacks that the options name; None = any may be."""
+    if args.table and "official" in (rows for rows, _ in args.table):
+        return None
+    in_tables = (part.partition("@")[0] for axes in args.table for axis in axes for part in axis.split("+"))
+    by = [args.bootstrap_by] if args.bootstrap_by else []
+    return {*args.by, *by, *args.where, *in_tables} - {"attack"}
+
+
 def _write_report(folder, systems: dict, facts: dict, seeds=None) -> None:
     from asvtk.report.writing import write_report  # only who wants a page waits for its code
 
@@ -295,7 +313,9 @@ def _measure(
         kinds=kinds,
         grouping=args.grouping,
         by=args.by,
+        tables=args.table,
         bootstrap=args.bootstrap,
+        bootstrap_by=args.bootstrap_by,
         seed=args.seed,
         points=args.operating_point or (),
         dev=dev,
@@ -307,15 +327,25 @@ def _measure(
 
 
 def _compare(table: ScoreTable, protocol, args) -> dict:
-    from asvtk.metrics.bootstrap import paired_test, strata_of
+    from asvtk.metrics.auc import delong_test
+    from asvtk.metrics.bootstrap import clusters_of, paired_test, strata_of
 
     other = label(_read(args.compare, args, protocol, args.compare_negate), table)
     strata = strata_of(table.bonafide, table.attacks)
-    resamples = args.bootstrap or 1000
+    resamples, clusters = args.bootstrap or 1000, None
+    if args.bootstrap_by:
+        if args.bootstrap_by not in table.columns:
+            raise AsvtkError(
+                f"--bootstrap-by {args.bootstrap_by}: no such column; there are: "
+                f"{listing(table.columns) or 'none; columns come from the protocol'}"
+            )
+        clusters = clusters_of(table.columns[args.bootstrap_by], table.utterances)
     test = paired_test(
-        table.scores, other.scores, table.bonafide, strata, resamples=resamples, seed=args.seed
-    )
-    return {"scores": args.compare, **test, "resamples": resamples, "seed": args.seed}
+        table.scores, other.scores, table.bonafide, strata, resamples=resamples, seed=args.seed,
+        clusters=clusters,
+    )  # fmt: skip
+    test |= {"resamples": resamples, "seed": args.seed, "by": args.bootstrap_by}
+    return {"scores": args.compare, **test, "delong": delong_test(table.scores, other.scores, table.bonafide)}
 
 
 def _refuse(args, form: str, options) -> None:

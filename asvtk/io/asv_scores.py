@@ -11,17 +11,30 @@ from asvtk.io.scores import refuse_extreme
 __all__ = ["AsvScores", "read_asv_scores"]
 
 _KINDS = ("target", "nontarget", "spoof")
-_KEY_2021 = ("speaker", "utterance", "codec", "transmission", "attack", "key", "trim", "subset")
+#: Columns of the ASV keys of 2021, LA and PA.
+_KEYS_2021 = [
+    form.split()
+    for form in (
+        "speaker utterance codec transmission attack key trim subset",
+        "speaker utterance asv_room asv_mic distance_to_asv attacker_room attacker_mic distance_to_speaker "
+        "attacker_to_speaker key trim subset",
+    )
+]
 
 
 class AsvScores(NamedTuple):
-    """Scores of a speaker verification system, each a float64 array, and the attacks among its spoofs."""
+    """Scores of a speaker verification system, each a float64 array, and the attacks among its spoofs.
+
+    ``columns`` has what is known of each trial, ``{column: {"target": strings (n_target,), "nontarget": ...,
+    "spoof": ...}}``; the attack always where it comes from a file.
+    """
 
     target: np.ndarray
     nontarget: np.ndarray
     spoof: np.ndarray
     attacks: frozenset
     source: str = ""
+    columns: dict = {}
 
 
 def read_asv_scores(path, key=None, where: dict | None = None) -> AsvScores:
@@ -30,7 +43,8 @@ def read_asv_scores(path, key=None, where: dict | None = None) -> AsvScores:
     Args:
         path: lines ``bonafide-or-attack target|nontarget|spoof score`` (2019), or ``speaker trial score``
             (2021), which take a ``key``.
-        key: ``ASV/trial_metadata.txt`` of 2021: ``speaker trial codec transmission attack key trim subset``.
+        key: ``ASV/trial_metadata.txt`` of 2021: ``speaker trial codec transmission attack key trim subset``,
+            or the 12 columns of PA.
         where: ``{column of the key: value}``; only these trials. Names of other columns are passed over.
 
     Raises:
@@ -51,8 +65,10 @@ def read_asv_scores(path, key=None, where: dict | None = None) -> AsvScores:
     refuse_extreme(path, table.fields[1], scores)
     if key is None:
         (attacks, keys), where_of = (np.array(field, dtype=object) for field in table.fields[:2]), table.where
+        columns = {"attack": attacks}
     else:
-        attacks, keys, scores, where_of = _with_key(table, scores, key, where or {})
+        columns, keys, scores, where_of = _with_key(table, scores, key, where or {})
+        attacks = columns.get("attack", np.full(keys.size, "-", object))
     of_kind = {kind: keys == kind for kind in _KINDS}
     unknown = np.flatnonzero(~np.logical_or.reduce(list(of_kind.values())))
     if unknown.size:
@@ -65,17 +81,21 @@ def read_asv_scores(path, key=None, where: dict | None = None) -> AsvScores:
             raise AsvtkError(f"{path}: holds no {kind} trial; t-DCF needs target, nontarget and spoof trials")
     return AsvScores(
         **{kind: scores[mask] for kind, mask in of_kind.items()},
-        attacks=frozenset(attacks[of_kind["spoof"]].tolist()),
+        attacks=frozenset(attacks[of_kind["spoof"]].tolist()) - {"-"},
         source=str(path),
+        columns={
+            name: {kind: values[mask] for kind, mask in of_kind.items()} for name, values in columns.items()
+        },
     )
 
 
 def _with_key(table, scores: np.ndarray, path, where: dict):
-    """Attacks, keys and scores of the trials of the key where ``where`` holds."""
+    """Columns, keys and scores of the trials of the key where ``where`` holds."""
     key = read_columns(path)
-    if len(key.fields) != len(_KEY_2021):
-        raise AsvtkError(f"{key.where(0)}: {len(key.fields)} fields; expected `{' '.join(_KEY_2021)}`")
-    columns = {name: np.array(field, dtype=object) for name, field in zip(_KEY_2021, key.fields, strict=True)}
+    names = next((names for names in _KEYS_2021 if len(names) == len(key.fields)), None)
+    if names is None:
+        raise AsvtkError(f"{key.where(0)}: {len(key.fields)} fields; expected `{' '.join(_KEYS_2021[0])}`")
+    columns = {name: np.array(field, dtype=object) for name, field in zip(names, key.fields, strict=True)}
     keep = np.ones(len(key.lines), bool)
     for name, value in where.items():
         if name in columns:
@@ -92,4 +112,8 @@ def _with_key(table, scores: np.ndarray, path, where: dict):
         )
     rows = np.flatnonzero(keep)
     found = np.array([score_of[trial] for trial in trials])
-    return columns["attack"][keep], columns["key"][keep], found, lambda row: key.where(rows[row])
+    keys = columns["key"][keep]
+    columns = {
+        name: values[keep] for name, values in columns.items() if name not in ("speaker", "utterance", "key")
+    }
+    return columns, keys, found, lambda row: key.where(rows[row])

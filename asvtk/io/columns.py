@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from asvtk.io.errors import AsvtkError, listing, shown
-from asvtk.io.rows import Form, is_number, read_rows, split_line
-from asvtk.io.text import parse_float, read_text
+from asvtk.io.factors import Fields, Names
+from asvtk.io.rows import Form, cut_rows, is_number, read_rows, split_line
+from asvtk.io.text import as_text, parse_float, read_bytes
 
 __all__ = ["HEADER_NAMES", "KEY_WORDS", "Columns", "read_columns"]
 
@@ -22,13 +23,22 @@ HEADER_NAMES = {
     "score": "llr score scores cm-score cm_score",
     "key": "key label cm-label",
     "attack": "attack attack_id attack_label system system_id",
-    "speaker": "speaker speaker_id",
+    "speaker": "speaker speaker_id spk",
+    "asv_score": "asv_score asv-score asv_scores",
 }
 _NAME_OF = {alias: name for name, aliases in HEADER_NAMES.items() for alias in aliases.split()}
 #: In-the-Wild's key says bona-fide; every ASVspoof protocol says bonafide.
-KEY_WORDS = {"bonafide": True, "bona-fide": True, "spoof": False}
+#: In keys of speaker verification bona fide speech is a target's or a nontarget's.
+KEY_WORDS = {
+    "bonafide": True,
+    "bona-fide": True,
+    "spoof": False,
+    "target": "target",
+    "nontarget": "nontarget",
+}
 #: ASVspoof 2021 DF's key, the largest there is, has 60 MB and 0.6 million lines.
 _MAX_BYTES, _MAX_LINES = 160 << 20, 1_500_000
+_WORTH_IT = 1 << 16  # bytes: the other way needs no longer for less
 _LONGEST_HEADER = 1 << 16  # characters
 _LOG_LINE = re.compile(r"^Output,.*$", re.MULTILINE)
 
@@ -38,21 +48,39 @@ class Columns(NamedTuple):
 
     Attributes:
         path: the file.
-        fields: a list of strings, one per row, per column.
+        fields: a list of strings, one per row, per column; or `Fields`, which make them when asked.
         names: one name per column when the file has a header or somebody told them, else None.
         lines: the line number of each row.
-        labels: ``{word: is it bona fide?}`` of key words that this form of file defines.
+        labels: ``{word: is it bona fide?}`` of key words that this form of file defines, see `KEY_WORDS`.
     """
 
     path: str
-    fields: list
+    fields: list | Fields
     names: list | None
-    lines: list
+    lines: list | range
     labels: dict = {}
 
     def where(self, row: int) -> str:
         """``file:line`` of a row, for messages."""
         return f"{self.path}:{self.lines[row]}"
+
+    def first(self) -> list[str]:
+        """The fields of the first row."""
+        if isinstance(self.fields, Fields):
+            return self.fields.first()
+        return [column[0] for column in self.fields]
+
+    def array(self, place: int) -> np.ndarray:
+        """A column as an array of strings, dtype object."""
+        factored = self.fields.factored(place) if isinstance(self.fields, Fields) else None
+        # Of dtype object: one id of 20,000 letters would make each of 60,000 fixed-width ones as wide.
+        return np.array(self.fields[place], dtype=object) if factored is None else factored
+
+    def identifiers(self, place: int) -> np.ndarray | Names:
+        """The same of a column whose strings all differ."""
+        if isinstance(self.fields, Fields):
+            return self.fields.names(place)
+        return np.array(self.fields[place], dtype=object)
 
     def numbers(self, column: int, meaning: str) -> np.ndarray:
         """A column as float64 (n_rows,), each the double nearest to its decimal digits.
@@ -61,6 +89,13 @@ class Columns(NamedTuple):
             AsvtkError: a field is no number (see `parse_float`); names file and line. nan and inf are
                 numbers here.
         """
+        if isinstance(self.fields, Fields):
+            raw = self.fields.raw(column)
+            if b"_" not in b"".join(raw):
+                try:
+                    return np.fromiter(map(float, raw), np.float64, len(raw))
+                except ValueError:
+                    pass
         texts = self.fields[column]
         together = "".join(texts)
         try:
@@ -95,7 +130,10 @@ def read_columns(path, told: dict | None = None) -> Columns:
         AsvtkError: no such file, no text, no rows, lines of unequal numbers of fields, a column told of
             that is not there, or a file larger than any table.
     """
-    text = read_text(path, _MAX_BYTES)
+    data = read_bytes(path, _MAX_BYTES)
+    if (plain := _read_plain(path, data, told)) is not None:
+        return plain
+    text = as_text(path, data)
     if text.count("\n") > _MAX_LINES:
         raise AsvtkError(f"{path}: has more than {_MAX_LINES:,} lines, which is no file of this kind")
     if "Output," in text and (output := _LOG_LINE.search(text)):
@@ -116,6 +154,27 @@ def read_columns(path, told: dict | None = None) -> Columns:
         names = _named_by_place(path, told, form.width)
     fields, lines = read_rows(path, text, form, start, skipped)
     return Columns(str(path), fields, names, lines)
+
+
+def _read_plain(path, data: bytes, told: dict | None) -> Columns | None:
+    """A blank-separated table in ASCII without header and comments; None if it is any other."""
+    if len(data) < _WORTH_IT or not data.isascii():
+        return None
+    data = data if data.endswith(b"\n") else data + b"\n"
+    if (rows := data.count(b"\n")) > _MAX_LINES:
+        return None
+    if b"\0" in data or b"\r" in data or data.startswith(b"Output,") or b"\nOutput," in data:
+        return None
+    first = data[: data.find(b"\n") + 1 or len(data)].decode("ascii")
+    if len(first) > _LONGEST_HEADER or _separator(first, True) not in (None, "\t"):
+        return None
+    if not first.strip() or first.startswith("#") or _header(path, first.strip(), told) is not None:
+        return None
+    width = len(split_line(first, None))
+    if _separator(first, False) is not None or (fields := cut_rows(data, width, rows)) is None:
+        return None
+    names = _named_by_place(path, told, width) if told else None
+    return Columns(str(path), fields, names, range(1, 1 + rows))
 
 
 def _refuse_long(path, line: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from asvtk.io.columns import KEY_WORDS, read_columns
 from asvtk.io.errors import AsvtkError, listing
+from asvtk.io.factors import match_names
 from asvtk.io.scores import ScoreTable, Trials, trials_from_columns
 
 __all__ = ["label", "read_protocol"]
@@ -34,7 +35,9 @@ _FORMS = [
 _AUDIO_SUFFIXES = (".flac", ".wav", ".mp3", ".m4a", ".ogg", ".opus")
 
 
-def read_protocol(path, columns: dict | None = None, labels: dict | None = None) -> Trials:
+def read_protocol(
+    path, columns: dict | None = None, labels: dict | None = None, only: set | None = None
+) -> Trials:
     """Read the trials of a protocol, a key, or a Kaldi data directory.
 
     Forms: ASVspoof 2019, the keys of 2021 (LA, DF and PA) and of ASVspoof 5 as they are published;
@@ -44,6 +47,7 @@ def read_protocol(path, columns: dict | None = None, labels: dict | None = None)
 
     Args:
         columns, labels: as in `asvtk.io.scores.read_scores`.
+        only: names of further columns to take, to save time; None, or one that is not there: all.
 
     Raises:
         AsvtkError: unreadable file, no key found, a trial twice, files that disagree.
@@ -53,14 +57,13 @@ def read_protocol(path, columns: dict | None = None, labels: dict | None = None)
     table = read_columns(path, columns)
     names = table.names
     if names is None:
-        first = [column[0] for column in table.fields]
-        names = _names_by_position(first, table.where(0), KEY_WORDS | (labels or {}))
+        names = _names_by_position(table.first(), table.where(0), KEY_WORDS | (labels or {}))
     if "utterance" not in names or "key" not in names:
         raise AsvtkError(
             f"{path}: expected columns utterance and key; there are {listing(names)}. Say which they are: "
             "--protocol-columns utterance=NAME,key=NAME"
         )
-    return trials_from_columns(table, names, labels)
+    return trials_from_columns(table, names, labels, only)
 
 
 def _names_by_position(first: list, where: str, words: dict) -> list:
@@ -96,8 +99,9 @@ def label(table: ScoreTable, protocol: Trials, keep: np.ndarray | None = None) -
                 f"{other.source}; say which column does: --columns utterance=NAME"
             )
     wanted = protocol if keep is None else protocol.subset(keep)
-    order, notes = _order(table, protocol, wanted)
-    scored = table if order is None else table.subset(order)
+    order, notes = _order(table, protocol, wanted, keep)
+    # The names are the protocol's: those of a large file are not put in order for nothing.
+    scored = table if order is None else replace(table, utterances=np.arange(table.scores.size)).subset(order)
     if scored.bonafide is not None and wanted.bonafide is not None:
         differing = wanted.utterances[scored.bonafide != wanted.bonafide]
         if differing.size:
@@ -110,13 +114,17 @@ def label(table: ScoreTable, protocol: Trials, keep: np.ndarray | None = None) -
         utterances=wanted.utterances,
         bonafide=wanted.bonafide,
         attacks=scored.attacks if wanted.attacks is None else wanted.attacks,
+        classes=scored.classes if wanted.classes is None else wanted.classes,
         columns={**scored.columns, **wanted.columns},
         notes=[*table.notes, *protocol.notes, *notes],
     )
 
 
-def _order(table: ScoreTable, protocol: Trials, wanted: Trials):
+def _order(table: ScoreTable, protocol: Trials, wanted: Trials, keep: np.ndarray | None):
     """Index (n,) of the score of each wanted trial, None when they stand in order; and notes."""
+    place = match_names(table.utterances, protocol.utterances)
+    if place is not None:
+        return place if wanted is protocol else place[keep], []
     if np.array_equal(table.utterances, wanted.utterances):
         return None, []
     scored, trials, everything = (each.utterances.tolist() for each in (table, wanted, protocol))

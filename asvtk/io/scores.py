@@ -10,6 +10,7 @@ import numpy as np
 
 from asvtk.io.columns import KEY_WORDS, Columns, read_columns
 from asvtk.io.errors import AsvtkError, listing, shown
+from asvtk.io.factors import Factored, Names, factorize
 from asvtk.io.rows import is_number
 from asvtk.io.text import parse_float
 
@@ -21,6 +22,8 @@ _MEANT_BONAFIDE = {"genuine", "human", "real", "bona_fide", "bonafide", "bona-fi
 _MEANT_SPOOF = {"spoof", "spoofed", "fake", "deepfake", "synthetic", "attack", "false"}
 #: What some files write in the attack column of bona fide trials.
 _NO_ATTACK = ("-", "A00", "bonafide", "bona-fide", "none", "NONE")
+#: columns of which notes tell, whatever else is asked for
+_OF_NOTES = {"subset"}
 #: Number of fields -> columns of a score file without a header; six: the organisers' own baselines.
 _FORMS = {
     2: ["utterance", "score"],
@@ -41,6 +44,8 @@ class Trials:
         source: the file, for messages.
         notes: what a reader of the results should know about the file.
         named: False where the file does not name its trials: ``utterances`` are rows then.
+        classes: strings (n,), ``target``, ``nontarget`` or ``spoof``, where the key is one of speaker
+            verification (bona fide = the first two); else None.
     """
 
     utterances: np.ndarray
@@ -50,10 +55,11 @@ class Trials:
     source: str = ""
     notes: list = field(default_factory=list)
     named: bool = True
+    classes: np.ndarray | None = None
 
     def subset(self, keep: np.ndarray):
         """The trials where ``keep``, bool (n,), is True (an index array orders them anew)."""
-        per_trial = ("utterances", "bonafide", "attacks", "scores")
+        per_trial = ("utterances", "bonafide", "attacks", "classes", "scores", "asv_scores")
         taken = {
             name: values[keep] for name in per_trial if (values := getattr(self, name, None)) is not None
         }
@@ -63,9 +69,14 @@ class Trials:
 
 @dataclass(kw_only=True, eq=False)
 class ScoreTable(Trials):
-    """Trials with their scores: float64 (n,), finite, higher = bona fide."""
+    """Trials with their scores: float64 (n,), finite, higher = bona fide.
+
+    ``asv_scores`` are those of speaker verification for the same trials, where the key has ``classes``
+    and the file a column for them; higher = target.
+    """
 
     scores: np.ndarray
+    asv_scores: np.ndarray | None = None
 
 
 def read_scores(path, columns: dict | None = None, labels: dict | None = None) -> ScoreTable:
@@ -79,7 +90,8 @@ def read_scores(path, columns: dict | None = None, labels: dict | None = None) -
         path: the file.
         columns: our name of a column -> its name in the header, or its place from 1. Without an utterance
             among the columns, but with a key, the trials are the rows.
-        labels: ``{word of the key column: is it bona fide?}``, beside bonafide, bona-fide and spoof.
+        labels: ``{word of the key column: is it bona fide?}``, beside bonafide, bona-fide and spoof. The
+            words target and nontarget, or labels that mean "target" and "nontarget", give ``classes``.
 
     Raises:
         AsvtkError: unreadable or empty file, a line that does not fit, a score that is no finite
@@ -101,26 +113,53 @@ def read_scores(path, columns: dict | None = None, labels: dict | None = None) -
             )
     scores = table.numbers(names.index("score"), "a score")
     trials = trials_from_columns(table, names, labels)
-    refuse_non_finite(path, trials.utterances, scores)
-    refuse_extreme(path, trials.utterances, scores)
-    return ScoreTable(**vars(trials), scores=scores)
+    found = {"scores": scores}
+    if "asv_score" in names and (trials.classes is not None or "asv_score" in (columns or {})):
+        if "key" in names and trials.classes is None:
+            raise AsvtkError(
+                f"{path}: has ASV scores, but its key does not tell targets from nontargets; say which words "
+                "do: --labels target=WORD,nontarget=WORD,spoof=WORD"
+            )
+        found["asv_scores"] = table.numbers(names.index("asv_score"), "an ASV score")
+        trials.columns.pop("asv_score")
+    for values in found.values():
+        refuse_non_finite(path, trials.utterances, values)
+        refuse_extreme(path, trials.utterances, values)
+    return ScoreTable(**vars(trials), **found)
 
 
-def trials_from_columns(table: Columns, names: list, labels: dict | None = None) -> Trials:
-    """Give the columns of a file their meaning; ``names`` has one name per column."""
-    by_name = dict(zip(reversed(names), reversed(table.fields), strict=True))  # of two namesakes, the first
+def trials_from_columns(
+    table: Columns, names: list, labels: dict | None = None, only: set | None = None
+) -> Trials:
+    """Give the columns of a file their meaning.
+
+    Args:
+        names: one per column.
+        labels: as in `read_scores`.
+        only: further columns to take; None = all. Where one of them is not there, all are taken.
+
+    Raises:
+        AsvtkError: a name that is missing or stands twice, an unknown key, an attack on bona fide speech.
+    """
+    width = len(table.fields)
+    by_name = dict(zip(reversed(names), reversed(range(width)), strict=True))  # of two namesakes, the first
     named = "utterance" in by_name
-    rows = by_name.pop("utterance") if named else [f"row{row}" for row in range(1, len(table.lines) + 1)]
-    trials = Trials(utterances=_array(rows), source=table.path, named=named)
+    if named:
+        rows = table.identifiers(by_name.pop("utterance"))
+    else:
+        rows = _array([f"row{row}" for row in range(1, len(table.lines) + 1)])
+    trials = Trials(utterances=rows, source=table.path, named=named)
     if not named:
         trials.notes.append(f"{table.path}: no column names the trials; each row counts as one")
     _refuse_faulty_names(table, trials.utterances)
     by_name.pop("score", None)
     if "key" in by_name:
-        trials.bonafide = _read_keys(table, by_name.pop("key"), labels or {})
+        trials.bonafide, trials.classes = _read_keys(table, by_name.pop("key"), labels or {})
     if "attack" in by_name:
-        trials.attacks = _read_attacks(table, _array(by_name.pop("attack")), trials)
-    trials.columns = {name: _array(column) for name, column in by_name.items()}
+        trials.attacks = _read_attacks(table, table.array(by_name.pop("attack")), trials)
+    if only is not None and only <= by_name.keys():
+        by_name = {name: place for name, place in by_name.items() if name in only | _OF_NOTES}
+    trials.columns = {name: table.array(place) for name, place in by_name.items()}
     return trials
 
 
@@ -184,7 +223,9 @@ def refuse_extreme(path, utterances, scores) -> None:
         )
 
 
-def _refuse_faulty_names(table: Columns, utterances: np.ndarray) -> None:
+def _refuse_faulty_names(table: Columns, utterances: np.ndarray | Names) -> None:
+    if isinstance(utterances, Names) and utterances.are_unique():  # and none is empty
+        return
     names = set(utterances.tolist())
     if "" in names:
         row = int(np.flatnonzero(utterances == "")[0])
@@ -206,11 +247,18 @@ def _repeated(names: list) -> list:
     return list(dict.fromkeys(name for name in names if name in seen or seen.add(name)))
 
 
-def _read_keys(table: Columns, words: list, labels: dict) -> np.ndarray:
+def _read_keys(table: Columns, place: int, labels: dict):
+    """Is each trial bona fide, bool (n,); and its class in speaker verification, or None."""
     known = KEY_WORDS | table.labels | labels
-    meaning = {word: _meaning(word, known) for word in set(words)}
+    different, codes = factorize(table.array(place))
+    meaning = {word: _meaning(word, known) for word in different}
     if None not in meaning.values():
-        return np.fromiter(map(meaning.__getitem__, words), bool, len(words))
+        classes = None
+        if {"target", "nontarget"} & set(meaning.values()):
+            _refuse_mixed(table, table.fields[place], meaning)
+            classes = _array([meaning[word] or "spoof" for word in different])[codes]
+        return np.array([bool(meaning[word]) for word in different])[codes], classes
+    words = table.fields[place]
     row = next(row for row, word in enumerate(words) if meaning[word] is None)
     word, meant = words[row], {"bonafide": _MEANT_BONAFIDE, "spoof": _MEANT_SPOOF}
     nearest = next((ours for ours, theirs in meant.items() if word.lower() in theirs), None)
@@ -221,8 +269,17 @@ def _read_keys(table: Columns, words: list, labels: dict) -> np.ndarray:
     )
 
 
-def _meaning(word: str, known: dict) -> bool | None:
-    """Is a word of the key bona fide? Numbers are compared as such: 1.0 is 1."""
+def _refuse_mixed(table: Columns, words: list, meaning: dict) -> None:
+    row = next((row for row, word in enumerate(words) if meaning[word] is True), None)
+    if row is not None:
+        raise AsvtkError(
+            f"{table.where(row)}: the key {shown(words[row])} does not say whether the speaker is the "
+            "target, as keys of other lines do; expected target, nontarget or spoof in all of them"
+        )
+
+
+def _meaning(word: str, known: dict) -> bool | str | None:
+    """Is a word of the key bona fide, or of which class? Numbers are compared as such: 1.0 is 1."""
     if word in known or not is_number(word):
         return known.get(word)
     number = parse_float(word)
@@ -233,13 +290,13 @@ def _meaning(word: str, known: dict) -> bool | None:
 
 def _read_attacks(table: Columns, attacks: np.ndarray, trials: Trials) -> np.ndarray:
     """Attack ids with ``-`` for none; an attack on bona fide speech is a quirk (A00) or a fault."""
-    if "" in attacks:
+    if not isinstance(attacks, Factored) and "" in attacks:  # cut at blanks, a field is never empty
         attacks = np.where(attacks == "", "-", attacks).astype(object)
     if trials.bonafide is None:
         return attacks
-    of_bonafide = attacks[trials.bonafide].tolist()
-    written = sorted(set(of_bonafide))
+    written = factorize(attacks[trials.bonafide])[0]
     if not set(written) <= {*_NO_ATTACK}:
+        of_bonafide = attacks[trials.bonafide].tolist()
         fault = next(place for place, name in enumerate(of_bonafide) if name not in _NO_ATTACK)
         row = np.flatnonzero(trials.bonafide)[fault]
         raise AsvtkError(

@@ -14,6 +14,7 @@ import stat
 from asvtk.io.errors import AsvtkError
 
 __all__ = [
+    "as_text",
     "check_extent",
     "parse_float",
     "parse_int",
@@ -98,7 +99,12 @@ def read_text(path, limit: int = MAX_TABLE) -> str:
     Raises:
         AsvtkError: as `read_bytes`, or it is no UTF-8 text; with the line.
     """
-    data = read_bytes(path, limit).removeprefix(_BOM)
+    return as_text(path, read_bytes(path, limit))
+
+
+def as_text(path, data: bytes) -> str:
+    """`read_text` of what `read_bytes` gave; ``path`` names it in messages."""
+    data = data.removeprefix(_BOM)
     if b"\0" in data or data.startswith(_UTF16):
         raise AsvtkError(f"{path}: is no plain text (UTF-16 or binary?); save it as UTF-8 text")
     if b"\r" in data:
@@ -197,13 +203,16 @@ def check_extent(content, where: str) -> None:
 
 
 def _read_descriptor(path, descriptor: int, limit: int) -> bytes:
-    mode = os.fstat(descriptor).st_mode
+    about = os.fstat(descriptor)
+    mode, block = about.st_mode, _BLOCK
+    if stat.S_ISREG(mode) and about.st_size <= limit:
+        block = max(block, about.st_size)  # at once: nothing to put together
     if stat.S_ISDIR(mode):
         raise AsvtkError(f"{path}: is a folder, expected a file")
     parts, size = [], 0
     while True:
         try:
-            part = os.read(descriptor, _BLOCK)
+            part = os.read(descriptor, block)
         except BlockingIOError:  # somebody has the other end of the pipe, and has nothing to say yet
             select.select([descriptor], [], [])
             continue

@@ -4,7 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Group", "by_attack", "by_attack_group", "by_column", "factorize"]
+from asvtk.io.factors import factorize
+
+__all__ = ["Group", "by_attack", "by_attack_group", "by_column", "factorize", "tells_of_spoofs_only"]
+
+#: what keys write for bona fide speech in a column that tells of spoofs
+_NO_VALUE = {"-", "bonafide", "bona-fide"}
 
 
 class Group(NamedTuple):
@@ -46,9 +51,8 @@ def by_attack_group(per_attack: dict, members: dict) -> dict:
 def by_column(values: np.ndarray, bonafide: np.ndarray) -> dict:
     """``{value: Group}`` for any column of a trial table, in the order of the values.
 
-    A value that both classes have (a speaker, a codec) restricts both. When bona fide and spoofed
-    trials share no value, the column tells of spoofs only (a vocoder), and its groups are set
-    against all bona fide trials.
+    A value that both classes have (a speaker, a codec) restricts both. A column that tells of spoofs only
+    (a vocoder, see `tells_of_spoofs_only`) has its groups set against all bona fide trials.
 
     Args:
         values: strings (n,). bonafide: bool (n,).
@@ -56,30 +60,31 @@ def by_column(values: np.ndarray, bonafide: np.ndarray) -> dict:
     names, codes = factorize(values)
     genuine, spoofs = (_places(codes, of_class, len(names)) for of_class in (bonafide, ~bonafide))
     pairs = list(zip(names, genuine, spoofs, strict=True))
-    if any(of_both.size and spoof.size for _, of_both, spoof in pairs):
+    sizes = ([places.size for places in of_class] for of_class in (genuine, spoofs))
+    if not tells_of_spoofs_only(names, *sizes):
         return {name: Group(*places) for name, *places in pairs}
     everyone = np.flatnonzero(bonafide)
-    return {name: Group(everyone, spoof) for name, none, spoof in pairs if not none.size}
+    return {name: Group(everyone, spoof) for name, _, spoof in pairs if spoof.size}
+
+
+def tells_of_spoofs_only(names: list, n_bonafide, n_spoof) -> bool:
+    """Is a column a property of spoofs: do bona fide trials share no value with them, or have none (``-``)?
+
+    Args:
+        names: its values. n_bonafide, n_spoof: how many trials of each class have each value.
+    """
+    sizes = list(zip(names, n_bonafide, n_spoof, strict=True))
+    return {name for name, genuine, _ in sizes if genuine} <= _NO_VALUE or not any(
+        genuine and spoofed for _, genuine, spoofed in sizes
+    )
 
 
 def _places(codes: np.ndarray, chosen: np.ndarray, n: int) -> list[np.ndarray]:
     """For each code below ``n`` the places, rising, of the ``chosen`` trials, bool (n,), that have it."""
     places = np.flatnonzero(chosen)
-    places = places[np.argsort(codes[places], kind="stable")]
-    ends = np.searchsorted(codes[places], np.arange(n + 1))
+    of_place = codes[places]
+    if n <= 1 << 16:  # of so short numbers the sort is a quick one
+        of_place = of_place.astype(np.uint16)
+    places = places[np.argsort(of_place, kind="stable")]
+    ends = np.concatenate([[0], np.cumsum(np.bincount(of_place, minlength=n))])
     return [places[start:end] for start, end in zip(ends, ends[1:], strict=False)]
-
-
-def factorize(strings: np.ndarray):
-    """Number the different strings of an array.
-
-    Args:
-        strings: (n,), few different ones.
-
-    Returns:
-        names, sorted: list of str; and codes, int (n,), with ``names[codes[i]] == strings[i]``.
-    """
-    values = strings.tolist()
-    names = sorted(set(values))
-    code_of = {name: code for code, name in enumerate(names)}
-    return names, np.fromiter(map(code_of.__getitem__, values), np.intp, len(values))

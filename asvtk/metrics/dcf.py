@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["ASVSPOOF_5", "DcfCosts", "act_dcf", "cllr", "min_dcf"]
+__all__ = ["ASVSPOOF_5", "DcfCosts", "act_dcf", "cllr", "min_dcf", "min_dcf_cut"]
 
 
 class DcfCosts(NamedTuple):
@@ -38,7 +38,14 @@ ASVSPOOF_5 = DcfCosts()  #: the official values
 
 def min_dcf(frr: np.ndarray, far: np.ndarray, costs: DcfCosts = ASVSPOOF_5) -> float:
     """Normalised detection cost at the best threshold; ``frr`` and ``far`` as in `DetCurve`."""
-    return float(np.min(costs.of_misses * frr + costs.of_false_alarms * far) / _normaliser(costs))
+    return min_dcf_cut(frr, far, costs)[0]
+
+
+def min_dcf_cut(frr: np.ndarray, far: np.ndarray, costs: DcfCosts = ASVSPOOF_5):
+    """(min DCF, index of the first cut that has it)."""
+    cost = costs.of_misses * frr + costs.of_false_alarms * far
+    cut = int(np.argmin(cost))
+    return float(cost[cut] / _normaliser(costs)), cut
 
 
 def act_dcf(bonafide, spoof, costs: DcfCosts = ASVSPOOF_5) -> float:

@@ -8,7 +8,9 @@ from asvtk.io.text import read_json
 __all__ = ["read_results"]
 
 _RATES = ("eer_percent", "min_tdcf", "min_tdcf_revisited")
-_NUMBERS = (*_RATES, "eer_rocch_percent", "min_dcf", "act_dcf", "cllr", "threshold")
+_NUMBERS = (*_RATES, "eer_rocch_percent", "auc", "min_dcf", "act_dcf", "cllr", "threshold")
+_OF_ONE_SCORE = ("a_dcf", "a_dcf_threshold", "sasv_eer_percent", "sv_eer_percent", "spf_eer_percent")
+_CELL = ("eer_percent", "min_tdcf_revisited")
 _CALIBRATED = ("act_dcf", "cllr", "frr", "far")
 _COUNTS = ("n", "n_bonafide", "n_spoof")
 #: what every asvtk so far has written
@@ -64,12 +66,58 @@ def _faults(of_set, needs):
         for at in points.values()
     ):
         yield "operating_points: expected threshold, frr and far of each"
+    if not _are_ends(of_set.get("auc_interval", [0, 1])):
+        yield "auc_interval: expected two numbers"
+    resampled = of_set.get("bootstrap", {})
+    if not isinstance(resampled, dict) or not isinstance(resampled.get("by"), (str, type(None))):
+        yield "bootstrap: expected an object {...}"
+    elif resampled.get("by") and not {"resamples", "groups"} <= resampled.keys():
+        yield "bootstrap: expected resamples and groups"
+    yield from _sasv_faults(of_set.get("sasv"))
+    if not _are_tables(of_set.get("tables", {})):
+        yield "tables: expected rows of cells with eer_percent and min_tdcf_revisited"
     calibrated = of_set.get("calibrated", dict.fromkeys(_CALIBRATED, 0))
     if not isinstance(calibrated, dict) or not all(
         _is_number(calibrated.get(key)) or (key == "cllr" and calibrated.get(key, 0) is None)
         for key in _CALIBRATED
     ):
         yield f"calibrated: expected {', '.join(_CALIBRATED)}"
+
+
+def _sasv_faults(sasv):
+    if sasv is None:
+        return
+    tandem, of_scores = {}, [None]
+    if isinstance(sasv, dict):
+        of_scores = [sasv.get("score"), *([sasv["asv_score"]] if "asv_score" in sasv else [])]
+        if "t_eer_percent" in sasv:
+            tandem = sasv.get("t_eer_thresholds")
+            tandem = {**tandem, "": sasv["t_eer_percent"]} if isinstance(tandem, dict) else {"": None}
+            tandem = {"score": None, "asv_score": None, **tandem}
+            tandem |= {key: sasv.get(key) for key in ("n_target", "n_nontarget", "n_spoof")}
+    if not all(map(_is_number, tandem.values())) or not all(
+        isinstance(of, dict) and all(_is_number(of.get(key)) for key in _OF_ONE_SCORE) for of in of_scores
+    ):
+        yield f"sasv: expected {', '.join(_OF_ONE_SCORE)} of each score"
+
+
+def _are_tables(tables) -> bool:
+    if not isinstance(tables, dict) or not all(axes.count(",") == 1 for axes in tables):
+        return False
+    for rows in tables.values():
+        if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()) or not rows:
+            return False
+        header = list(next(iter(rows.values())))
+        for row in rows.values():
+            if list(row) != header or not all(map(_is_cell, row.values())):
+                return False
+    return True
+
+
+def _is_cell(cell) -> bool:
+    return isinstance(cell, dict) and all(
+        key in cell and (cell[key] is None or _is_number(cell[key])) for key in _CELL
+    )
 
 
 def _row_faults(row: dict):
@@ -83,8 +131,12 @@ def _row_faults(row: dict):
         yield "kind: expected a text"
     intervals = row.get("intervals", {})
     pairs = intervals.values() if isinstance(intervals, dict) else [None]
-    if not all(isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) for ends in pairs):
+    if not all(map(_are_ends, pairs)):
         yield "intervals: expected two numbers of each"
+
+
+def _are_ends(ends) -> bool:
+    return isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends))
 
 
 def _is_number(value) -> bool:

@@ -2,7 +2,18 @@
 
 import re
 
-from asvtk.report.values import POOLED, RATES, average, interval, kind_name, measured_lines, shown
+from asvtk.metrics.tables import LABELS
+from asvtk.report.values import (
+    POOLED,
+    RATES,
+    TWO_WAY,
+    VERIFICATION,
+    average,
+    interval,
+    kind_name,
+    measured_lines,
+    shown,
+)
 
 __all__ = [
     "CONVENTIONS",
@@ -88,9 +99,13 @@ def results_tables(results: dict, first: str = "Set", seeds=None) -> str:
         parts.append("\n".join(lines))
     for name, of_set in results.items():
         of_which = f", {name}" if len(results) > 1 else ""
+        if of_set.get("sasv"):
+            parts.append(_verification(of_which, of_set["sasv"]))
         for key, members in of_set.items():
             if key.startswith("per_") and members:
                 parts.append(_breakdown(key, of_which, members, of_set.get("grouping")))
+        for axes, rows in of_set.get("tables", {}).items():
+            parts += _two_way(axes, of_which, rows)
     return "\n\n".join(parts)
 
 
@@ -196,6 +211,42 @@ def _breakdown(key: str, of_which: str, members: dict, grouping: str | None) -> 
     for name, rate, digits in POOLED[:3]:
         columns[name] = [_cell(row, rate, digits) for row in members.values()]
     return table(columns, zip(*columns.values(), strict=True))
+
+
+def _two_way(axes: str, of_which: str, rows: dict) -> list[str]:
+    """A table of each measure, and what its abbreviations mean."""
+    down, across = axes.split(",")
+    parts = []
+    for title, key, digits in TWO_WAY:
+        if any(cell[key] is not None for row in rows.values() for cell in row.values()):
+            what = f"{title}: {_in_words(down)} by {_in_words(across)}{of_which}"
+            body = [[name, *(shown(at[key], digits) for at in row.values())] for name, row in rows.items()]
+            parts.append(table([what, *next(iter(rows.values()))], body))
+    if len(parts) == len(TWO_WAY):
+        parts.append("t-DCF of a cell: with the ASV error rates of its own trials.")
+    for column in (*down.split("+"), *across.split("+")):
+        names = {*rows, *next(iter(rows.values()))}
+        if meant := [f"{label} {word}" for word, label in LABELS.get(column, {}).items() if label in names]:
+            parts.append(f"{_in_words(column).capitalize()}: {', '.join(meant)}.")
+    return parts
+
+
+def _in_words(columns: str) -> str:
+    return ", ".join(column.partition("@")[0].replace("_", " ") for column in columns.split("+"))
+
+
+def _verification(of_which: str, found: dict) -> str:
+    """Each score by itself as the whole decision of speaker verification."""
+    names = {"score": "CM score" if "asv_score" in found else "Score", "asv_score": "ASV score"}
+    header = [f"Speaker verification{of_which}", *(title for title, _, _ in VERIFICATION)]
+    return table(
+        header,
+        [
+            [title, *(shown(found[name].get(key), digits) for _, key, digits in VERIFICATION)]
+            for name, title in names.items()
+            if name in found
+        ],
+    )
 
 
 def _cell(row: dict, key: str, digits: int | None) -> str:

@@ -36,7 +36,8 @@ def measure(
         kinds: ``{attack: kind}`` where the corpus says so itself.
         grouping: which attacks count as known, a key of ``facts["groupings"]``; to name one is to say
             that the attacks are the database's. None: only those of its official sets are.
-        options: ``by``, ``bootstrap``, ``seed``, ``points``, ``dev``, ``calibration`` of `evaluate`.
+        options: ``by``, ``tables``, ``bootstrap``, ``bootstrap_by``, ``seed``, ``points``, ``dev``,
+            ``calibration`` of `evaluate`.
 
     Returns:
         What `evaluate` returns, and ``grouping``, ``notes``, ``split`` (the database's set that the
@@ -73,7 +74,7 @@ def measure(
     results = evaluate(table, asv, kinds=kinds, known=known, **options)
     if differing:
         notes.append(differing)
-    if len(set(table.columns.get("subset", np.empty(0)).tolist())) > 1:
+    if "subset" in table.columns and len(factorize(table.columns["subset"])[0]) > 1:
         notes.append(
             "several subsets are pooled here; published ASVspoof 2021 results are --where subset=eval"
         )

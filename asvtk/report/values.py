@@ -5,7 +5,18 @@ import statistics
 
 from asvtk.metrics.operating_point import DEV_EER
 
-__all__ = ["POOLED", "RATES", "average", "interval", "kind_name", "mean_sd", "measured_lines", "shown"]
+__all__ = [
+    "POOLED",
+    "RATES",
+    "TWO_WAY",
+    "VERIFICATION",
+    "average",
+    "interval",
+    "kind_name",
+    "mean_sd",
+    "measured_lines",
+    "shown",
+]
 
 #: (title, key in ``results.json``, decimals; None: six digits that count)
 RATES = (("EER %", "eer_percent", 3), ("min t-DCF legacy", "min_tdcf", 4))
@@ -13,10 +24,21 @@ POOLED = (
     *RATES,
     ("min t-DCF revisited", "min_tdcf_revisited", 4),
     ("ROCCH-EER %", "eer_rocch_percent", 3),
+    ("AUC", "auc", 4),
     ("min DCF", "min_dcf", 4),
     ("act DCF", "act_dcf", 4),
     ("Cllr", "cllr", 4),
     ("EER threshold", "threshold", None),
+)
+#: the same of the cells of two-way tables, with the digits of the printed ones
+TWO_WAY = (("EER %", "eer_percent", 2), ("min t-DCF revisited", "min_tdcf_revisited", 4))
+#: the same of one score as the whole decision of speaker verification
+VERIFICATION = (
+    ("a-DCF", "a_dcf", 4),
+    ("a-DCF threshold", "a_dcf_threshold", None),
+    ("SASV-EER %", "sasv_eer_percent", 3),
+    ("SV-EER %", "sv_eer_percent", 3),
+    ("SPF-EER %", "spf_eer_percent", 3),
 )
 #: Beyond it decimals say nothing, and a score of 1e308 would have 309 digits.
 _LARGE = 1e7
@@ -36,7 +58,7 @@ def shown(value: float | None, digits: int | None, sign: str = "") -> str:
 
 def interval(row: dict, key: str, digits: int | None) -> tuple[str, str] | None:
     """Both ends of a 95 % interval, where there is one."""
-    ends = row.get("intervals", {}).get(key)
+    ends = row.get("intervals", {}).get(key) or row.get(f"{key}_interval")
     return None if ends is None else (shown(ends[0], digits), shown(ends[1], digits))
 
 
@@ -60,6 +82,10 @@ def average(members: list[dict], key: str, digits: int | None) -> str:
 def kind_name(kind: str | None) -> str:
     """A kind of attacks for people; a corpus may call its kinds as it likes."""
     return _KINDS.get(kind, kind or "–")
+
+
+def _grouped(resampled: dict) -> str:
+    return f" of whole groups by {resampled['by']}" if resampled.get("by") else ""
 
 
 def measured_lines(name: str, results: dict) -> list[str]:
@@ -90,11 +116,30 @@ def measured_lines(name: str, results: dict) -> list[str]:
             f"(uncalibrated {raw_cllr}); at the log-likelihood ratio 0: FRR {shown(100 * of['frr'], 3)} %, "
             f"FAR {shown(100 * of['far'], 3)} %"
         )
+    sasv = results.get("sasv") or {}
+    if "t_eer_percent" in sasv:
+        at = sasv["t_eer_thresholds"]
+        lines.append(
+            f"{name}t-EER {shown(sasv['t_eer_percent'], 3)} % of CM and ASV in tandem (thresholds "
+            f"{shown(at['score'], None)} and {shown(at['asv_score'], None)}), {sasv['n_target']} target, "
+            f"{sasv['n_nontarget']} nontarget, {sasv['n_spoof']} spoof trials"
+        )
+    if (resampled := results.get("bootstrap", {})).get("by"):
+        lines.append(
+            f"{name}95 % intervals: {resampled['resamples']} resamples{_grouped(resampled)}, of "
+            f"{resampled['groups']} groups"
+        )
     if test := results.get("comparison"):
         low, high = (shown(end, 3, "+") for end in test["interval"])
         difference, of = shown(test["difference_percent"], 3, "+"), f"of {name}" if name else ""
         lines.append(
             f"EER {of}minus that of {test['scores']}: {difference} points, 95 % interval [{low}, {high}], "
-            f"p = {test['p_value']:.4f} (paired bootstrap)"
+            f"p = {test['p_value']:.4f} (paired bootstrap{_grouped(test)})"
         )
+        if of_auc := test.get("delong"):
+            low, high = (shown(end, 4, "+") for end in of_auc["interval"])
+            lines.append(
+                f"AUC {of}minus that of {test['scores']}: {shown(of_auc['difference'], 4, '+')}, 95 % "
+                f"interval [{low}, {high}], p = {of_auc['p_value']:.4f} (DeLong)"
+            )
     return lines

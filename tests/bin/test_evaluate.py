@@ -309,6 +309,92 @@ def test_fault_12_any_table_once_told(shared_data, folder, name, told):
     asvtk("--scores", corpus / name, *told.split(), "--json", "out.json")
     results = json.loads((folder / "out.json").read_text())
     results["eer"] = results["eer_percent"] / 100
-    names = [n for n in ("n_bonafide", "n_spoof", "eer", "min_dcf", "act_dcf", "cllr") if n in known]
-    assert len(names) >= 4
+    names = (
+        "n_bonafide",
+        "n_spoof",
+        "eer",
+        "eer_threshold",
+        "min_dcf",
+        "min_dcf_threshold",
+        "act_dcf",
+        "cllr",
+    )
+    names = [n for n in names if n in known]
+    assert len(names) >= 6
     assert {n: results[n] for n in names} == pytest.approx({n: known[n] for n in names}, abs=1e-7)
+
+
+def test_speaker_verification_beside_the_countermeasure(shared_data, folder, capsys):
+    corpus = shared_data / "oracles" / "cross_corpus"
+    name = "asvspoof5_sasv_dev_scores_label.csv.gz"
+    known = json.loads((corpus / "expected.json").read_text())[name]
+    asvtk("--scores", corpus / name, "--columns", "score=cm_score,asv_score=asv_score,key=sasv_label",
+          "--labels", "target=1,nontarget=2,spoof=0", "--json", "out.json")  # fmt: skip
+    results = json.loads((folder / "out.json").read_text())
+    assert results["sasv"]["asv_score"]["a_dcf"] == pytest.approx(
+        known["a_dcf_of_asv_score"]["min_a_dcf"], abs=1e-9
+    )
+    assert results["min_tdcf_revisited"] == pytest.approx(known["min_tdcf_with_own_asv"], abs=1e-9)
+    out = capsys.readouterr().out
+    assert re.search(r"\| CM score +\| +0\.1561 \|", out) and re.search(r"\| ASV score +\| +0\.3336 \|", out)
+    assert "t-EER 1.990 %" in out
+    asvtk("--scores", corpus / name, "--columns", "score=cm_score,asv_score=asv_score,key=sasv_label",
+          "--labels", "bonafide=1,bonafide=2,spoof=0", status=1)  # fmt: skip
+    assert "--labels target=WORD" in capsys.readouterr().err
+    (folder / "mixed.txt").write_text("a target 1\nb nontarget 0\nc bonafide 1\nd spoof 0\n")
+    asvtk("--scores", "mixed.txt", "--columns", "utterance=1,key=2,score=3", status=1)
+    assert "mixed.txt:3" in capsys.readouterr().err
+
+
+def test_per_attack_values_of_a_file_without_attacks(shared_data, folder):
+    oracles = shared_data / "oracles"
+    name = "la19_codecfake_vocoder_w2v2aasist.txt.gz"
+    known = json.loads((oracles / "cross_corpus" / "expected.json").read_text())[name]
+    asvtk("--scores", oracles / "cross_corpus" / name, "--columns", PLACES, "--protocol",
+          oracles / "ASVspoof2019.LA.cm.eval.trl.txt.gz", "--asv-scores",
+          oracles / "ASVspoof2019.LA.asv.eval.gi.trl.scores.txt.gz", "--json", "out.json")  # fmt: skip
+    results = json.loads((folder / "out.json").read_text())
+    assert results["min_tdcf"] == pytest.approx(known["min_tdcf_2019_legacy_closed_form"], abs=1e-9)
+    assert {
+        attack: row["eer_percent"] / 100 for attack, row in results["per_attack"].items()
+    } == pytest.approx(known["eer_by_attack"], abs=1e-12)
+
+
+def test_two_way_table_from_the_command_line(folder, capsys):
+    names, attacks, bonafide = write_set("a.txt")
+    keys, codecs = np.where(bonafide, "bonafide", "spoof"), np.resize(["none", "gsm", "opus"], 260)
+    rows = zip(names, codecs, attacks, keys, strict=True)
+    key = (f"LA_1 {name} {codec} x {attack} {key} notrim eval\n" for name, codec, attack, key in rows)
+    (folder / "key.txt").write_text("".join(key))
+    asvtk("--scores", "a.txt", "--protocol", "key.txt", "--table", "official", "--table", "attack,speaker",
+          "--json", "out.json")  # fmt: skip
+    tables = json.loads((folder / "out.json").read_text())["tables"]
+    assert tables.keys() == {"attack,codec", "attack,speaker"}
+    assert list(tables["attack,codec"]["A07"]) == ["C1", "C6", "C7", "Pooled"]
+    assert "EER %: attack by codec" in capsys.readouterr().out
+    asvtk("--scores", "a.txt", "--protocol", "key.txt", "--table", "attack,room", status=1)
+    assert "no column 'room'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--scores", "a.txt", "--table", "attack"])
+    assert "expected ROWS,COLUMNS" in capsys.readouterr().err
+
+
+def test_resampling_by_groups_from_the_command_line(folder, capsys):
+    names, attacks, bonafide = write_set("a.txt")
+    write_set("b.txt", seed=4)
+    keys = np.where(bonafide, "bonafide", "spoof")
+    rows = enumerate(zip(names, attacks, keys, strict=True))
+    key = (f"LA_{i % 9} {name} alaw x {attack} {key} notrim eval\n" for i, (name, attack, key) in rows)
+    (folder / "key.txt").write_text("".join(key))
+    asvtk("--scores", "a.txt", "--protocol", "key.txt", "--bootstrap", "50", "--bootstrap-by", "speaker",
+          "--compare", "b.txt", "--json", "out.json")  # fmt: skip
+    results = json.loads((folder / "out.json").read_text())
+    assert results["bootstrap"]["groups"] == 9 and results["comparison"]["by"] == "speaker"
+    out = capsys.readouterr().out
+    assert "(paired bootstrap of whole groups by speaker)" in out and "(DeLong)" in out
+    asvtk("--scores", "a.txt", "--protocol", "key.txt", "--bootstrap-by", "speaker", status=1)
+    assert "say how often too" in capsys.readouterr().err
+    asvtk(
+        "--scores", "a.txt", "--protocol", "key.txt", "--bootstrap-by", "room", "--bootstrap", "9", status=1
+    )
+    assert "no column 'room'" in capsys.readouterr().err

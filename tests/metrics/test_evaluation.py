@@ -42,7 +42,8 @@ def test_results_hold_what_results_json_promises():
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     assert {
         "eer_percent", "eer_rocch_percent", "min_tdcf", "min_tdcf_revisited", "min_dcf", "act_dcf", "cllr",
-        "threshold", "n_bonafide", "n_spoof", "per_attack", "per_kind", "per_known", "C0_C1_C2", "asv",
+        "threshold", "eer_threshold", "min_dcf_threshold", "auc", "auc_interval",
+        "n_bonafide", "n_spoof", "per_attack", "per_kind", "per_known", "C0_C1_C2", "asv",
         "warnings",
     } == results.keys()  # fmt: skip
     assert results["per_attack"]["A13"]["kind"] == "TTS_VC"

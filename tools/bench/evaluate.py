@@ -2,6 +2,7 @@
 """Time of a whole `asvtk evaluate`: 71,237 CM + 102,579 ASV trials, 13 per-attack EERs, both t-DCFs.
 
   tools/bench/evaluate.py [--scores FILE --asv-scores FILE] [--runs N]
+  tools/bench/evaluate.py --trials 611829 [--runs N]    # a key like that of 2021 DF, with five breakdowns
 
 Beside it, as processes of their own: `import numpy` alone, the floor under any such tool, and the
 metrics' definition transcribed plainly, line by line and threshold by threshold. The three take turns,
@@ -85,6 +86,48 @@ def make_trials(folder: Path):
     return scores, asv_scores
 
 
+BREAKDOWNS = ("compression", "source", "vocoder", "speaker", "language")
+
+
+def make_2021_df(folder: Path, n: int):
+    """Scores and a key of 13 columns, ids and words of the lengths of 2021 DF's."""
+    rng = np.random.default_rng(0)
+    low_and_high = [f"{how}_{codec}" for codec in ("mp3", "m4a", "ogg") for how in ("low", "high")]
+    compressions = ["nocodec", *low_and_high, "mp3m4a", "oggm4a"]
+    neural = [f"neural_vocoder_{kind}" for kind in ("autoregressive", "nonautoregressive")]
+    vocoders = ["traditional_vocoder", "waveform_concatenation", *neural, "unknown"]
+
+    def drawn(words):
+        return [words[i] for i in rng.integers(0, len(words), n)]
+
+    bonafide = (rng.random(n) < 22617 / 611829).tolist()
+    columns = zip(
+        bonafide,
+        drawn([f"LA_{i:04d}" for i in range(48)]),
+        rng.permutation(np.arange(2_000_000, 2_000_000 + n)).tolist(),
+        drawn(compressions),
+        drawn(["asvspoof", "vcc2018", "vcc2020"]),
+        drawn([f"A{i:02d}" for i in range(7, 20)] + [f"Task1-team{i:02d}" for i in range(60)]),
+        drawn(vocoders),
+        drawn([f"team{i:02d}" for i in range(33)]),
+        drawn(["English", "Finnish", "German", "Mandarin"]),
+        (rng.normal(size=n) * 2 + 3 * np.array(bonafide)).astype(np.float32).astype(float).tolist(),
+        strict=True,
+    )
+    key, scores = [], []
+    for genuine, speaker, i, compression, source, attack, vocoder, team, language, score in columns:
+        said = "bonafide" if genuine else "spoof"
+        attack, vocoder = ("-", "bonafide") if genuine else (attack, vocoder)
+        key.append(
+            f"{speaker} DF_E_{i} {compression} {source} {attack} {said} notrim eval {vocoder} Task1 {team} "
+            f"male_male {language}\n"
+        )
+        scores.append(f"DF_E_{i} {score!r}\n")
+    (folder / "key.txt").write_text("".join(key))
+    (folder / "scores.txt").write_text("".join(sorted(scores)))
+    return folder / "scores.txt", folder / "key.txt"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -92,7 +135,13 @@ def main() -> None:
     parser.add_argument("--scores", metavar="FILE", help="CM scores, not gzipped")
     parser.add_argument("--asv-scores", metavar="FILE", help="ASV scores, not gzipped")
     parser.add_argument("--runs", type=int, default=9, metavar="N", help="of each (default: %(default)s)")
+    parser.add_argument(
+        "--trials", type=int, metavar="N", help="time this many trials of a key like 2021 DF's"
+    )
     args = parser.parse_args()
+    if args.trials:
+        time_key(args.trials, args.runs)
+        return
     if bool(args.scores) != bool(args.asv_scores):
         parser.error("--scores and --asv-scores go together")
     with tempfile.TemporaryDirectory() as folder:
@@ -108,16 +157,33 @@ def main() -> None:
         for _ in range(args.runs + 1):
             for name, command in commands.items():
                 times[name].append(measure(command))
-    medians = {}
-    for name, pairs in times.items():
-        wall, cpu = zip(*pairs[1:], strict=True)  # the first run warms the file cache
-        medians[name] = statistics.median(wall)
-        print(
-            f"{name:<20} wall: median {medians[name]:.3f} s, fastest {min(wall):.3f} s; "
-            f"CPU: median {statistics.median(cpu):.3f} s, least {min(cpu):.3f} s; {args.runs} runs"
-        )
+    medians = {name: summary(name, pairs) for name, pairs in times.items()}
     ratio = medians["plain transcription"] / medians["asvtk evaluate"]
     print(f"asvtk evaluate is {ratio:.1f} times as fast as the plain transcription (medians of wall time)")
+
+
+def time_key(n: int, runs: int) -> None:
+    """Key and scores of ``n`` trials, with five breakdowns; beside it `import numpy` alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        scores, key = map(str, make_2021_df(Path(folder), n))
+        by = [word for column in BREAKDOWNS for word in ("--by", column)]
+        python = sys.executable
+        ours = [python, "-m", "asvtk", "evaluate", "--scores", scores, "--protocol", key, *by]
+        for name, command in {
+            "asvtk evaluate": ours,
+            "import numpy alone": [python, "-c", "import numpy"],
+        }.items():
+            summary(name, [measure(command) for _ in range(runs + 1)])
+
+
+def summary(name: str, pairs: list) -> float:
+    """Print wall and CPU times, and return the median wall time; the first run warms the file cache."""
+    wall, cpu = zip(*pairs[1:], strict=True)
+    print(
+        f"{name:<20} wall: median {statistics.median(wall):.3f} s, fastest {min(wall):.3f} s; "
+        f"CPU: median {statistics.median(cpu):.3f} s, least {min(cpu):.3f} s; {len(wall)} runs"
+    )
+    return statistics.median(wall)
 
 
 def measure(command) -> tuple:

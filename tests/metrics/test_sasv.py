@@ -1,0 +1,105 @@
+"""a-DCF and t-EER: values worked out by hand, and those of the organisers' tool for its own file."""
+
+import json
+
+import numpy as np
+import pytest
+
+from asvtk.io.errors import AsvtkError
+from asvtk.io.scores import ScoreTable, read_scores
+from asvtk.metrics import evaluate
+from asvtk.metrics.sasv import AdcfCosts, min_a_dcf, of_one_score, t_eer
+
+LABELS = {"1": "target", "2": "nontarget", "0": False}
+
+
+def test_a_dcf_by_hand():
+    # Above 2: no nontarget, no spoof, one of four targets lost; above 0.5: one of two spoofs accepted.
+    target, nontarget, spoof = np.array([1.0, 3, 4, 5]), np.array([0.0, 0.5]), np.array([-1.0, 2])
+    cost, threshold = min_a_dcf(target, nontarget, spoof)
+    assert cost == pytest.approx(0.9405 * 0.25 / 0.595) and threshold == 2
+    cheap = AdcfCosts(c_fa_spoof=0.1)
+    cost, threshold = min_a_dcf(target, nontarget, spoof, cheap)
+    assert cost == pytest.approx(0.1 * 0.05 * 0.5 / (0.095 + 0.005)) and threshold == 0.5
+
+
+def test_a_system_that_decides_nothing_costs_one():
+    same = np.zeros(5)
+    assert min_a_dcf(same, same, same)[0] == pytest.approx(1)
+    assert of_one_score(same, same, same)["sasv_eer_percent"] == 100
+
+
+def test_t_eer_by_hand():
+    # The CM tells nothing of the speaker, the ASV nothing of the spoof; each is right in nine of ten.
+    nine = np.array([1.0] * 9 + [-1.0]) + np.arange(10) * 1e-3
+    cm = (nine, nine + 1e-4, -nine)
+    asv = (nine, -nine, nine + 1e-4)
+    found = t_eer(cm, asv)
+    # misses 1 - .9 .9 = .19, nontargets .9 .1, spoofs .1 .9: a smaller threshold of each comes closer
+    assert 0.09 <= found.rate <= 0.19
+    # with perfect parts nothing is missed and nothing accepted
+    far = np.arange(10) * 1e-3
+    assert t_eer((far + 1, far + 1, far), (far + 1, far, far + 1)).rate == 0
+
+
+def test_t_eer_of_a_perfect_cm_is_the_eer_of_the_asv():
+    rng = np.random.default_rng(0)
+    target, nontarget = rng.normal(2, 1, 4000), rng.normal(0, 1, 4000)
+    cm = (np.full(4000, 9.0), np.full(4000, 9.0), np.linspace(-1, 0, 4000))
+    found = t_eer(cm, (target, nontarget, rng.normal(2, 1, 4000)))
+    eer = of_one_score(target, nontarget, nontarget)["sv_eer_percent"] / 100
+    assert found.rate == pytest.approx(eer, abs=2e-3)
+
+
+def test_a_class_without_trials_is_refused():
+    some, none = np.arange(3.0), np.empty(0)
+    with pytest.raises(AsvtkError, match="at least one"):
+        min_a_dcf(some, none, some)
+    with pytest.raises(AsvtkError, match="at least one"):
+        t_eer((some, some, none), (some, some, some))
+
+
+def test_a_key_without_nontargets_has_no_a_dcf_and_says_so():
+    table = ScoreTable(
+        utterances=np.array(["a", "b"]),
+        bonafide=np.array([True, False]),
+        classes=np.array(["target", "spoof"], dtype=object),
+        scores=np.array([1.0, 0.0]),
+        asv_scores=np.array([1.0, 0.0]),
+    )
+    results = evaluate(table)
+    assert results["sasv"] is None and results["min_tdcf"] is None
+    assert any("no trial is nontarget" in warning for warning in results["warnings"])
+
+
+def test_the_organisers_own_file(shared_data):
+    corpus = shared_data / "oracles" / "cross_corpus"
+    name = "asvspoof5_sasv_dev_scores_label.csv.gz"
+    known = json.loads((corpus / "expected.json").read_text())[name]
+    table = read_scores(corpus / name, {"score": "cm_score", "key": "sasv_label"}, LABELS)
+    results = evaluate(table)
+    sasv = results["sasv"]
+
+    def near(value):
+        return pytest.approx(value, rel=0, abs=1e-9)
+
+    for ours, theirs in (("score", "a_dcf_of_cm_score"), ("asv_score", "a_dcf_of_asv_score")):
+        assert sasv[ours]["a_dcf"] == near(known[theirs]["min_a_dcf"])
+        assert sasv[ours]["a_dcf_threshold"] == near(known[theirs]["min_a_dcf_thresh"])
+    assert sasv["t_eer_percent"] == near(known["t_eer"])
+    assert results["min_tdcf_revisited"] == near(known["min_tdcf_with_own_asv"])
+    assert results["min_tdcf"] == near(known["min_tdcf_legacy_with_own_asv"])
+    own = known["own_asv"]
+    for ours, theirs in (
+        ("threshold", "threshold"), ("p_fa", "Pfa"), ("p_miss", "Pmiss"), ("p_fa_spoof", "Pfa_spoof"),
+        ("p_miss_spoof", "Pmiss_spoof"),
+    ):  # fmt: skip
+        assert results["asv"][ours] == near(own[theirs])
+    for key in ("n_bonafide", "n_spoof", "eer_threshold", "min_dcf", "min_dcf_threshold", "act_dcf", "cllr"):
+        assert results[key] == near(known[key])
+    assert results["eer_percent"] / 100 == near(known["eer"])
+    table.scores, table.asv_scores = table.asv_scores + table.scores / 10, None  # a fused score
+    fused, of_sum = evaluate(table)["sasv"], known["a_dcf_of_asv_plus_cm_over_10"]
+    assert fused["score"]["a_dcf"] == near(of_sum["min_a_dcf"])
+    assert fused["score"]["a_dcf_threshold"] == near(of_sum["min_a_dcf_thresh"])
+    assert "asv_score" not in fused and "t_eer_percent" not in fused
