@@ -70,6 +70,11 @@ class Columns(NamedTuple):
             return self.fields.first()
         return [column[0] for column in self.fields]
 
+    def prepare(self, places) -> None:
+        """Say which columns will be asked for as `array` or `identifiers`."""
+        if isinstance(self.fields, Fields):
+            self.fields.prepare(places)
+
     def array(self, place: int) -> np.ndarray:
         """A column as an array of strings, dtype object."""
         factored = self.fields.factored(place) if isinstance(self.fields, Fields) else None

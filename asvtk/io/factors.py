@@ -15,6 +15,7 @@ __all__ = ["Factored", "Fields", "Names", "factorize", "match_names"]
 _FIRST = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
 _BUCKETS_LOG2 = 16
+_ROWS = 1 << 13  # of a key of 2021, one megabyte
 _NARROW = 3  # columns: all fields together are cut sooner than those of one column, one by one
 _LONGEST_NAME = 64  # bytes, of those that are compared as words
 
@@ -117,6 +118,12 @@ class Fields:
 
     def __init__(self, data: bytes, starts: np.ndarray, ends: np.ndarray):
         self._data, self._starts, self._ends = data, starts, ends
+        self._words = {}
+
+    def prepare(self, places) -> None:
+        """Say which columns will be factored or matched: together that takes less than one by one."""
+        columns = [(self._starts[place], self._ends[place]) for place in places]
+        self._words = dict(zip(places, _words_of(self._data, columns), strict=True))
 
     @cached_property
     def _text(self) -> str:
@@ -140,7 +147,10 @@ class Fields:
         return [self._data[start:end].decode("ascii") for start, end in rows]
 
     def names(self, place: int) -> "Names":
-        return Names(self, self._starts[place], self._ends[place])
+        names = Names(self, self._starts[place], self._ends[place])
+        if place in self._words:
+            names.words = self._words[place]
+        return names
 
     def factored(self, place: int) -> Factored | None:
         """A column of which few strings differ; None if many do."""
@@ -167,26 +177,7 @@ class Names(_AsArray):
     @cached_property
     def words(self) -> list | None:
         """uint64 (n,) of each 8 bytes, nil behind the end; None where there are names of more than 64."""
-        lengths = self._ends - self._starts
-        longest = int(lengths.max(initial=0))
-        if longest > _LONGEST_NAME:
-            return None
-        return [self._word(8 * place, lengths) for place in range((longest + 7) // 8)]
-
-    def _word(self, offset: int, lengths: np.ndarray) -> np.ndarray:
-        data = self._fields._data
-        at_byte = np.ndarray((len(data) - 7,), "<u8", data, 0, (1,))  # 8 bytes, beginning at any
-        starts = self._starts.astype(np.intp) + offset
-        last = at_byte.size - 1
-        beyond = np.flatnonzero(
-            starts > last
-        )  # in the last 7 bytes of the file, or behind a short name there
-        starts[beyond] = last
-        word = at_byte[starts]
-        for place in beyond.tolist():
-            word[place] = int.from_bytes(data[self._starts[place] + offset :][:8], "little")
-        word &= _FIRST.take(lengths - offset, mode="clip")
-        return word
+        return _words_of(self._fields._data, [(self._starts, self._ends)])[0]
 
     @cached_property
     def hashes(self) -> np.ndarray:
@@ -220,9 +211,7 @@ class Names(_AsArray):
             row = row_of[bucket]
             if all((word[row] == word).all() for word in self.words):
                 there = np.flatnonzero(row_of >= 0)
-                names = Names(
-                    self._fields, *(at[row_of[there]] for at in (self._starts, self._ends))
-                ).tolist()
+                names = [self[row] for row in row_of[there].tolist()]
                 rank = np.argsort(np.array(names, dtype=object), kind="stable")
                 code_of = np.empty(row_of.size, np.uint16)
                 code_of[there[rank]] = np.arange(there.size)
@@ -246,7 +235,42 @@ class Names(_AsArray):
         letters = dtype.itemsize // 4
         if dtype.kind != "U" or not 0 < letters <= 8 or not self.words:
             return self._strings.astype(dtype)
-        return (self.words[0] & _FIRST[letters]).astype("<u8").view("S8").astype(dtype)
+        first = self.words[0] & _FIRST[letters]
+        if (first == first[0]).all():
+            different, codes = first[:1], np.zeros(self.size, np.uint8)
+        else:
+            different, codes = np.unique(first, return_inverse=True)
+        return different.astype("<u8").view("S8").astype(dtype)[codes]
+
+
+def _words_of(data: bytes, columns: list) -> list:
+    """`Names.words` of several columns, ``(starts, ends)`` each.
+
+    A part of the rows at a time, so that the text comes from memory once.
+    """
+    at_byte = np.ndarray((max(len(data) - 7, 0),), "<u8", data, 0, (1,))  # 8 bytes, beginning at any
+    last = at_byte.size - 1
+    found = []
+    for starts, ends in columns:
+        longest = int((ends - starts).max(initial=0))
+        count = (longest + 7) // 8
+        fits = longest <= _LONGEST_NAME and last >= 0
+        found.append([np.empty(starts.size, np.uint64) for _ in range(count)] if fits else None)
+    n = max((starts.size for starts, _ in columns), default=0)
+    for begin in range(0, n, _ROWS):
+        part = slice(begin, begin + _ROWS)
+        for (starts, ends), words in zip(columns, found, strict=True):
+            at, lengths = starts[part].astype(np.intp), ends[part] - starts[part]
+            for place, word in enumerate(words or ()):
+                if (
+                    at.size and at.max() > last
+                ):  # in the last 7 bytes of the file, or behind a short name there
+                    word[part] = [int.from_bytes(data[start : start + 8], "little") for start in at.tolist()]
+                else:
+                    word[part] = at_byte[at]
+                word[part] &= _FIRST.take(lengths - 8 * place, mode="clip")
+                at += 8
+    return found
 
 
 def match_names(names, wanted) -> np.ndarray | None:

@@ -143,6 +143,11 @@ def trials_from_columns(
     """
     width = len(table.fields)
     by_name = dict(zip(reversed(names), reversed(range(width)), strict=True))  # of two namesakes, the first
+    further = by_name.keys() - {"utterance", "score", "key", "attack"}
+    if only is not None and only <= further:
+        for name in further - only - _OF_NOTES:
+            del by_name[name]
+    table.prepare([place for name, place in by_name.items() if name not in ("score", "asv_score")])
     named = "utterance" in by_name
     if named:
         rows = table.identifiers(by_name.pop("utterance"))
@@ -157,8 +162,6 @@ def trials_from_columns(
         trials.bonafide, trials.classes = _read_keys(table, by_name.pop("key"), labels or {})
     if "attack" in by_name:
         trials.attacks = _read_attacks(table, table.array(by_name.pop("attack")), trials)
-    if only is not None and only <= by_name.keys():
-        by_name = {name: place for name, place in by_name.items() if name in only | _OF_NOTES}
     trials.columns = {name: table.array(place) for name, place in by_name.items()}
     return trials
 
