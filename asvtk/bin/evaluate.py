@@ -3,16 +3,17 @@
   asvtk evaluate --scores eval.txt --asv-scores ASVspoof2019.LA.asv.eval.gi.trl.scores.txt
   asvtk evaluate --scores scores.csv --columns utterance=path,score=logit --protocol key.txt
   asvtk evaluate --scores ours.txt theirs.txt --negate theirs.txt --report comparison
-  asvtk evaluate --exp exp/seed1 exp/seed2 --data-root data --report exp/seeds
+  asvtk evaluate --exp exp/seed1 exp/seed2 --sets data/dev data/eval --report exp/seeds
   asvtk evaluate --rttm data/partial/segments.rttm --detections detections.jsonl
 
 Higher score = bona fide; --negate is for files that mean the opposite. Files may be packed. Read as they
 are: `[speaker] utterance [-] attack key score` (2019); `utterance score` (2021, ASVspoof 5) with the key
 of --protocol or --data; NII logs; a header. Others: --columns utterance=1,score=2,key=3 --labels spoof=0,...
 Several files of --scores are systems on the same trials. --dev names their dev scores, whose threshold
-is judged on --scores. With --exp, each DIR/scores/{dev,eval}.txt is evaluated, with the ASV scores of its
-own set, into DIR/results.json and DIR/RESULTS.md; what differs in its seed alone is averaged. With --rttm,
-it is measured how much of the spoofed parts of recordings was found (docs/partial.md).
+is judged on --scores. With --exp, each DIR/scores/SET.txt is evaluated, with the ASV scores of its
+own set, into DIR/results.json and DIR/RESULTS.md; what differs in its seed alone is averaged, and several
+corpora are summed up. With --rttm, it is measured how much of the spoofed parts of recordings was found
+(docs/partial.md).
 """
 
 import json
@@ -28,6 +29,7 @@ import numpy as np
 from asvtk.bin.arguments import assignments, key_words, table_axes, whole_number
 from asvtk.corpora.facts import load_facts
 from asvtk.io.asv_scores import read_asv_scores
+from asvtk.io.corpus_card import CorpusCard
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.protocols import label, read_protocol
 from asvtk.io.scores import ScoreTable, read_scores
@@ -35,7 +37,6 @@ from asvtk.report.markdown import CONVENTIONS, results_tables
 from asvtk.report.measured import measure
 from asvtk.report.system import short_names
 
-SETS = ("dev", "eval")
 #: options that speak of the files of --scores
 _OF_SCORES = (
     "protocol", "protocol_columns", "asv_scores", "asv_key", "columns", "labels", "negate", "json", "dev",
@@ -88,7 +89,10 @@ def add_arguments(parser) -> None:
     option("--dev-protocol", "FILE", "protocol, key or data directory with the labels of --dev")
     option("--json", "FILE", "write all values of one score file, or of --rttm, in full precision")
     option("--report", "DIR", "write DIR/report.html and DIR/RESULTS.md, beside published systems")
-    option("--data-root", "DIR", "--exp: where dev and eval lie (default: %(default)s)", default="data")
+    option("--sets", "DIR", "--exp: data directories of the sets to evaluate", nargs="+")
+    option(
+        "--data-root", "DIR", "--exp: instead, where dev and eval lie (default: %(default)s)", default="data"
+    )
     option("--summary", "FILE", "--exp: write the table of all experiments there")
     option("--detections", "FILE", "--rttm: what asvtk detect wrote of the same recordings (JSON lines)")
     option("--hyp", "FILE", "--rttm: instead, parts that were found, as RTTM; without scores")
@@ -108,7 +112,7 @@ def run(args) -> None:
         _refuse(args, "--exp", _OF_SCORES + _COMPARISON)
         _evaluate_experiments(args)
     else:
-        _refuse(args, "--scores", ("summary",))
+        _refuse(args, "--scores", ("summary", "sets"))
         if not args.compare:
             _refuse(args, "no --compare", ("compare_negate",))
         if not args.dev:
@@ -132,7 +136,7 @@ def _evaluate_parts(args) -> None:
     results = localisation(recordings, args.majority)
     results |= {"rttm": args.rttm, "detections": args.detections, "hyp": args.hyp}
     if args.json:
-        _write_json(args.json, results)
+        write_json(args.json, results)
     print(localisation_tables(results))
 
 
@@ -155,15 +159,16 @@ def _evaluate_scores(args) -> None:
         table = label(table, first) if first is not None else table
         first = first or table
         dev = of_dev and _read_whole(of_dev, args, dev_protocol, path in negated)
-        results = _measure(table, asv, facts, args, _kinds(args.protocol), dev)
+        card = CorpusCard.read(args.protocol) if args.protocol else None
+        results = _measure(table, asv, facts, args, _kinds(args.protocol), dev, card=card)
         results |= {"scores": path, "asv_scores": args.asv_scores, "negated": path in negated}
         if args.compare:
             results["comparison"] = _compare(table, protocol, args)
         systems[path], tables[path] = results, table
     if args.json:
-        _write_json(args.json, results)
+        write_json(args.json, results)
     if args.report:
-        _write_report(
+        write_report(
             args.report,
             {path: {of["split"] or "trials": (tables[path], of)} for path, of in systems.items()},
             facts,
@@ -175,56 +180,12 @@ def _evaluate_scores(args) -> None:
 
 
 def _evaluate_experiments(args) -> None:
-    from asvtk.io.atomic import write_text
-    from asvtk.report.markdown import environment, experiment_page, plain_text, summary_page
-    from asvtk.report.seeds import seed_groups
-    from asvtk.training.calibration import current_calibration
-    from asvtk.training.experiment import Experiment
+    from asvtk.bin.evaluate_experiments import evaluate_experiments
 
-    if len(set(map(os.path.realpath, args.exp))) < len(args.exp):
-        raise AsvtkError("--exp: a folder is named twice")
-    facts = load_facts()
-    about = environment()
-    experiments, tables = {}, {}
-    for folder in map(Path, args.exp):
-        results = {}
-        for name in SETS:
-            scores, data = folder / "scores" / f"{name}.txt", Path(args.data_root) / name
-            if not scores.exists():
-                continue
-            protocol = read_protocol(data) if (data / "utt2label").exists() else None
-            asv = read_asv_scores(data / "asv_scores") if (data / "asv_scores").exists() else None
-            table = _read(scores, args, protocol)
-            # The threshold of dev is what a system brings to every other set.
-            dev = calibration = None
-            if name != "dev":
-                dev = tables.get((str(folder), "dev"))
-                calibration, reason = current_calibration(Experiment(folder))
-            window = None if calibration is None else calibration.window
-            results[name] = _measure(table, asv, facts, args, _kinds(data), dev, window)
-            if name != "dev" and reason:
-                results[name]["notes"].append(reason)
-            tables[str(folder), name] = table
-        if not results:
-            raise AsvtkError(
-                f"{folder}/scores: neither dev.txt nor eval.txt; run stage 4 (asvtk score) first"
-            )
-        _write_json(folder / "results.json", results)
-        write_text(folder / "RESULTS.md", experiment_page(folder.name, results, about))
-        print(f"# {plain_text(folder)}\n\n{results_tables(results)}\n")
-        experiments[str(folder)] = results
-    seeds = seed_groups({name: name for name in experiments}, experiments)
-    page = summary_page(experiments, seeds)
-    if len(experiments) > 1:
-        print(page)
-    if args.summary:
-        write_text(args.summary, page)
-    if args.report:
-        found = {
-            folder: {name: (tables[folder, name], of) for name, of in results.items()}
-            for folder, results in experiments.items()
-        }
-        _write_report(args.report, found, facts, seeds)
+    def measure(table, asv, facts, kinds, card, dev, calibration) -> dict:
+        return _measure(table, asv, facts, args, kinds, dev, calibration, card)
+
+    evaluate_experiments(args, measure, lambda scores, protocol: _read(scores, args, protocol))
 
 
 def _columns_asked_for(args) -> set | None:
@@ -236,12 +197,13 @@ def _columns_asked_for(args) -> set | None:
     return {*args.by, *by, *args.where, *in_tables} - {"attack"}
 
 
-def _write_report(folder, systems: dict, facts: dict, seeds=None) -> None:
+def write_report(folder, systems: dict, facts: dict, seeds=None, dev=()) -> None:
+    """The page of systems, ``{path: {set: (table, results)}}``, by short names."""
     from asvtk.report.writing import write_report  # only who wants a page waits for its code
 
     names = dict(zip(systems, short_names(systems), strict=True))
     by_name = {names[path]: sets for path, sets in systems.items()}
-    write_report(folder, by_name, facts, seeds and seeds.renamed(names))
+    write_report(folder, by_name, facts, seeds and seeds.renamed(names), dev)
 
 
 def _negated(args) -> set:
@@ -304,16 +266,28 @@ def _kinds(data) -> dict | None:
 
 
 def _measure(
-    table: ScoreTable, asv, facts: dict, args, kinds: dict | None, dev: ScoreTable | None, calibration=None
+    table: ScoreTable,
+    asv,
+    facts: dict,
+    args,
+    kinds: dict | None,
+    dev: ScoreTable | None,
+    calibration=None,
+    card: CorpusCard | None = None,
 ) -> dict:
+    by, tables = args.by, args.table
+    if card is not None:  # what its corpus's papers show, as far as it is there
+        by = by or [column for column in card.by if column in table.columns]
+        tables = tables or [axes for axes in map(table_axes, card.tables) if _has_axes(table, axes)]
     results = measure(
         table,
         asv,
         facts,
         kinds=kinds,
+        card=card,
         grouping=args.grouping,
-        by=args.by,
-        tables=args.table,
+        by=by,
+        tables=tables,
         bootstrap=args.bootstrap,
         bootstrap_by=args.bootstrap_by,
         seed=args.seed,
@@ -324,6 +298,11 @@ def _measure(
     for warning in results["warnings"]:
         print(f"asvtk evaluate: warning: {table.source}: {warning}", file=sys.stderr)
     return results
+
+
+def _has_axes(table: ScoreTable, axes: tuple) -> bool:
+    """Whether a two-way table can be made; its columns may hold nothing in this set."""
+    return axes[0] == "official" and bool(table.columns) or {*axes} <= {"attack", *table.columns}
 
 
 def _compare(table: ScoreTable, protocol, args) -> dict:
@@ -355,7 +334,7 @@ def _refuse(args, form: str, options) -> None:
             raise AsvtkError(f"--{option.replace('_', '-')} does not go with {form}")
 
 
-def _write_json(path, value) -> None:
+def write_json(path, value) -> None:
     from asvtk.io.atomic import write_text
 
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -112,7 +112,7 @@ def prepare_set(
     write_table(out / "attack2kind", kinds)
     _write_skipped(out, files.faults)
     asv.copy(out)
-    _card(corpus, name, data.count_classes()).write(out)
+    _card(corpus, name).write(out)
     files.save()
     write_stamp(out / ".done", inputs)
     return data
@@ -141,7 +141,7 @@ def prepare_key(corpus: Corpus, name: str, out, force: bool = False) -> tuple[in
     write_table(out / "attack2kind", _attack_kinds(legend, corpus.description.attacks, set(trials.attack)))
     _AsvScores(corpus, name).copy(out)
     counts = trials.label.count(BONAFIDE), trials.label.count(SPOOF)
-    _card(corpus, name, counts).write(out)
+    _card(corpus, name).write(out)
     return counts
 
 
@@ -169,15 +169,17 @@ def _official(of_set) -> str:
     return f"{of_set.bonafide}+{of_set.spoof}"
 
 
-def _card(corpus: Corpus, name: str, counts: tuple[int, int]) -> CorpusCard:
+def _card(corpus: Corpus, name: str) -> CorpusCard:
     description = corpus.description
+    official = description.official_set(corpus.version, name)
     return CorpusCard(
         corpus=corpus.name,
         title=description.title,
         version=corpus.version,
         set=name,
-        difference=difference_from_official(corpus, {name: counts}),
-        counted=description.official_set(corpus.version, name).size is not None,
+        bonafide=official.bonafide,
+        spoof=official.spoof,
+        trials=official.trials,
         licence=description.licence,
         by=description.by,
         tables=description.tables,

@@ -116,7 +116,7 @@ class Columns(NamedTuple):
             ) from None
 
 
-def read_columns(path, told: dict | None = None) -> Columns:
+def read_columns(path, told: dict | None = None, kaldi: bool = False) -> Columns:
     """Read a table, whatever its separator, line ends or packing.
 
     A first line that holds a known column name (`HEADER_NAMES`), and neither a number nor a key word, is
@@ -130,13 +130,14 @@ def read_columns(path, told: dict | None = None) -> Columns:
     Args:
         path: the file.
         told: our name of a column -> its name in the header, or its place from 1.
+        kaldi: it is a table of a data directory, which has blanks between columns and never a header.
 
     Raises:
         AsvtkError: no such file, no text, no rows, lines of unequal numbers of fields, a column told of
             that is not there, or a file larger than any table.
     """
     data = read_bytes(path, _MAX_BYTES)
-    if (plain := _read_plain(path, data, told)) is not None:
+    if (plain := _read_plain(path, data, told, kaldi)) is not None:
         return plain
     text = as_text(path, data)
     if text.count("\n") > _MAX_LINES:
@@ -145,9 +146,9 @@ def read_columns(path, told: dict | None = None) -> Columns:
         return _read_log(path, text, output[0], told)
     first, start, skipped = _first_line(path, text)
     _refuse_long(path, first)
-    names = _header(path, first, told)
+    names = None if kaldi else _header(path, first, told)
     if names is None:
-        separator, sample = _separator(first, False), first
+        separator, sample = None if kaldi else _separator(first, False), first
         start = skipped = 0
     else:
         separator, sample = _separator(first, True), _first_line(path, text, start)[0]
@@ -161,7 +162,7 @@ def read_columns(path, told: dict | None = None) -> Columns:
     return Columns(str(path), fields, names, lines)
 
 
-def _read_plain(path, data: bytes, told: dict | None) -> Columns | None:
+def _read_plain(path, data: bytes, told: dict | None, kaldi: bool) -> Columns | None:
     """A blank-separated table in ASCII without header and comments; None if it is any other."""
     if len(data) < _WORTH_IT or not data.isascii():
         return None
@@ -171,12 +172,14 @@ def _read_plain(path, data: bytes, told: dict | None) -> Columns | None:
     if b"\0" in data or b"\r" in data or data.startswith(b"Output,") or b"\nOutput," in data:
         return None
     first = data[: data.find(b"\n") + 1 or len(data)].decode("ascii")
-    if len(first) > _LONGEST_HEADER or _separator(first, True) not in (None, "\t"):
+    if len(first) > _LONGEST_HEADER or not kaldi and _separator(first, True) not in (None, "\t"):
         return None
-    if not first.strip() or first.startswith("#") or _header(path, first.strip(), told) is not None:
+    if not first.strip() or first.startswith("#"):
+        return None
+    if not kaldi and (_header(path, first.strip(), told) or _separator(first, False)) is not None:
         return None
     width = len(split_line(first, None))
-    if _separator(first, False) is not None or (fields := cut_rows(data, width, rows)) is None:
+    if (fields := cut_rows(data, width, rows)) is None:
         return None
     names = _named_by_place(path, told, width) if told else None
     return Columns(str(path), fields, names, range(1, 1 + rows))

@@ -11,6 +11,7 @@ from asvtk.io.text import read_json
 __all__ = ["CorpusCard"]
 
 _NAME = "corpus.json"
+_LISTS, _NUMBERS = ("by", "tables", "metrics"), ("bonafide", "spoof", "trials")
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,7 @@ class CorpusCard:
         title: for people.
         version: empty where there is one only.
         set: of the corpus.
-        difference: a sentence on how it differs from the official set; None: it does not, or nobody knows.
-        counted: whether official counts are known.
+        bonafide, spoof, trials: official numbers of trials; None where they are not known.
         licence: of the audio.
         by: columns that results are broken down by.
         tables: two-way tables, each ``ROWS,COLUMNS``.
@@ -34,8 +34,9 @@ class CorpusCard:
     title: str
     version: str
     set: str
-    difference: str | None = None
-    counted: bool = False
+    bonafide: int | None = None
+    spoof: int | None = None
+    trials: int | None = None
     licence: str = ""
     by: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
@@ -45,6 +46,22 @@ class CorpusCard:
     def heading(self) -> str:
         """For tables and pages: ``ASVspoof 2021 LA, eval``."""
         return ", ".join(filter(None, (self.title, self.version, self.set)))
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether any official number is known."""
+        return (self.bonafide, self.spoof, self.trials) != (None, None, None)
+
+    def difference(self, bonafide: int, spoof: int) -> str | None:
+        """A sentence on how so many trials differ from the official set; None: not, as far as is known."""
+        pairs = ((self.bonafide, bonafide), (self.spoof, spoof), (self.trials, bonafide + spoof))
+        if all(official in (None, found) for official, found in pairs):
+            return None
+        there = f"{self.trials}" if self.bonafide is None else f"{self.bonafide} and {self.spoof}"
+        return (
+            f"not the official {self.heading} set: {bonafide} bona fide and {spoof} spoof trials against "
+            f"{there} there. Published results are of that set."
+        )
 
     def describe(self) -> dict:
         """What results say of it."""
@@ -66,10 +83,12 @@ class CorpusCard:
         content, known = read_json(path), {}
         for field in fields(cls):
             value = content.get(field.name) if isinstance(content, dict) else None
-            is_list = field.name in ("by", "tables", "metrics")
-            if is_list and isinstance(value, list) and all(isinstance(x, str) for x in value):
-                known[field.name] = tuple(value)
-            elif not is_list and isinstance(value, (str, bool, type(None))):
+            if field.name in _LISTS:
+                fits = isinstance(value, list) and all(isinstance(x, str) for x in value)
+                value = tuple(value) if fits else None
+            else:
+                fits = type(value) in ((int, type(None)) if field.name in _NUMBERS else (str,))
+            if fits:
                 known[field.name] = value
             else:
                 raise AsvtkError(f"{path}: {field.name} is missing or of another kind; run stage 1 again")

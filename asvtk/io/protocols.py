@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asvtk.io.columns import KEY_WORDS, read_columns
+from asvtk.io.columns import KEY_WORDS, Columns, read_columns
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.factors import match_names
 from asvtk.io.scores import ScoreTable, Trials, trials_from_columns
@@ -26,12 +26,15 @@ _FORMS = [
         "speaker utterance environment attack key score",  # scores of the organisers' baselines of 2019
         "speaker utterance codec transmission attack key",  # In-the-Wild, as 2021 cut behind the key
         "speaker utterance codec transmission attack key trim subset",  # ASVspoof 2021 LA
-        "speaker utterance compression source attack key trim subset vocoder task team gender_pair language",
+        "speaker utterance compression database attack key trim subset vocoder task team gender_pair "
+        "language",  # ASVspoof 2021 DF
         "speaker utterance asv_room asv_mic distance_to_asv attacker_room attacker_mic distance_to_speaker "
         "attacker_to_speaker key trim subset",  # ASVspoof 2021 PA
         "speaker utterance gender codec codec_q codec_seed attack_tag attack key tmp",  # ASVspoof 5
     )
 ]
+#: files of a data directory that tell nothing of its trials
+_NO_COLUMNS = ("utt2label", "utt2spk", "utt2md5", "utt2num_samples", "utt2uniq", "utt2dur", "utt2num_frames")
 _AUDIO_SUFFIXES = (".flac", ".wav", ".mp3", ".m4a", ".ogg", ".opus")
 
 
@@ -42,8 +45,8 @@ def read_protocol(
 
     Forms: ASVspoof 2019, the keys of 2021 (LA, DF and PA) and of ASVspoof 5 as they are published;
     ``utterance key``; a labelled score file; any file with a header of known names, as In-the-Wild's
-    ``meta.csv``, or with told columns; a folder with ``utt2label`` and, if there, ``utt2attack`` and
-    ``utt2speaker``.
+    ``meta.csv``, or with told columns; a folder with ``utt2label``, whose files
+    ``utt2NAME`` are columns.
 
     Args:
         columns, labels: as in `asvtk.io.scores.read_scores`.
@@ -157,28 +160,26 @@ def _plain(name: str) -> str:
 
 
 def _read_data_directory(folder: Path) -> Trials:
-    def values(name: str, utterances=None):
-        path = folder / name
-        if utterances is not None and not path.exists():
-            return None
-        table = read_columns(path)
-        if len(table.fields) != 2:
-            raise AsvtkError(f"{table.where(0)}: {len(table.fields)} fields; expected `utterance value`")
-        if utterances is not None and table.fields[0] != utterances:
-            differing = sorted(set(table.fields[0]) ^ set(utterances))
-            raise AsvtkError(
-                f"{path} and {folder / 'utt2label'} do not list the same utterances in the same order"
-                + (f"; only one has: {listing(differing)}" if differing else "")
-                + ". Run `asvtk validate` on the folder, or stage 1 again."
-            )
-        return table
-
-    labels = values("utt2label")
+    labels = _read_table(folder / "utt2label")
     utterances = labels.fields[0]
-    attacks, speakers = values("utt2attack", utterances), values("utt2speaker", utterances)
-    columns = dict(utterance=utterances, key=labels.fields[1])
-    if attacks is not None:
-        columns["attack"] = attacks.fields[1]
-    if speakers is not None:
-        columns["speaker"] = speakers.fields[1]
+    columns = {"utterance": utterances, "key": labels.fields[1]}
+    for path in sorted(folder.glob("utt2*")):
+        name = path.name.removeprefix("utt2")
+        if path.name not in _NO_COLUMNS and name.isidentifier():
+            table = _read_table(path)
+            if table.fields[0] != utterances:
+                differing = sorted(set(table.fields[0]) ^ set(utterances))
+                raise AsvtkError(
+                    f"{path} and {folder / 'utt2label'} do not list the same utterances in the same order"
+                    + (f"; only one has: {listing(differing)}" if differing else "")
+                    + ". Run `asvtk validate` on the folder, or stage 1 again."
+                )
+            columns[name] = table.fields[1]
     return trials_from_columns(labels._replace(fields=list(columns.values())), list(columns))
+
+
+def _read_table(path: Path) -> Columns:
+    table = read_columns(path, kaldi=True)
+    if len(table.fields) != 2:
+        raise AsvtkError(f"{table.where(0)}: {len(table.fields)} fields; expected `utterance value`")
+    return table

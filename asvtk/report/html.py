@@ -2,6 +2,8 @@
 
 from asvtk.report.charts import attack_bars, histogram
 from asvtk.report.comparison import Comparison
+from asvtk.report.corpora import CorpusTable
+from asvtk.report.corpora_section import corpora_section, two_way_figures
 from asvtk.report.det import det_chart, marker_key
 from asvtk.report.document import document, footer
 from asvtk.report.html_tables import breakdown_table, comparison_tables, named, summary_table
@@ -26,15 +28,23 @@ _CONVENTIONS = (
 )
 
 
-def html_page(sets: dict, comparison: Comparison, about: dict, facts: dict, seeds=None) -> str:
+def html_page(
+    sets: dict,
+    comparison: Comparison | None,
+    about: dict,
+    facts: dict,
+    seeds=None,
+    across: CorpusTable | None = None,
+) -> str:
     """The whole page.
 
     Args:
         sets: ``{set name: [System, ...]}``, in the order of the page.
-        comparison: of `asvtk.report.comparison.compare`.
+        comparison: of `asvtk.report.comparison.compare`; None where there is nothing to stand beside.
         about: facts for the footer, as `asvtk.report.markdown.environment` gives them.
         facts: of `asvtk.corpora.facts.load_facts`.
         seeds: `asvtk.report.seeds.SeedGroups` of the systems' names, or None.
+        across: of `asvtk.report.corpora.corpus_table`, or None.
     """
     systems = {system.name: system for of_set in sets.values() for system in of_set}
     title = ", ".join(list(systems)[:3]) + (f" and {len(systems) - 3} more" if len(systems) > 3 else "")
@@ -48,11 +58,12 @@ def html_page(sets: dict, comparison: Comparison, about: dict, facts: dict, seed
                 "Detection of synthetic and converted speech. ",
                 element("b", "Higher score = bona fide."),
             ),
-            _caution(comparison) if comparison.caution else "",
+            _caution(comparison) if comparison and comparison.caution else "",
             _warnings(sets),
         ),
+        corpora_section(across, sets, systems) if across else "",
         *(_set_section(name, of_set, facts, seeds, several=len(sets) > 1) for name, of_set in sets.items()),
-        _comparison_section(comparison, systems),
+        _comparison_section(comparison, systems) if comparison else "",
         element(
             "section",
             element("h2", "How to read the numbers"),
@@ -107,6 +118,7 @@ def _set_section(name: str, systems: list, facts: dict, seeds, several: bool) ->
                 breakdown_table(systems),
             ),
         ]
+    parts.append(two_way_figures(systems))
     return element("section", *parts)
 
 
@@ -115,8 +127,14 @@ def _trials(systems: list, facts: dict) -> list[str]:
     systems_by_line = {}
     for system in systems:
         results = system.results
-        whole = "" if results["official"] else "not "
-        database = f", {whole}the official {facts['name']} {results['split']} set" if results["split"] else ""
+        whole, of_set = "" if results["official"] else "not ", results["split"]
+        corpus = results.get("corpus")
+        title = facts["name"]
+        if corpus and not of_set:
+            title, of_set = " ".join(filter(None, (corpus["title"], corpus["version"]))), corpus["set"]
+            whole = whole if results["official"] or corpus["difference"] else None  # nobody counted
+        official = "" if whole is None else f"{whole}the official "
+        database = f", {official}{title} {of_set} set" if of_set else ""
         trials = f"{results['n_bonafide']:,} bona fide and {results['n_spoof']:,} spoof trials{database}."
         systems_by_line.setdefault(trials, []).append(system.name)
     if len(systems_by_line) == 1:

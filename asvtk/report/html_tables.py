@@ -9,7 +9,7 @@ from asvtk.report.svg import Markup, element, join, text_of
 from asvtk.report.system import tag
 from asvtk.report.values import POOLED, RATES, average, interval, kind_name, shown
 
-__all__ = ["breakdown_table", "chip", "comparison_tables", "named", "summary_table"]
+__all__ = ["breakdown_table", "chip", "comparison_tables", "html_table", "named", "summary_table"]
 
 
 def summary_table(systems: list, seeds=None) -> Markup:
@@ -37,7 +37,7 @@ def summary_table(systems: list, seeds=None) -> Markup:
             title = element("th", mean_title(group, len(systems)), scope="row")
             rows.append(element("tr", title, element("td"), element("td"), *cells, class_="ours"))
     header = ["System", "bona fide", "spoof", *(_typeset(title) for title, _, _ in columns)]
-    return _table(header, [element("tbody", *rows)])
+    return html_table(header, [element("tbody", *rows)])
 
 
 def breakdown_table(systems: list) -> Markup:
@@ -65,7 +65,7 @@ def breakdown_table(systems: list) -> Markup:
             if key == "per_known" and grouping:
                 title = f"known in training ({grouping} grouping)"
             bodies.append(element("tbody", _group_row(title, "", len(header)), *rows, class_="group"))
-    return _table(header, bodies)
+    return html_table(header, bodies)
 
 
 def comparison_tables(comparison: Comparison, systems: dict, sources: list) -> list:
@@ -86,7 +86,7 @@ def comparison_tables(comparison: Comparison, systems: dict, sources: list) -> l
 
 def _comparison(bodies: list, evaluated: str, attacks: tuple) -> Markup:
     header = ["System", "dev EER %", f"{evaluated} EER %", _typeset("min t-DCF legacy"), *attacks]
-    return _table(header, bodies, class_="comparison")
+    return html_table(header, bodies, class_="comparison")
 
 
 def _comparison_body(group: Group, attacks: tuple, systems: dict, sources: list) -> Markup:
@@ -115,7 +115,8 @@ def _group_row(title: str, about: str, width: int) -> Markup:
     return element("tr", element("th", words, scope="rowgroup", colspan=width))
 
 
-def _table(header: list, bodies: list, class_: str | None = None) -> Markup:
+def html_table(header: list, bodies: list, class_: str | None = None) -> Markup:
+    """A table in a box that scrolls; ``bodies`` are its ``tbody`` elements."""
     head = element("tr", *(element("th", title, scope="col") for title in header))
     # The box scrolls, so the keyboard must reach it.
     table = element("table", element("thead", head), *bodies, class_=class_)

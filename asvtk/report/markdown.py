@@ -115,19 +115,22 @@ def experiment_page(name: str, results: dict, about: dict) -> str:
     return f"{heading}\n\n{_facts(about)}\n\n{CONVENTIONS}\n\n{results_tables(results)}\n"
 
 
-def report_page(sets: dict, comparison: str, about: dict, seeds=None) -> str:
+def report_page(sets: dict, comparison: str, about: dict, seeds=None, across: str = "") -> str:
     """``RESULTS.md`` of a report about several systems.
 
     Args:
         sets: ``{set: {system: object of one set}}``.
-        comparison: table of `asvtk.report.comparison.comparison_table`.
+        comparison: table of `asvtk.report.comparison.comparison_table`; empty where none fits.
         about: as for `experiment_page`.
         seeds: as for `results_tables`.
+        across: table of `asvtk.report.corpora.corpus_markdown`; empty: one corpus.
     """
     parts = ["# Evaluation report", _facts(about), CONVENTIONS]
+    parts += ["## Across corpora", across] if across else []
     for name, systems in sets.items():
         parts += [f"## {plain_text(name)}", results_tables(systems, first="System", seeds=seeds)]
-    parts += ["## Beside published systems and the claims of the project reports", comparison]
+    if comparison:
+        parts += ["## Beside published systems and the claims of the project reports", comparison]
     return "\n\n".join(parts) + "\n"
 
 
@@ -138,10 +141,11 @@ def _facts(about: dict) -> str:
     )
 
 
-def summary_page(experiments: dict, seeds) -> str:
+def summary_page(experiments: dict, seeds, across: str = "") -> str:
     """One row per experiment ``{name: {set: results}}``; then mean ± standard deviation over seeds.
 
-    ``seeds`` is what `asvtk.report.seeds.seed_groups` says of the experiments.
+    ``seeds`` is what `asvtk.report.seeds.seed_groups` says of the experiments, ``across`` the table of
+    `asvtk.report.corpora.corpus_markdown` if there is one.
     """
     sets = list(dict.fromkeys(name for results in experiments.values() for name in results))
     columns = [(name, column) for name in sets for column in RATES]
@@ -161,6 +165,7 @@ def summary_page(experiments: dict, seeds) -> str:
         )
     header = ["Experiment", *(f"{name} {title}" for name, (title, _, _) in columns)]
     parts = [CONVENTIONS, table(header, rows), *map(plain_text, seeds.reasons)]
+    parts += ["## Across corpora", across] if across else []
     return "\n\n".join(parts) + "\n"
 
 

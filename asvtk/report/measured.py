@@ -4,6 +4,7 @@ import numpy as np
 
 from asvtk.corpora.facts import has_its_attacks, prefixes_of, rename_attacks, split_of, unofficial
 from asvtk.io.asv_scores import AsvScores
+from asvtk.io.corpus_card import CorpusCard
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import ScoreTable
 from asvtk.metrics import evaluate
@@ -13,6 +14,8 @@ __all__ = ["measure"]
 
 #: which attacks count as known where nobody says
 _GROUPING = "database"
+#: the corpus that the facts are of
+FACTS = "asvspoof2019_la"
 
 
 def measure(
@@ -21,6 +24,7 @@ def measure(
     facts: dict,
     *,
     kinds: dict | None = None,
+    card: CorpusCard | None = None,
     grouping: str | None = None,
     **options,
 ) -> dict:
@@ -34,6 +38,8 @@ def measure(
         asv: ASV scores of the same set, or None.
         facts: of `load_facts`.
         kinds: ``{attack: kind}`` where the corpus says so itself.
+        card: what the trials are a set of, where their data directory says so; else the names of their
+            utterances tell whether it is the corpus of the facts.
         grouping: which attacks count as known, a key of ``facts["groupings"]``; to name one is to say
             that the attacks are the database's. None: only those of its official sets are.
         options: ``by``, ``tables``, ``bootstrap``, ``bootstrap_by``, ``seed``, ``points``, ``dev``,
@@ -47,8 +53,11 @@ def measure(
     Raises:
         AsvtkError: as `evaluate`, and for the ASV scores of another split.
     """
-    prefixes = prefixes_of(facts, table.utterances)
+    is_other = card is not None and card.corpus != FACTS
+    prefixes = None if is_other else prefixes_of(facts, table.utterances)
     split = split_of(facts, prefixes)
+    if card is not None and card.corpus == FACTS and card.set in facts["splits"]:
+        split = card.set  # also where utterances have got other names
     notes = list(table.notes)
     its_own_names = facts["attack_aliases"].keys() & (kinds or {})
     if prefixes is not None and table.attacks is not None and not its_own_names:
@@ -60,6 +69,9 @@ def measure(
     counts = n_bonafide, table.scores.size - n_bonafide
     differing = unofficial(facts, split, *counts, of_attacks) if split else None
     official = split is not None and differing is None
+    if is_other:
+        differing = card.difference(*counts)
+        official = card.is_counted and differing is None
     if grouping is None and (official or has_its_attacks(facts, prefixes, *counts)):
         grouping = _GROUPING
     elif grouping is None and kinds is None and prefixes is not None:
@@ -79,6 +91,8 @@ def measure(
             "several subsets are pooled here; published ASVspoof 2021 results are --where subset=eval"
         )
     results |= {"grouping": grouping, "split": split, "official": official, "unofficial": differing}
+    if card is not None:
+        results["corpus"] = card.describe() | {"difference": differing}
     results["notes"] = notes
     return results
 

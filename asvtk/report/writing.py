@@ -4,6 +4,7 @@ from pathlib import Path
 
 from asvtk.io.atomic import write_text
 from asvtk.report.comparison import compare, comparison_table
+from asvtk.report.corpora import corpus_markdown, corpus_table
 from asvtk.report.html import html_page
 from asvtk.report.markdown import environment, report_page
 from asvtk.report.system import System
@@ -11,7 +12,7 @@ from asvtk.report.system import System
 __all__ = ["write_report"]
 
 
-def write_report(folder, systems: dict, facts: dict, seeds=None) -> None:
+def write_report(folder, systems: dict, facts: dict, seeds=None, dev=()) -> None:
     """Write ``folder/report.html`` and ``folder/RESULTS.md``.
 
     Args:
@@ -20,13 +21,15 @@ def write_report(folder, systems: dict, facts: dict, seeds=None) -> None:
             `asvtk.report.measured.measure`.
         facts: of `asvtk.corpora.facts.load_facts`.
         seeds: `asvtk.report.seeds.SeedGroups` of the systems; None averages nothing.
+        dev: names of sets that systems were chosen on.
 
     Raises:
         AsvtkError: the files cannot be written.
     """
-    # eval first: it is what a reader looks for
+    # Test sets first: they are what a reader looks for.
     names = sorted(
-        {name for sets in systems.values() for name in sets}, key=lambda name: (name != "eval", name)
+        dict.fromkeys(name for sets in systems.values() for name in sets),
+        key=lambda name: name in (*dev, "dev"),
     )
     sets = {
         name: [
@@ -37,10 +40,14 @@ def write_report(folder, systems: dict, facts: dict, seeds=None) -> None:
         for name in names
     }
     results = {system: {name: of for name, (_, of) in of_sets.items()} for system, of_sets in systems.items()}
-    comparison, about = compare(results, facts), environment()
-    write_text(Path(folder) / "report.html", html_page(sets, comparison, about, facts, seeds))
+    across, about = corpus_table(systems, seeds, dev), environment()
+    # What is known of 2019 LA alone is no help beside several corpora.
+    comparison = compare(results, facts) if across is None or "eval" in sets else None
+    page = html_page(sets, comparison, about, facts, seeds, across)
+    write_text(Path(folder) / "report.html", page)
     by_set = {name: {system.name: system.results for system in of_set} for name, of_set in sets.items()}
-    page = report_page(by_set, comparison_table(comparison), about, seeds)
+    beside = "" if comparison is None else comparison_table(comparison)
+    page = report_page(by_set, beside, about, seeds, "" if across is None else corpus_markdown(across))
     write_text(Path(folder) / "RESULTS.md", page)
 
 

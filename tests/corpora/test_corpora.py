@@ -10,6 +10,7 @@ from tiny_corpora import LAYOUTS, write_clip
 
 from asvtk.bin.main import main
 from asvtk.corpora.description import list_corpora, load_description
+from asvtk.io.corpus_card import CorpusCard
 from asvtk.io.datadir import DataDirectory, find_problems
 from asvtk.io.tables import read_table
 
@@ -212,8 +213,9 @@ def test_a_mirrors_part_is_never_taken_silently(prepare, tmp_path):
     assert re.search(r"eval: 2 utterances, 1 bona fide, 1 spoof; left out: see .*skipped", said.out)
     assert "not the official In-the-Wild database: bona fide + spoof trials are eval 1+1 here and" in said.out
     assert set(read_table(tmp_path / "data" / "eval" / "skipped")) == {"2", "3"}
-    card = json.loads((tmp_path / "data" / "eval" / "corpus.json").read_text())
-    assert "19963+11816" in card["difference"]
+    card = CorpusCard.read(tmp_path / "data" / "eval")
+    assert "not the official In-the-Wild, eval set: 1 bona fide and 1 spoof" in card.difference(1, 1)
+    assert card.difference(19963, 11816) is None
 
 
 def test_counts_that_agree_are_official(tmp_path, capsys):
@@ -230,7 +232,7 @@ def test_counts_that_agree_are_official(tmp_path, capsys):
     assert "not the official" not in said and "holds the key of dev only" in said
     table = read_table(tmp_path / "data" / "dev" / "utt2label")
     assert list(table) == sorted(table) and len(table) == 140950
-    assert json.loads((tmp_path / "data" / "dev" / "corpus.json").read_text())["difference"] is None
+    assert CorpusCard.read(tmp_path / "data" / "dev").difference(31334, 109616) is None
 
 
 # Tables of anybody's own
