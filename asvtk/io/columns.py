@@ -169,7 +169,7 @@ def _read_plain(path, data: bytes, told: dict | None, kaldi: bool) -> Columns | 
     data = data if data.endswith(b"\n") else data + b"\n"
     if (rows := data.count(b"\n")) > _MAX_LINES:
         return None
-    if b"\0" in data or b"\r" in data or data.startswith(b"Output,") or b"\nOutput," in data:
+    if b"Output," in data:  # perhaps a log
         return None
     first = data[: data.find(b"\n") + 1 or len(data)].decode("ascii")
     if len(first) > _LONGEST_HEADER or not kaldi and _separator(first, True) not in (None, "\t"):

@@ -22,7 +22,7 @@ _FORMS = [
     for form in (
         "utterance key",
         "utterance attack key score",  # a labelled score file
-        "speaker utterance environment attack key",  # ASVspoof 2019
+        "speaker utterance environment attack key",  # ASVspoof 2019; 5, track 2: gender for environment
         "speaker utterance environment attack key score",  # scores of the organisers' baselines of 2019
         "speaker utterance codec transmission attack key",  # In-the-Wild, as 2021 cut behind the key
         "speaker utterance codec transmission attack key trim subset",  # ASVspoof 2021 LA

@@ -114,7 +114,8 @@ def read_scores(path, columns: dict | None = None, labels: dict | None = None) -
     scores = table.numbers(names.index("score"), "a score")
     trials = trials_from_columns(table, names, labels)
     found = {"scores": scores}
-    if "asv_score" in names and (trials.classes is not None or "asv_score" in (columns or {})):
+    told = "asv_score" in (columns or {})
+    if "asv_score" in names and (told or trials.classes is not None or "key" not in names):
         if "key" in names and trials.classes is None:
             raise AsvtkError(
                 f"{path}: has ASV scores, but its key does not tell targets from nontargets; say which words "
@@ -143,6 +144,7 @@ def trials_from_columns(
     """
     width = len(table.fields)
     by_name = dict(zip(reversed(names), reversed(range(width)), strict=True))  # of two namesakes, the first
+    speaker = by_name.get("speaker")
     further = by_name.keys() - {"utterance", "score", "key", "attack"}
     if only is not None and only <= further:
         for name in further - only - _OF_NOTES:
@@ -156,10 +158,13 @@ def trials_from_columns(
     trials = Trials(utterances=rows, source=table.path, named=named)
     if not named:
         trials.notes.append(f"{table.path}: no column names the trials; each row counts as one")
-    _refuse_faulty_names(table, trials.utterances)
     by_name.pop("score", None)
-    if "key" in by_name:
+    with_key = "key" in by_name
+    if with_key:
         trials.bonafide, trials.classes = _read_keys(table, by_name.pop("key"), labels or {})
+    if speaker is not None and (trials.classes is not None or not with_key):
+        trials.utterances = _pairs(table, trials.utterances, speaker)
+    _refuse_faulty_names(table, trials.utterances)
     if "attack" in by_name:
         trials.attacks = _read_attacks(table, table.array(by_name.pop("attack")), trials)
     trials.columns = {name: table.array(place) for name, place in by_name.items()}
@@ -224,6 +229,17 @@ def refuse_extreme(path, utterances, scores) -> None:
             f"{listing(f'{utterances[row]} ({scores[row]})' for row in bad)}. No system gives such scores; "
             "find out where they come from, or scale the file's scores down."
         )
+
+
+def _pairs(table: Columns, utterances: np.ndarray | Names, speaker: int) -> np.ndarray | Names:
+    """``speaker utterance`` where utterances stand with several speakers, as in trials of verification."""
+    if isinstance(utterances, Names) and utterances.are_unique():
+        return utterances
+    names = np.asarray(utterances).tolist()
+    if len(set(names)) == len(names) or "" in names:
+        return utterances
+    pairs = [f"{who} {name}" for who, name in zip(table.fields[speaker], names, strict=True)]
+    return _array(pairs) if len(set(pairs)) == len(pairs) else utterances
 
 
 def _refuse_faulty_names(table: Columns, utterances: np.ndarray | Names) -> None:

@@ -124,3 +124,8 @@ def test_what_a_column_of_few_strings_does():
     assert np.where(column == "x", "-", column).tolist() == ["-", "z", "-"]
     column[column == "x"] = "y"
     assert column.tolist() == ["y", "z", "y"] and factorize(column)[0] == ["y", "z"]
+
+
+@pytest.mark.parametrize("text", ["a 1\r\nb 2\r\n", "a 1\rb 2\r", "a\x00b 1\nc 2\n", "a 1\nb\x0b2\n"])
+def test_other_line_ends_and_blanks_are_left_to_the_slow_way(text):
+    assert cut_rows(text.encode(), 2, text.count("\n")) is None

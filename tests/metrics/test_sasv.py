@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from asvtk.io.errors import AsvtkError
+from asvtk.io.protocols import label, read_protocol
 from asvtk.io.scores import ScoreTable, read_scores
 from asvtk.metrics import evaluate
 from asvtk.metrics.sasv import AdcfCosts, min_a_dcf, of_one_score, t_eer
@@ -29,17 +30,31 @@ def test_a_system_that_decides_nothing_costs_one():
     assert of_one_score(same, same, same)["sasv_eer_percent"] == 100
 
 
-def test_t_eer_by_hand():
-    # The CM tells nothing of the speaker, the ASV nothing of the spoof; each is right in nine of ten.
-    nine = np.array([1.0] * 9 + [-1.0]) + np.arange(10) * 1e-3
-    cm = (nine, nine + 1e-4, -nine)
-    asv = (nine, -nine, nine + 1e-4)
-    found = t_eer(cm, asv)
-    # misses 1 - .9 .9 = .19, nontargets .9 .1, spoofs .1 .9: a smaller threshold of each comes closer
-    assert 0.09 <= found.rate <= 0.19
-    # with perfect parts nothing is missed and nothing accepted
+def test_t_eer_of_perfect_parts_is_nil():
     far = np.arange(10) * 1e-3
     assert t_eer((far + 1, far + 1, far), (far + 1, far, far + 1)).rate == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_t_eer_is_that_of_a_plain_search(seed):
+    rng = np.random.default_rng(seed)
+    cm = tuple(np.round(rng.normal(mean, 1, n), 3) for mean, n in ((2, 30), (2, 40), (0, 50)))
+    asv = tuple(np.round(rng.normal(mean, 1, n), 3) for mean, n in ((2, 30), (0, 40), (1, 50)))
+    bonafide, spoof = np.concatenate(cm[:2]), cm[2]
+    low = np.array([-99.0])
+    nearest, rate = np.inf, None
+    for at in np.sort(np.concatenate([low, *asv])):
+        miss, fa, fa_spoof = np.mean(asv[0] <= at), np.mean(asv[1] > at), np.mean(asv[2] > at)
+        best = np.inf
+        for cut in np.sort(np.concatenate([low, bonafide, spoof])):
+            passed, fooled = np.mean(bonafide > cut), np.mean(spoof > cut)
+            gap = abs(1 - passed * (1 - miss) - (passed * fa + fooled * fa_spoof) / 2)
+            if gap < best - 1e-12:
+                best, point = gap, (passed, fooled)
+        passed, fooled = point
+        if fa_spoof and passed and abs(fa / fa_spoof - fooled / passed) < nearest - 1e-12:
+            nearest, rate = abs(fa / fa_spoof - fooled / passed), fooled * fa_spoof
+    assert t_eer(cm, asv).rate == pytest.approx(rate, abs=1e-12)
 
 
 def test_t_eer_of_a_perfect_cm_is_the_eer_of_the_asv():
@@ -103,3 +118,27 @@ def test_the_organisers_own_file(shared_data):
     assert fused["score"]["a_dcf"] == near(of_sum["min_a_dcf"])
     assert fused["score"]["a_dcf_threshold"] == near(of_sum["min_a_dcf_thresh"])
     assert "asv_score" not in fused and "t_eer_percent" not in fused
+
+
+def test_trials_of_track_2_are_pairs_of_speaker_and_utterance(tmp_path):
+    key, scores = (
+        ["s1 E_1 F - target", "s2 E_1 F - nontarget", "s1 E_2 F A17 spoof", "s2 E_2 F A17 spoof"],
+        [],
+    )
+    for i, line in enumerate(key):
+        speaker, utterance, *_ = line.split()
+        scores.append(f"{utterance}\t{speaker}\t{-i}\t{i * 10}")
+    (tmp_path / "key.txt").write_text("\n".join(key))
+    (tmp_path / "scores.tsv").write_text("\n".join(["filename\tspk\tcm-score\tasv-score", *reversed(scores)]))
+    protocol = read_protocol(tmp_path / "key.txt")
+    assert protocol.classes.tolist() == ["target", "nontarget", "spoof", "spoof"]
+    assert protocol.utterances.tolist() == ["s1 E_1", "s2 E_1", "s1 E_2", "s2 E_2"]
+    table = label(read_scores(tmp_path / "scores.tsv"), protocol)
+    assert table.scores.tolist() == [0, -1, -2, -3] and table.asv_scores.tolist() == [0, 10, 20, 30]
+    assert evaluate(table)["sasv"]["n_target"] == 1
+    (tmp_path / "twice.txt").write_text("\n".join([*key, key[0]]))
+    with pytest.raises(AsvtkError, match="twice.txt:2: 'E_1' stands there and in line 1 already"):
+        read_protocol(tmp_path / "twice.txt")
+    (tmp_path / "plain.txt").write_text("s1 E_1 - - bonafide\ns2 E_1 - A17 spoof\n")
+    with pytest.raises(AsvtkError, match="'E_1' stands there"):
+        read_protocol(tmp_path / "plain.txt")
