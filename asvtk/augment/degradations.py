@@ -35,10 +35,10 @@ __all__ = [
 ]
 
 
-def level(samples: np.ndarray, dbfs: float) -> np.ndarray:
+def level(samples: np.ndarray, dbfs: float = -30.0) -> np.ndarray:
     """The same RMS for every clip, in dB below full scale; lower where peaks would pass full scale."""
     rms = np.sqrt(np.square(samples, dtype=np.float64).mean())
-    return samples * (10 ** (dbfs / 20) / rms) if rms > 0 else samples
+    return below_full_scale(samples * (10 ** (dbfs / 20) / rms)) if rms > 0 else samples
 
 
 def trim(samples: np.ndarray, below: float = 40.0, frame: float = 0.02) -> np.ndarray:
@@ -49,13 +49,14 @@ def trim(samples: np.ndarray, below: float = 40.0, frame: float = 0.02) -> np.nd
     return samples[sounding(samples, below, round(frame * SAMPLE_RATE))]
 
 
-def lowpass(samples: np.ndarray, edge: float) -> np.ndarray:
-    """Nothing above ``edge`` Hz.
+def lowpass(samples: np.ndarray, edge: float = 7000.0) -> np.ndarray:
+    """Nothing above ``edge`` Hz, and that in time with the input.
 
     A linear-phase filter of 255 taps, which is less than 0.1 dB down up to 120 Hz below the edge and 80 dB
     from 160 Hz above it.
     """
-    return _filtered(samples, scipy.signal.firwin(255, edge, window=("kaiser", 8.0), fs=SAMPLE_RATE))
+    taps = scipy.signal.firwin(255, edge, window=("kaiser", 8.0), fs=SAMPLE_RATE)
+    return below_full_scale(_filtered(samples, taps))
 
 
 def telephone(samples: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from asvtk.augment.degradations import Degradation
+from asvtk.augment.degradations import Degradation, level, lowpass, trim
 from asvtk.augment.grid import Cell, chain
 from asvtk.corpora.derived import Clip, derive
 from asvtk.io.datadir import DataDirectory
@@ -21,7 +21,16 @@ from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.randomness import utterance_generator
 from asvtk.io.tables import read_table
 
-__all__ = ["MadeCell", "copy_folder", "degrade", "perturb_grid", "perturb_set"]
+__all__ = [
+    "MadeCell",
+    "copy_folder",
+    "degrade",
+    "level",
+    "lowpass",
+    "perturb_grid",
+    "perturb_set",
+    "trim",
+]
 
 _log = logging.getLogger(__name__)
 
