@@ -141,7 +141,7 @@ def _lines(system: Robustness, copies: list[Copy], axis: str, top: float) -> lis
     low, high = scale(values[0]), scale(values[-1])
 
     def along(value: float) -> float:
-        return 100 * (0.03 + 0.94 * (scale(value) - low) / (high - low))
+        return 100 * (0.06 + 0.88 * (scale(value) - low) / (high - low))
 
     def up(rate: float) -> float:
         return 100 * (1 - rate / top)
@@ -154,7 +154,8 @@ def _lines(system: Robustness, copies: list[Copy], axis: str, top: float) -> lis
     for value in _apart(values, along):
         x, text = f"{along(value):.2f}%", f"{value:,g}"
         parts.append(element("text", text, x=x, y="100%", dy=20, class_="tick middle"))
-    y = f"{up(system.eer(system.original)):.2f}%"
+    base = system.eer(system.original)
+    y = f"{up(base):.2f}%"
     parts.append(element("line", x1=0, x2="100%", y1=y, y2=y, class_="threshold"))
     kinds = list(dict.fromkeys(copy.place[0] for copy in copies))
     for number, kind in enumerate(kinds):
@@ -168,7 +169,8 @@ def _lines(system: Robustness, copies: list[Copy], axis: str, top: float) -> lis
             at = {"cx": f"{x:.2f}%", "cy": f"{y:.2f}%", "r": 5, "class_": f"mark c{number % 8}"}
             parts.append(element("circle", element("title", f"{copy.title}: EER {rate:.2f} %"), **at))
             if len(kinds) == 1 and len(points) <= _MANY:
-                text = {"x": f"{x:.2f}%", "y": f"{y:.2f}%", "dy": -10, "class_": "value middle"}
+                text = {"x": f"{x:.2f}%", "y": f"{y:.2f}%", "dy": -10 if rate >= base else 21}
+                text["class_"] = "value middle"
                 parts.append(element("text", f"{rate:.1f}", **text))
     parts.append(element("text", "EER, %", x=0, y=0, dy=-12, class_="axis"))
     parts.append(element("text", axis, x="50%", y="100%", dy=42, class_="axis middle"))
