@@ -1,84 +1,108 @@
-"""Copies of a data set without a shortcut that a result must not rest on: level, silence, bandwidth.
+"""Degraded copies of a data set: to see whether a result rests on a shortcut, or ends with a codec or noise.
 
-A system that is as good on them as on the original did not learn that shortcut. They are for judging, so
-nothing in them is random.
+A system that is as good on a copy as on the original does not need what the copy lacks. Copies are for
+judging: what is random in a clip is a function of its utterance, the degradation's name and a seed.
 """
 
 import functools
+import logging
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import scipy
+from tqdm import tqdm
 
-from asvtk.augment.levels import below_full_scale
+from asvtk.augment.degradations import Degradation, level, lowpass, trim
+from asvtk.augment.grid import Cell, chain
 from asvtk.corpora.derived import Clip, derive
-from asvtk.corpora.shortcuts import sounding
-from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError, listing
+from asvtk.io.randomness import utterance_generator
 from asvtk.io.tables import read_table
 
-__all__ = ["PERTURBATIONS", "level", "lowpass", "perturb_set", "trim"]
+__all__ = [
+    "MadeCell",
+    "copy_folder",
+    "degrade",
+    "level",
+    "lowpass",
+    "perturb_grid",
+    "perturb_set",
+    "trim",
+]
 
-#: raise it when a change of this file changes what is made
+_log = logging.getLogger(__name__)
+
+#: raise it when a change of the code changes what is made
 GENERATION = 1
 
 
-def level(samples: np.ndarray, dbfs: float = -30.0) -> np.ndarray:
-    """The same RMS for every clip, in dB below full scale; lower where peaks would pass full scale."""
-    rms = np.sqrt(np.square(samples, dtype=np.float64).mean())
-    return below_full_scale(samples * (10 ** (dbfs / 20) / rms)) if rms > 0 else samples
+class MadeCell(NamedTuple):
+    """What became of a cell of a grid."""
+
+    cell: Cell
+    path: Path  # of the data directory
+    fault: str  # why it, or some of its utterances, could not be made; empty: all are there
 
 
-def trim(samples: np.ndarray, below: float = 40.0, frame: float = 0.02) -> np.ndarray:
-    """Without the silence before and behind: frames (in s) so many dB below the loudest one.
+def degrade(samples: np.ndarray, how: tuple[Degradation, ...], utterance: str, seed: int = 1) -> np.ndarray:
+    """Speech through degradations, one after the other.
 
-    Pauses inside stay, and so does what is silent all through.
+    Args:
+        samples: 16 kHz, full scale at 1, (samples,).
+        how: the degradations.
+        utterance: its id.
+        seed: of all that is random.
+
+    Returns:
+        float (samples,), with a peak of at most 1; only ``trim`` makes it shorter.
+
+    Raises:
+        AsvtkError: there are no samples, or a codec refuses its setting.
     """
-    return samples[sounding(samples, below, round(frame * SAMPLE_RATE))]
-
-
-def lowpass(samples: np.ndarray, edge: float = 7000.0) -> np.ndarray:
-    """Nothing above ``edge`` Hz, and that in time with the input.
-
-    A linear-phase filter of 255 taps, which is less than 0.1 dB down up to 120 Hz below the edge and 80 dB
-    from 160 Hz above it.
-    """
-    taps = scipy.signal.firwin(255, edge, window=("kaiser", 8.0), fs=SAMPLE_RATE)
-    return below_full_scale(scipy.signal.oaconvolve(samples, taps, mode="full")[127 : 127 + len(samples)])
-
-
-#: name -> function of samples
-PERTURBATIONS = {"level": level, "trim": trim, "lowpass": lowpass}
+    for place, of in enumerate(how):
+        before = sum(other.text == of.text for other in how[:place])
+        samples = of(samples, utterance_generator(seed, f"{of.text} {utterance}", before))
+    return samples
 
 
 def perturb_set(
-    source: DataDirectory, names: list[str], out, jobs: int = 4, force: bool = False
+    source: DataDirectory, names: list[str], out, jobs: int = 4, force: bool = False, seed: int = 1
 ) -> DataDirectory:
-    """Make the changed copy of a data set. Utterances keep their ids, so that their scores can be compared.
+    """Make the degraded copy of a data set. Utterances keep their ids, so that their scores can be compared.
 
     Args:
         source: the data set.
-        names: changes of :data:`PERTURBATIONS`, one after another.
+        names: degradations, one after another, see `asvtk.augment.degradations.parse_degradation`.
         out: the data directory to write.
-        jobs: number of processes.
+        jobs: number of processes; what is made does not depend on it.
         force: make it even if it is there.
+        seed: of all that is random.
 
     Raises:
-        AsvtkError: an unknown change; audio that cannot be read, where all else is made; or see
-            ``asvtk.corpora.derived.derive``.
+        AsvtkError: an unknown degradation, or a codec that is not here; audio that cannot be read, where all
+            else is made; or see ``asvtk.corpora.derived.derive``.
     """
-    if unknown := [name for name in names if name not in PERTURBATIONS]:
-        raise AsvtkError(f"no change {listing(unknown)}; there are {listing(PERTURBATIONS)}")
-    change = functools.partial(_apply, tuple(names))
+    cell = chain(names)
+    for of in cell.how:
+        of.require()
     clips = [
-        Clip(utterance, (utterance,), source.attack[utterance], change, source.source.get(utterance))
+        Clip(
+            utterance,
+            (utterance,),
+            source.attack[utterance],
+            functools.partial(degrade, how=cell.how, utterance=utterance, seed=seed),
+            source.source.get(utterance),
+        )
         for utterance in source.utterances
     ]
     legend = source.path / "attack2kind"
     kinds = read_table(legend) if legend.exists() else {}
-    how = {"changes": list(names), "generation": GENERATION}
-    data, faults = derive(source, Path(out), clips, how, kinds, jobs, force)
+    description = {"changes": [of.text for of in cell.how], "generation": GENERATION}
+    if any(of.random for of in cell.how):
+        description["seed"] = seed
+    data, faults = derive(source, Path(out), clips, description, kinds, jobs, force)
     if faults:
         raise AsvtkError(
             f"{out}/failed: {len(faults)} of {len(clips)} utterances could not be changed: "
@@ -87,7 +111,35 @@ def perturb_set(
     return data
 
 
-def _apply(names: tuple[str, ...], samples: np.ndarray) -> np.ndarray:
-    for name in names:
-        samples = PERTURBATIONS[name](samples)
-    return samples
+def perturb_grid(
+    source: DataDirectory, cells: list[Cell], out, jobs: int = 4, force: bool = False, seed: int = 1
+) -> list[MadeCell]:
+    """Make a degraded copy for each cell of a grid; copies that are there are not made again.
+
+    Args:
+        source: the data set.
+        cells: of `asvtk.augment.grid.read_grid`.
+        out: folder of the data directories; see `copy_folder` for their names.
+        jobs, force, seed: as for `perturb_set`.
+
+    Returns:
+        what became of each cell, in order. One that fails costs no other anything.
+    """
+    made = []
+    with tqdm(total=len(cells), desc=f"{source.name}: copies", unit="copy", disable=None) as bar:
+        for cell in cells:
+            path, fault = copy_folder(out, source, cell), ""
+            try:
+                perturb_set(source, [of.text for of in cell.how], path, jobs, force, seed)
+            except AsvtkError as error:
+                fault = str(error)
+                with tqdm.external_write_mode(sys.stderr):
+                    _log.warning(fault)
+            made.append(MadeCell(cell, path, fault))
+            bar.update()
+    return made
+
+
+def copy_folder(out, source: DataDirectory, cell: Cell) -> Path:
+    """The data directory of a cell: ``OUT/eval_mp3-32k``."""
+    return Path(out) / f"{source.name}_{cell.name}"

@@ -204,6 +204,8 @@ def test_fault_19_a_value_of_no_sense_is_a_usage_error_of_one_line(option, value
         ("robustness", [], "--tag '': expected a name"),
         ("robustness", ["--tag", "a", "--nj", "0"], "expected a whole number, at least 1"),
         ("robustness", ["--tag", "a", "more"], "not an option"),
+        ("robustness", ["--tag", "a", "--score-nj", "0"], "expected a whole number, at least 1"),
+        ("robustness", ["--tag", "a", "--grid", "$(ls)"], "cannot be in it"),
     ],
 )
 def test_fault_19_other_scripts_check_their_options_likewise(script, words, message):
@@ -345,7 +347,7 @@ def test_vocoded_spoofs_a_packed_model_and_its_robustness(recipe):
     answer = subprocess.run(words, cwd=RECIPE, capture_output=True, text=True, timeout=300)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     table = (recipe.folder / "exp" / "ROBUSTNESS_tiny.md").read_text()
-    assert "| eval_trim " in table
+    assert "| · trim " in table and (recipe.folder / "exp" / "ROBUSTNESS_tiny.html").exists()
     package = read_package(exp / "tiny.asvtk.tar")
     assert package.members["calibration.json"] == (exp / "calibration.json").read_bytes()
     assert "on eval, by the head of each recording: " in package.text("card.md")
