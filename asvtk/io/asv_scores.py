@@ -16,7 +16,7 @@ _KEYS_2021 = [
     form.split()
     for form in (
         "speaker utterance codec transmission attack key trim subset",
-        "speaker utterance asv_room asv_mic distance_to_asv attacker_room attacker_mic distance_to_speaker "
+        "speaker utterance asv_room asv_mic distance_to_asv attacker_room attacker_mic attacker_device "
         "attacker_to_speaker key trim subset",
     )
 ]

@@ -28,7 +28,7 @@ _FORMS = [
         "speaker utterance codec transmission attack key trim subset",  # ASVspoof 2021 LA
         "speaker utterance compression database attack key trim subset vocoder task team gender_pair "
         "language",  # ASVspoof 2021 DF
-        "speaker utterance asv_room asv_mic distance_to_asv attacker_room attacker_mic distance_to_speaker "
+        "speaker utterance asv_room asv_mic distance_to_asv attacker_room attacker_mic attacker_device "
         "attacker_to_speaker key trim subset",  # ASVspoof 2021 PA
         "speaker utterance gender codec codec_q codec_seed attack_tag attack key tmp",  # ASVspoof 5
     )

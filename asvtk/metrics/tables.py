@@ -49,7 +49,7 @@ _LAYOUTS = (
     (
         {"asv_room", "attacker_room"},
         "asv_room+asv_mic+distance_to_asv@bonafide",
-        "attacker_room+attacker_mic+attacker_to_speaker+distance_to_speaker+distance_to_asv",
+        "attacker_room+attacker_mic+attacker_to_speaker+attacker_device+distance_to_asv",
     ),
     ({"codec", "codec_q"}, "attack", "codec"),
 )

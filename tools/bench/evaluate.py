@@ -86,7 +86,7 @@ def make_trials(folder: Path):
     return scores, asv_scores
 
 
-BREAKDOWNS = ("compression", "source", "vocoder", "speaker", "language")
+BREAKDOWNS = ("compression", "database", "vocoder", "speaker", "language")
 
 
 def make_2021_df(folder: Path, n: int):
