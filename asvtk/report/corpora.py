@@ -57,7 +57,8 @@ def corpus_table(systems: dict, seeds=None, dev=()) -> CorpusTable | None:
     if len(sets) < 2 and set(known.values()) <= {"asvspoof2019_la"}:
         return None
     marks = [
-        f"{MARK} {_title(name, of)}: not the official trials, so the numbers of others do not compare."
+        f"{MARK} {name}: in the form of {_heading(of)}, but not its official trials: published numbers do "
+        "not compare."
         for name, of in corpora.items()
         if of and of.get("difference")
     ]
@@ -71,10 +72,7 @@ def corpus_table(systems: dict, seeds=None, dev=()) -> CorpusTable | None:
             cells = ["–" if None in column else mean_sd(list(column)) for column in columns]
             ours.append(TableRow(f"mean ± sd of {', '.join(group)}", [*cells, ""]))
     others, of_others = _published(sets, corpora)
-    titles = [
-        _title(name, corpora[name]) + (f" {MARK}" if (corpora[name] or {}).get("difference") else "")
-        for name in sets
-    ]
+    titles = [_title(name, corpora[name]) for name in sets]
     return CorpusTable([*titles, "macro", "pooled", "worst"], ours, others, marks + of_others, sets)
 
 
@@ -94,8 +92,13 @@ def corpus_markdown(found: CorpusTable) -> str:
 
 
 def _title(name: str, corpus: dict | None) -> str:
+    """Of a column: the official set's where it is one, else the name of the data directory."""
     if not corpus:
         return name
+    return _heading(corpus) if corpus["official"] else f"{name} {MARK}" if corpus["difference"] else name
+
+
+def _heading(corpus: dict) -> str:
     return " ".join(filter(None, (corpus["title"], corpus["version"], corpus["set"])))
 
 
@@ -113,17 +116,22 @@ def _numbers(of_sets: dict, sets: list[str]) -> list:
 
 def _published(sets: list[str], corpora: dict) -> tuple[list[TableRow], list[str]]:
     """Rows of others with a number in a column, and what their marks mean."""
-    keys = [f"{of['corpus']}/{of['set']}" if (of := corpora[name]) else None for name in sets]
+    keys = [
+        (f"{of['corpus']}/{of['set']}", bool(of["difference"])) if (of := corpora[name]) else (None, False)
+        for name in sets
+    ]
     rows, reasons = [], {}
     for row in load_published()["corpora"]["systems"]:
+        if not any(key in row["eer_percent"] and not of_others for key, of_others in keys):
+            continue  # nothing that compares
         cells = []
-        for key in keys:
+        for key, of_others in keys:
             value = row["eer_percent"].get(key)
             mark = row["marks"].get(key)
-            cells.append("–" if value is None else f"{value:.2f}" + (f" {MARK}" if mark else ""))
             if value is not None and mark:
-                reasons.setdefault(mark, []).append(row["name"])
-        if any(cell != "–" for cell in cells):
-            rows.append(TableRow(row["name"], [*cells, "–", "–", "–"], row["source"], row["remarks"]))
-    marks = [f"{MARK} {', '.join(names)}: {reason}." for reason, names in reasons.items()]
+                reasons.setdefault(mark, set()).add(row["name"])
+            mark = mark or of_others
+            cells.append("–" if value is None else f"{value:.2f}" + (f" {MARK}" if mark else ""))
+        rows.append(TableRow(row["name"], [*cells, "–", "–", "–"], row["source"], row["remarks"]))
+    marks = [f"{MARK} {', '.join(sorted(names))}: {reason}." for reason, names in reasons.items()]
     return rows, marks

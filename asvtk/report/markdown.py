@@ -148,7 +148,12 @@ def summary_page(experiments: dict, seeds, across: str = "") -> str:
     `asvtk.report.corpora.corpus_markdown` if there is one.
     """
     sets = list(dict.fromkeys(name for results in experiments.values() for name in results))
-    columns = [(name, column) for name in sets for column in RATES]
+    columns = [
+        (name, column)
+        for name in sets
+        for column in RATES
+        if any(results.get(name, {}).get(column[1]) is not None for results in experiments.values())
+    ]
     rows = [
         [experiment, *(_cell(results.get(name, {}), *column[1:]) for name, column in columns)]
         for experiment, results in experiments.items()

@@ -92,7 +92,7 @@ def measure(
         )
     results |= {"grouping": grouping, "split": split, "official": official, "unofficial": differing}
     if card is not None:
-        results["corpus"] = card.describe() | {"difference": differing}
+        results["corpus"] = card.describe() | {"official": official, "difference": differing}
     results["notes"] = notes
     return results
 
