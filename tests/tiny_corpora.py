@@ -75,7 +75,7 @@ def asvspoof2021_la(folder: Path) -> Path:
         [("target", "bonafide"), ("target", "bonafide"), ("nontarget", "bonafide"), ("spoof", "A07")] * 3
     ):
         subset = ("eval", "progress", "hidden")[i // 4]
-        asv.append(f"LA_0007-alaw-ita_tx LA_E_{i}-alaw-ita_tx {-1.5 * i}")
+        asv.append(f"LA_0007-alaw-ita_tx LA_E_{i}-alaw-ita_tx {(3.0, 2.0, -1.0, 2.5)[i % 4]}")
         key.append(f"LA_0007-alaw-ita_tx LA_E_{i}-alaw-ita_tx alaw ita_tx {attack} {kind} notrim {subset}")
     _lines(folder / "keys" / "LA" / "ASV" / "ASVTorch_Kaldi" / "score.txt", asv)
     _lines(folder / "keys" / "LA" / "ASV" / "trial_metadata.txt", key)

@@ -135,6 +135,8 @@ if [ -n "$experiment" ]; then
         [ -e "$folder/config.yaml" ] || misuse "--experiment $folder: holds no config.yaml, which an experiment has"
     done
     configs=("${experiments[@]/%//config.yaml}") exp=$expdir/$tag
+elif [ -z "$train_sets" ] && [ "$stop_stage" -gt 1 ]; then
+    misuse "--experiment DIR: there is nothing to train on here; name a finished experiment"
 fi
 [ -n "$score_nj" ] || score_nj=$((${#experiments[@]} * (ngpu > 1 ? ngpu : 1)))
 again=() skip=()

@@ -84,8 +84,8 @@ if stage 2 "features -> $dumpdir"; then
     locks=("${sets[@]/#/$dumpdir/log/.extract_}")
     hold "${locks[@]/%/.lock}"
     for from in "${configs[@]}"; do # of several finished experiments each has its own
-        extract=(--config "$from" --override $override --dump "$dumpdir"
-            --train-data "${training_sets[@]/#/$datadir/}" --data "${evaluated[@]}")
+        extract=(--config "$from" --override $override --dump "$dumpdir" --data "${evaluated[@]}")
+        [ -n "$experiment" ] || extract+=(--train-data "${training_sets[@]/#/$datadir/}")
         answer=$(ask '[0-9]+ [0-9]+' asvtk extract begin "${extract[@]}" --nj "$nj" --ngpu "$job_gpu" "${again[@]}")
         read -r jobs gpus <<<"$answer"
         [ "$jobs" -gt 0 ] || continue
