@@ -150,8 +150,7 @@ class _Scorer:
         return faults
 
     def _score_set(self, data: DataDirectory, path: Path) -> None:
-        from asvtk.inference.recordings import score_files
-        from asvtk.io.audio import read_audio
+        from asvtk.inference.recordings import score_set
         from asvtk.io.errors import listing
         from asvtk.io.scores import write_scores
         from asvtk.io.stamps import read_stamp, write_stamp
@@ -160,18 +159,7 @@ class _Scorer:
         if path.exists() and read_stamp(stamp) == basis:
             return
 
-        def read(utterance: str):
-            return read_audio(data.wav[utterance], data.num_samples[utterance], md5=data.md5[utterance]), ""
-
-        found = zip(
-            data.utterances, score_files(self.detector, data.utterances, read, data.utterances), strict=True
-        )
-        scores, reasons = {}, []
-        for utterance, scored in found:
-            if scored.score is None:
-                reasons.append(scored.fault)
-            else:
-                scores[utterance] = scored.score
+        scores, reasons = score_set(self.detector, data)
         if scores:
             attacks, labels = ([table[u] for u in scores] for table in (data.attack, data.label))
             stamp.unlink(missing_ok=True)

@@ -133,21 +133,9 @@ def _find_audio(args) -> tuple:
 
 
 def _score_data(args, detector, data: DataDirectory) -> None:
-    from asvtk.inference.recordings import score_files
-    from asvtk.io.audio import read_audio
+    from asvtk.inference.recordings import score_set
 
-    def read(utterance: str):
-        return read_audio(data.wav[utterance], data.num_samples[utterance], md5=data.md5[utterance]), ""
-
-    outcomes = zip(
-        data.utterances, score_files(detector, data.utterances, read, data.utterances), strict=True
-    )
-    scores, faults = {}, []
-    for utterance, scored in outcomes:
-        if scored.score is None:
-            faults.append(scored.fault)
-        else:
-            scores[utterance] = scored.score
+    scores, faults = score_set(detector, data)
     if scores:
         attacks, labels = ([table[u] for u in scores] for table in (data.attack, data.label))
         write_scores(args.out, list(scores), attacks, labels, list(scores.values()))

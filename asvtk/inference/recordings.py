@@ -9,12 +9,14 @@ import numpy as np
 from tqdm import tqdm
 
 from asvtk.inference.speech import MIN_SPEECH, has_speech
+from asvtk.io.audio import read_audio
+from asvtk.io.datadir import DataDirectory
 from asvtk.io.decoding import path_text
 from asvtk.io.errors import AsvtkError
 from asvtk.io.recording import read_recording
 from asvtk.models.detector import BATCH_SIZE, Detector
 
-__all__ = ["Scored", "score_files", "score_recordings"]
+__all__ = ["Scored", "score_files", "score_set", "score_recordings"]
 
 
 class Scored(NamedTuple):
@@ -42,6 +44,24 @@ def score_recordings(detector: Detector, files: Sequence) -> Iterator[Scored]:
         return recording.samples, "; ".join(notes)
 
     return score_files(detector, files, read, list(map(path_text, files)), look_for_speech=True)
+
+
+def score_set(detector: Detector, data: DataDirectory) -> tuple[dict[str, float], list[str]]:
+    """Scores of a data directory's utterances, without features of stage 2.
+
+    Returns:
+        utterance -> score, and a line for each that has none.
+    """
+
+    def read(utterance: str):
+        return read_audio(data.wav[utterance], data.num_samples[utterance], md5=data.md5[utterance]), ""
+
+    found = list(score_files(detector, data.utterances, read, data.utterances))
+    pairs = zip(data.utterances, found, strict=True)
+    return (
+        {utterance: scored.score for utterance, scored in pairs if scored.score is not None},
+        [scored.fault for scored in found if scored.score is None],
+    )
 
 
 def score_files(

@@ -18,27 +18,13 @@ import numpy as np
 
 from asvtk.io.errors import AsvtkError
 from asvtk.metrics.eer import compute_eer
+from asvtk.metrics.tdcf import RevisitedCosts
 
-__all__ = ["ASVSPOOF_5_TRACK_2", "AdcfCosts", "TandemEer", "min_a_dcf", "of_one_score", "t_eer"]
-
-
-class AdcfCosts(NamedTuple):
-    """Priors of the three kinds of trials, and costs of the three errors."""
-
-    p_spoof: float = 0.05
-    p_target: float = (1 - 0.05) * 0.99
-    p_nontarget: float = (1 - 0.05) * 0.01
-    c_miss: float = 1.0
-    c_fa: float = 10.0
-    c_fa_spoof: float = 10.0
-
-    @property
-    def normaliser(self) -> float:
-        """Cost of the better of two systems that ignore the audio: accept all, or reject all."""
-        return min(self.c_miss * self.p_target, self.c_fa * self.p_nontarget + self.c_fa_spoof * self.p_spoof)
+__all__ = ["ASVSPOOF_5_TRACK_2", "TandemEer", "min_a_dcf", "of_one_score", "t_eer"]
 
 
-ASVSPOOF_5_TRACK_2 = AdcfCosts()  #: the official values
+#: the official values: priors and costs are those of the revisited t-DCF
+ASVSPOOF_5_TRACK_2 = RevisitedCosts()
 
 
 class TandemEer(NamedTuple):
@@ -76,7 +62,7 @@ def _cuts(*classes) -> _Cuts:
     return _Cuts(rejected, np.concatenate([[np.nextafter(scores[0], -np.inf)], scores]))
 
 
-def min_a_dcf(target, nontarget, spoof, costs: AdcfCosts = ASVSPOOF_5_TRACK_2):
+def min_a_dcf(target, nontarget, spoof, costs: RevisitedCosts = ASVSPOOF_5_TRACK_2):
     """Minimum normalised a-DCF of one score per trial.
 
     a-DCF(t) = C_miss P_target Pmiss(t) + C_fa P_nontarget Pfa_nontarget(t) + C_fa_spoof P_spoof Pfa_spoof(t),
@@ -99,7 +85,9 @@ def min_a_dcf(target, nontarget, spoof, costs: AdcfCosts = ASVSPOOF_5_TRACK_2):
         + costs.c_fa_spoof * costs.p_spoof * fa_spoof
     )
     best = int(np.argmin(cost))
-    return float(cost[best] / costs.normaliser), float(thresholds[best])
+    accepting_all = costs.c_fa * costs.p_nontarget + costs.c_fa_spoof * costs.p_spoof
+    normaliser = min(costs.c_miss * costs.p_target, accepting_all)  # the better of two that ignore the audio
+    return float(cost[best] / normaliser), float(thresholds[best])
 
 
 def t_eer(cm: tuple, asv: tuple) -> TandemEer:

@@ -9,7 +9,8 @@ from asvtk.io.errors import AsvtkError
 from asvtk.io.protocols import label, read_protocol
 from asvtk.io.scores import ScoreTable, read_scores
 from asvtk.metrics import evaluate
-from asvtk.metrics.sasv import AdcfCosts, min_a_dcf, of_one_score, t_eer
+from asvtk.metrics.sasv import min_a_dcf, of_one_score, t_eer
+from asvtk.metrics.tdcf import RevisitedCosts
 
 LABELS = {"1": "target", "2": "nontarget", "0": False}
 
@@ -19,7 +20,7 @@ def test_a_dcf_by_hand():
     target, nontarget, spoof = np.array([1.0, 3, 4, 5]), np.array([0.0, 0.5]), np.array([-1.0, 2])
     cost, threshold = min_a_dcf(target, nontarget, spoof)
     assert cost == pytest.approx(0.9405 * 0.25 / 0.595) and threshold == 2
-    cheap = AdcfCosts(c_fa_spoof=0.1)
+    cheap = RevisitedCosts(c_fa_spoof=0.1)
     cost, threshold = min_a_dcf(target, nontarget, spoof, cheap)
     assert cost == pytest.approx(0.1 * 0.05 * 0.5 / (0.095 + 0.005)) and threshold == 0.5
 
