@@ -16,7 +16,6 @@ corpora are summed up. With --rttm, it is measured how much of the spoofed parts
 (docs/partial.md).
 """
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -33,6 +32,7 @@ from asvtk.io.corpus_card import CorpusCard
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.protocols import label, read_protocol
 from asvtk.io.scores import ScoreTable, read_scores
+from asvtk.metrics.results import write_results
 from asvtk.report.markdown import CONVENTIONS, results_tables
 from asvtk.report.measured import measure
 from asvtk.report.system import short_names
@@ -136,7 +136,7 @@ def _evaluate_parts(args) -> None:
     results = localisation(recordings, args.majority)
     results |= {"rttm": args.rttm, "detections": args.detections, "hyp": args.hyp}
     if args.json:
-        write_json(args.json, results)
+        write_results(args.json, results)
     print(localisation_tables(results))
 
 
@@ -166,8 +166,10 @@ def _evaluate_scores(args) -> None:
             results["comparison"] = _compare(table, protocol, args)
         systems[path], tables[path] = results, table
     if args.json:
-        write_json(args.json, results)
+        write_results(args.json, results)
     if args.report:
+        from asvtk.report.writing import write_report  # only who wants a page waits for its code
+
         write_report(
             args.report,
             {path: {of["split"] or "trials": (tables[path], of)} for path, of in systems.items()},
@@ -195,15 +197,6 @@ def _columns_asked_for(args) -> set | None:
     in_tables = (part.partition("@")[0] for axes in args.table for axis in axes for part in axis.split("+"))
     by = [args.bootstrap_by] if args.bootstrap_by else []
     return {*args.by, *by, *args.where, *in_tables} - {"attack"}
-
-
-def write_report(folder, systems: dict, facts: dict, seeds=None, dev=()) -> None:
-    """The page of systems, ``{path: {set: (table, results)}}``, by short names."""
-    from asvtk.report.writing import write_report  # only who wants a page waits for its code
-
-    names = dict(zip(systems, short_names(systems), strict=True))
-    by_name = {names[path]: sets for path, sets in systems.items()}
-    write_report(folder, by_name, facts, seeds and seeds.renamed(names), dev)
 
 
 def _negated(args) -> set:
@@ -332,9 +325,3 @@ def _refuse(args, form: str, options) -> None:
         # `--negate` of no file is an empty list; of others that is the default.
         if getattr(args, option) not in (None, False, {}) and (getattr(args, option) or option == "negate"):
             raise AsvtkError(f"--{option.replace('_', '-')} does not go with {form}")
-
-
-def write_json(path, value) -> None:
-    from asvtk.io.atomic import write_text
-
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -13,7 +13,7 @@ from asvtk.io.protocols import read_protocol
 from asvtk.io.scores import ScoreTable
 from asvtk.io.stamps import file_digest
 from asvtk.io.tables import read_table
-from asvtk.metrics.results import read_results
+from asvtk.metrics.results import read_results, write_results
 
 __all__ = ["evaluate_experiments"]
 
@@ -31,7 +31,6 @@ def evaluate_experiments(args, measure, where) -> None:
     Raises:
         AsvtkError: a folder is named twice, sets have one name, or nothing was scored.
     """
-    from asvtk.bin.evaluate import write_json, write_report
     from asvtk.io.atomic import write_text
     from asvtk.report.corpora import corpus_markdown, corpus_table
     from asvtk.report.markdown import environment, experiment_page, plain_text, results_tables, summary_page
@@ -52,7 +51,7 @@ def evaluate_experiments(args, measure, where) -> None:
             )
         of_dev |= {name for name, of in results.items() if of["role"] == "dev"}
         kept = {**_kept(folder, results), **results}
-        write_json(folder / "results.json", kept)
+        write_results(folder / "results.json", kept)
         write_text(folder / "RESULTS.md", experiment_page(folder.name, kept, about))
         print(f"# {plain_text(folder)}\n\n{results_tables(results)}\n")
         experiments[str(folder)] = results
@@ -68,6 +67,8 @@ def evaluate_experiments(args, measure, where) -> None:
     if args.summary:
         write_text(args.summary, page)
     if args.report:
+        from asvtk.report.writing import write_report  # only who wants a page waits for its code
+
         write_report(args.report, found, facts, seeds, of_dev)
 
 

@@ -1,11 +1,12 @@
 """``results.json`` as a file: what `asvtk.metrics.evaluate` said of each set, with types checked."""
 
+import json
 import math
 
 from asvtk.io.errors import AsvtkError
 from asvtk.io.text import read_json
 
-__all__ = ["read_results"]
+__all__ = ["read_results", "write_results"]
 
 _RATES = ("eer_percent", "min_tdcf", "min_tdcf_revisited")
 _NUMBERS = (*_RATES, "eer_rocch_percent", "auc", "min_dcf", "act_dcf", "cllr", "threshold")
@@ -15,6 +16,13 @@ _CALIBRATED = ("act_dcf", "cllr", "frr", "far")
 _COUNTS = ("n", "n_bonafide", "n_spoof")
 #: what every asvtk so far has written
 WRITTEN = ("eer_percent", "n_bonafide", "n_spoof", "per_attack", "per_kind", "warnings")
+
+
+def write_results(path, results: dict) -> None:
+    """Write ``results.json`` in one step, numbers in full precision."""
+    from asvtk.io.atomic import write_text  # brings tempfile along, which readers need not wait for
+
+    write_text(path, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_results(path, sets=(), needs=("eer_percent",)) -> dict:

@@ -7,7 +7,7 @@ from asvtk.report.comparison import compare, comparison_table
 from asvtk.report.corpora import corpus_markdown, corpus_table
 from asvtk.report.html import html_page
 from asvtk.report.markdown import environment, report_page
-from asvtk.report.system import System
+from asvtk.report.system import System, short_names
 
 __all__ = ["write_report"]
 
@@ -17,8 +17,8 @@ def write_report(folder, systems: dict, facts: dict, seeds=None, dev=()) -> None
 
     Args:
         folder: created when missing.
-        systems: ``{system: {set: (ScoreTable, results)}}``; tables are labelled, results are those of
-            `asvtk.report.measured.measure`.
+        systems: ``{system or its path: {set: (ScoreTable, results)}}``; tables are labelled, results are
+            those of `asvtk.report.measured.measure`.
         facts: of `asvtk.corpora.facts.load_facts`.
         seeds: `asvtk.report.seeds.SeedGroups` of the systems; None averages nothing.
         dev: names of sets that systems were chosen on.
@@ -26,11 +26,12 @@ def write_report(folder, systems: dict, facts: dict, seeds=None, dev=()) -> None
     Raises:
         AsvtkError: the files cannot be written.
     """
+    short = dict(zip(systems, short_names(systems), strict=True))
+    systems = {short[path]: of_sets for path, of_sets in systems.items()}
+    seeds = seeds and seeds.renamed(short)
     # Test sets first: they are what a reader looks for.
-    names = sorted(
-        dict.fromkeys(name for sets in systems.values() for name in sets),
-        key=lambda name: name in (*dev, "dev"),
-    )
+    every_set = dict.fromkeys(name for of_sets in systems.values() for name in of_sets)
+    names = sorted(every_set, key=lambda name: name in (*dev, "dev"))
     sets = {
         name: [
             _system(system, number, *of_sets[name])
