@@ -88,7 +88,7 @@ def read_collection(path) -> list[Entry]:
     for name, content in load_yaml(path).items():
         if not isinstance(name, str) or not is_safe_id(name):
             raise AsvtkError(
-                f"{path}: {name!r} is no name for data directories: expected one word without '/'"
+                f"{path}: {name!r:.80} is no name for data directories: expected one word without '/'"
             )
         source = build(_Source, content, f"{path}: {name}")
         entries.append(Entry(name, source, path.absolute().parent))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from asvtk.io.config import build, load_yaml
+from asvtk.io.datadir_rules import unsafe_ids
 from asvtk.io.errors import AsvtkError
 
 __all__ = [
@@ -73,7 +74,7 @@ class Names:
                 return cls(in_header=pairs)
         raise AsvtkError(
             f"{where}: expected all columns in order, [speaker, utterance, '-', attack, key], or those of a "
-            f"header, {{utterance: file, key: label}}; found {content!r}"
+            f"header, {{utterance: file, key: label}}; found {_short(content)}"
         )
 
     def describe(self):
@@ -91,7 +92,7 @@ class Values:
         if not isinstance(content, dict) or not all(
             isinstance(x, (str, int, float)) for x in content.values()
         ):
-            raise AsvtkError(f"{where}: expected names and texts, found {content!r}")
+            raise AsvtkError(f"{where}: expected names and texts, found {_short(content)}")
         return cls(tuple((str(name), str(value)) for name, value in content.items()))
 
     def describe(self) -> dict:
@@ -119,6 +120,9 @@ class TrialList:
             raise ValueError("expected either table or files")
         if self.table and not (self.audio and self.columns != Names()):
             raise ValueError("a table needs columns and audio")
+        ours = {*self.columns.in_order, *(name for name, _ in self.columns.in_header)}
+        if self.table and not ours & {"utterance", "path"}:
+            raise ValueError("columns: one must be the utterance, or the path of its audio")
 
     @property
     def mark(self) -> str | None:
@@ -139,13 +143,15 @@ class SetDescription:
 
     @classmethod
     def build(cls, content, where: str) -> "SetDescription":
+        if not isinstance(content or {}, dict):
+            raise AsvtkError(f"{where}: expected keys and values, found {_short(content)}")
         content = dict(content or {})
         chosen = Values.build(content.pop("where", {}), f"{where}.where").pairs
         counts = ("bonafide", "spoof", "trials")
         known = {name: content.pop(name) for name in (*counts, "default") if name in content}
         for name in counts:
             if not isinstance(known.get(name, 0), int):
-                raise AsvtkError(f"{where}.{name}: expected a number of trials, found {known[name]!r}")
+                raise AsvtkError(f"{where}.{name}: expected a number of trials, found {_short(known[name])}")
         return cls(**known, where=chosen, variables=Values.build(content, where).pairs)
 
     def agrees(self, bonafide: int, spoof: int) -> bool:
@@ -211,6 +217,10 @@ class CorpusDescription:
     tables: tuple[str, ...] = ()  # two-way tables, ROWS,COLUMNS
     metrics: tuple[str, ...] = ("eer_percent",)  # what its papers report, the first before all
 
+    def __post_init__(self):
+        if not self.sets or not all(isinstance(name, str) for name in self.sets) or unsafe_ids([*self.sets]):
+            raise ValueError("sets: expected names of folders, one word without '/'")
+
     def lists(self, name: str) -> Iterator[TrialList]:
         """The trial lists of one set."""
         return (trials for trials in self.trials if not trials.sets or name in trials.sets)
@@ -223,6 +233,10 @@ class CorpusDescription:
     def official_set(self, version: str, name: str) -> SetDescription:
         """A set with its official numbers in one version."""
         return self.official.get(f"{version}/{name}", self.sets[name])
+
+
+def _short(content) -> str:
+    return f"{content!r:.60}"
 
 
 def list_corpora() -> list[str]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from asvtk.corpora.corpus import Corpus
 from asvtk.corpora.description import CorpusDescription, Names, SetDescription, TrialList, Words
-from asvtk.io.errors import AsvtkError, listing
+from asvtk.io.datadir_rules import unsafe_ids
+from asvtk.io.errors import AsvtkError, listing, shown
 from asvtk.io.rows import Form, read_rows, split_line
 from asvtk.io.stamps import file_digest
 from asvtk.io.text import read_text
@@ -81,8 +82,16 @@ def _sets(path: Path, header: list[str], separator: str, column: str | None) -> 
     form = Form(_SEPARATORS[separator], len(header), ())
     fields, _ = read_rows(path, text, form, text.find("\n") + 1, 1)
     values = sorted(set(fields[header.index(column)]))
+    names = ["_".join(value.split()) or "none" for value in values]
+    if unsafe_ids(names):
+        raise AsvtkError(
+            f"{path}: {column} has {shown(min(unsafe_ids(names)))}, which is no name of a folder"
+        )
     if len(values) > 20:
         raise AsvtkError(
             f"{path}: {column} has {len(values)} values, which are no sets such as train, dev, test"
         )
-    return {"_".join(value.split()) or "none": SetDescription(where=(("set", value),)) for value in values}
+    if len(set(names)) < len(names):
+        raise AsvtkError(f"{path}: {column} has values that differ in blanks only")
+    pairs = zip(names, values, strict=True)
+    return {name: SetDescription(where=(("set", value),)) for name, value in pairs}

@@ -212,11 +212,11 @@ def _convert(hint, value, where: str):
                 return _convert(alternative, value, where)
             except AsvtkError:
                 continue
-        raise AsvtkError(f"{where}: {value!r} does not fit; expected {_describe(hint)}")
+        raise AsvtkError(f"{where}: {value!r:.80} does not fit; expected {_describe(hint)}")
     if origin is typing.Literal:
         if value in arguments:
             return value
-        raise AsvtkError(f"{where}: {value!r} does not fit; expected {_describe(hint)}")
+        raise AsvtkError(f"{where}: {value!r:.80} does not fit; expected {_describe(hint)}")
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is dict and isinstance(value, dict):
@@ -230,7 +230,7 @@ def _convert(hint, value, where: str):
             pass
     if hint in (int, str, bool) and type(value) is hint:
         return value
-    raise AsvtkError(f"{where}: {value!r} does not fit; expected {_describe(hint)}")
+    raise AsvtkError(f"{where}: {value!r:.80} does not fit; expected {_describe(hint)}")
 
 
 def _describe(hint) -> str:

@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
-"""Time stage 1 on all 121,461 official trials: tools/bench/prepare.py PROTOCOLS [--nj 4]
+"""Time stage 1 on all 121,461 official trials of 2019, or on the key of ASVspoof 5.
 
-PROTOCOLS is a folder with the official protocols, plain or gzipped. The audio is one short FLAC file
-under all the names (hard links), so that reading headers costs what it costs, and decoding nothing.
+tools/bench/prepare.py PROTOCOLS [--nj 4]   a folder with the official protocols, plain or gzipped. The audio is
+                                            one short FLAC file under all the names (hard links), so that
+                                            reading headers costs what it costs, and decoding nothing
+tools/bench/prepare.py --asvspoof5          1,004,081 lines made up in the form of ASVspoof 5, without audio
 """
 
 import argparse
 import gzip
 import os
+import random
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -57,11 +62,46 @@ def prepare(folder: Path, out: Path, jobs: int) -> float:
     return time.perf_counter() - started
 
 
+def make_up_asvspoof5(folder: Path) -> None:
+    """Protocols with the official numbers of trials, in no order."""
+    draw = random.Random(1)
+    for part, letter, count, bonafide in (
+        ("train", "T", 182_357, 18_797),
+        ("dev.track_1", "D", 140_950, 31_334),
+        ("eval.track_1", "E", 680_774, 138_688),
+    ):
+        lines = []
+        for number in range(count):
+            coded = letter == "E" and draw.random() < 0.75
+            codec = f"C{draw.randint(1, 11):02d} {draw.randint(1, 5)}" if coded else "- -"
+            seed = f"{letter}_{draw.randrange(count):010d}" if coded else "-"
+            key = "- bonafide bonafide" if number < bonafide else f"AC1 A{draw.randint(1, 32):02d} spoof"
+            speaker = f"{letter}_{draw.randrange(1000):04d} {letter}_{number:010d} {draw.choice('FM')}"
+            lines.append(f"{speaker} {codec} {seed} {key} -\n")
+        draw.shuffle(lines)
+        (folder / f"ASVspoof5.{part}.tsv").write_text("".join(lines))
+
+
+def time_asvspoof5() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, out = Path(scratch), Path(scratch) / "data"
+        make_up_asvspoof5(folder)
+        started = time.perf_counter()
+        words = ["prepare", "--corpus", "asvspoof5", str(folder), str(out), "--no-audio"]
+        subprocess.run([sys.executable, "-m", "asvtk", *words], check=True)
+        print(f"the whole process: {time.perf_counter() - started:.1f} s")
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("protocols", type=Path)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("protocols", type=Path, nargs="?")
+    parser.add_argument("--asvspoof5", action="store_true")
     parser.add_argument("--nj", type=int, default=4)
     args = parser.parse_args()
+    if args.asvspoof5:
+        return time_asvspoof5()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "LA"
         folder.mkdir()
