@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Time stage 1 on all 121,461 official trials of 2019, or on the key of ASVspoof 5.
 
-tools/bench/prepare.py PROTOCOLS [--nj 4]   a folder with the official protocols, plain or gzipped. The audio is
-                                            one short FLAC file under all the names (hard links), so that
-                                            reading headers costs what it costs, and decoding nothing
+tools/bench/prepare.py PROTOCOLS [--nj 4]   a folder with the official protocols, plain or gzipped; one
+                                            short FLAC file under all the names (hard links), so that
+                                            headers cost what they cost, and decoding nothing
 tools/bench/prepare.py --asvspoof5          1,004,081 lines made up in the form of ASVspoof 5, without audio
 """
 
