@@ -29,6 +29,7 @@ TYPED = {
     "evaluate": "score files -> EER, min t-DCF, per-attack tables (stage 5)",
     "submit": "scores -> the files that a leaderboard takes",
     "calibrate": "dev -> log-likelihood ratios: of score files, fusions, detectors (stage 5)",
+    "probe": "cached layers -> which of them tells bona fide speech from spoofs",
     "exp": "list, show and compare experiments",
     "analyse": "experiment -> experts by attack, layer weights, gates, embeddings (stage 6)",
     "ablations": "list of cells -> configurations; their experiments -> a table",

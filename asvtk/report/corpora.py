@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from asvtk.metrics.across import across_corpora
 from asvtk.report.comparison import load_published
-from asvtk.report.markdown import plain_text, table
+from asvtk.report.markdown import mean_title, plain_text, table
 from asvtk.report.values import mean_sd, shown
 
 __all__ = ["CorpusTable", "TableRow", "corpus_markdown", "corpus_table"]
@@ -70,7 +70,7 @@ def corpus_table(systems: dict, seeds=None, dev=()) -> CorpusTable | None:
         if all(name in numbers for name in group):
             columns = list(zip(*(numbers[name][:-1] for name in group), strict=True))
             cells = ["–" if None in column else mean_sd(list(column)) for column in columns]
-            ours.append(TableRow(f"mean ± sd of {', '.join(group)}", [*cells, ""]))
+            ours.append(TableRow(mean_title(group, len(systems)), [*cells, ""]))
     others, of_others = _published(sets, corpora)
     titles = [_title(name, corpora[name]) for name in sets]
     return CorpusTable([*titles, "macro", "pooled", "worst"], ours, others, marks + of_others, sets)
