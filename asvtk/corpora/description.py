@@ -46,6 +46,7 @@ class Words:
 
     bonafide: tuple[str, ...] = ("bonafide",)
     spoof: tuple[str, ...] = ("spoof",)
+    hint: str = ""  # what to do about other words
 
     def label_of(self, word: str) -> str | None:
         for label in ("bonafide", "spoof"):

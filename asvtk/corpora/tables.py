@@ -55,7 +55,10 @@ def open_table(path, columns: dict[str, str], labels: dict[str, bool] | None = N
             ),
         ),
         versions=(f"sha256:{file_digest(path)[:12]}",),
-        labels=Words(*(tuple(w for w, is_it in words.items() if is_it is value) for value in (True, False))),
+        labels=Words(
+            *(tuple(w for w, is_it in words.items() if is_it is value) for value in (True, False)),
+            hint="; other words are told by --labels bonafide=WORD,spoof=WORD",
+        ),
         no_attack=("*",),
         keep=tuple(ours for ours in columns if ours not in ("path", "label", "attack", "speaker", "set")),
         audio="any",

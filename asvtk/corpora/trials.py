@@ -239,6 +239,7 @@ def _labels(part: _Part, description: CorpusDescription) -> list[str]:
         row = next(row for row, word in enumerate(keys) if label_of[word] is None)
         raise AsvtkError(
             f"{part.where_is(row)}: the key is {shown(keys[row])}, expected one of {description.labels}"
+            + description.labels.hint
         )
     return [label_of[word] for word in keys]
 

@@ -351,3 +351,17 @@ def test_registry_verbs(capsys):
     assert main(["corpora", "files", "asvspoof2021_la"]) == 0
     assert "f052cc2ed276745afa3b5198665d3b26 https://www.asvspoof.org" in capsys.readouterr().out
     assert main(["corpora", "show", "nothing"]) == 1 and "no corpus 'nothing'" in capsys.readouterr().err
+
+
+def test_counts_are_those_of_the_keys_at_hand(shared_data):
+    from asvtk.io.protocols import read_protocol
+
+    oracles = shared_data / "oracles"
+    keys = {("in_the_wild", "eval"): oracles / "in_the_wild_key.txt.gz"}
+    for name, part in {"train": "train.trn", "dev": "dev.trl", "eval": "eval.trl"}.items():
+        keys["asvspoof2019_la", name] = oracles / f"ASVspoof2019.LA.cm.{part}.txt.gz"
+    for (corpus, name), path in keys.items():
+        trials = read_protocol(path)
+        of_set = load_description(corpus).sets[name]
+        bonafide = int(trials.bonafide.sum())
+        assert (bonafide, trials.bonafide.size - bonafide) == (of_set.bonafide, of_set.spoof), path
