@@ -87,16 +87,20 @@ def _row(experiment: Experiment) -> tuple[str, ...]:
         str(field_of(config, "seed", int, path)),
         f"{training['epochs done']}/{field_of(config, 'training.epochs', int, path)}",
         _number(training["best dev EER %"]),
-        _number(results.get("eval EER %")),
+        _number(results.get("eval EER %", results.get("macro EER %"))),  # of other test sets their mean
         _number(training["minutes"], 1),
         experiment.state(),
     )
 
 
 def _corpus(experiment: Experiment) -> str:
-    """The folder of the corpus by the command that trained on it."""
+    """The folder of the corpus by the command that trained on it; of several corpora, the training sets."""
     command = (read_stamp(experiment.folder / "environment.json") or {}).get("command")
-    named = re.findall(r"--corpus\s+(\S+)", command) if isinstance(command, str) else []
+    if not isinstance(command, str):
+        return "-"
+    if sets := re.findall(r"--train-sets\s+((?:\\.|\S)+)", command):
+        return sets[-1].replace("\\ ", "+")
+    named = re.findall(r"--corpus\s+(\S+)", command)
     return named[-1] if named else "-"
 
 
@@ -126,12 +130,14 @@ def _results(experiment: Experiment) -> dict:
     except AsvtkError as error:  # one that cannot be read ends no list
         print(f"asvtk exp: warning: {error}", file=sys.stderr)
         found = {}
-    return {
+    results = {
         f"{dataset} {name}": values[key]
         for dataset, values in found.items()
         for key, name in names.items()
         if values.get(key) is not None
     }
+    tested = [of_set["eer_percent"] for of_set in found.values() if of_set.get("role") == "test"]
+    return results | ({"macro EER %": sum(tested) / len(tested)} if len(tested) > 1 else {})
 
 
 def _show(paths: list[str]) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from asvtk.metrics.across import across_corpora
 from asvtk.report.comparison import load_published
 from asvtk.report.markdown import mean_title, plain_text, table
-from asvtk.report.values import mean_sd, shown
+from asvtk.report.values import corpus_heading, mean_sd, shown
 
 __all__ = ["CorpusTable", "TableRow", "corpus_markdown", "corpus_table"]
 
@@ -57,7 +57,7 @@ def corpus_table(systems: dict, seeds=None, dev=()) -> CorpusTable | None:
     if len(sets) < 2 and set(known.values()) <= {"asvspoof2019_la"}:
         return None
     marks = [
-        f"{MARK} {name}: in the form of {_heading(of)}, but not its official trials: published numbers do "
+        f"{MARK} {name}: in the form of {corpus_heading(of)}, but not its official trials: published numbers do "
         "not compare."
         for name, of in corpora.items()
         if of and of.get("difference")
@@ -95,11 +95,9 @@ def _title(name: str, corpus: dict | None) -> str:
     """Of a column: the official set's where it is one, else the name of the data directory."""
     if not corpus:
         return name
-    return _heading(corpus) if corpus["official"] else f"{name} {MARK}" if corpus["difference"] else name
-
-
-def _heading(corpus: dict) -> str:
-    return " ".join(filter(None, (corpus["title"], corpus["version"], corpus["set"])))
+    return (
+        corpus_heading(corpus) if corpus["official"] else f"{name} {MARK}" if corpus["difference"] else name
+    )
 
 
 def _numbers(of_sets: dict, sets: list[str]) -> list:

@@ -82,6 +82,12 @@ def results_tables(results: dict, first: str = "Set", seeds=None) -> str:
             for name in results
             for text in results[name].get(key, ())
         ]
+    headings = {name: of["corpus"] for name, of in results.items() if of.get("corpus")}
+    if headings:
+        parts.append(
+            "; ".join(f"{plain_text(name)}: {plain_text(_heading(of))}" for name, of in headings.items())
+            + "."
+        )
     rows = [
         [name, of_set["n_bonafide"], of_set["n_spoof"], *(_cell(of_set, *column[1:]) for column in POOLED)]
         for name, of_set in results.items()

@@ -11,6 +11,7 @@ __all__ = [
     "TWO_WAY",
     "VERIFICATION",
     "average",
+    "corpus_heading",
     "interval",
     "kind_name",
     "mean_sd",
@@ -77,6 +78,11 @@ def mean_sd(values: list, digits: int | None = 2, sign: str = "") -> str:
 def average(members: list[dict], key: str, digits: int | None) -> str:
     """`mean_sd` of a value of several runs of one system; each has a threshold of its own, and no mean."""
     return "–" if digits is None else mean_sd([of.get(key) for of in members], digits)
+
+
+def corpus_heading(corpus: dict) -> str:
+    """Corpus, version and set of results, ``ASVspoof 2021 LA eval``."""
+    return " ".join(filter(None, (corpus["title"], corpus["version"], corpus["set"])))
 
 
 def kind_name(kind: str | None) -> str:
