@@ -57,8 +57,8 @@ def corpus_table(systems: dict, seeds=None, dev=()) -> CorpusTable | None:
     if len(sets) < 2 and set(known.values()) <= {"asvspoof2019_la"}:
         return None
     marks = [
-        f"{MARK} {name}: in the form of {corpus_heading(of)}, but not its official trials: published numbers do "
-        "not compare."
+        f"{MARK} {name}: in the form of {corpus_heading(of)}, but not its official trials: published numbers "
+        "do not compare."
         for name, of in corpora.items()
         if of and of.get("difference")
     ]

@@ -84,10 +84,8 @@ def results_tables(results: dict, first: str = "Set", seeds=None) -> str:
         ]
     headings = {name: of["corpus"] for name, of in results.items() if of.get("corpus")}
     if headings:
-        parts.append(
-            "; ".join(f"{plain_text(name)}: {plain_text(_heading(of))}" for name, of in headings.items())
-            + "."
-        )
+        of_sets = (f"{plain_text(name)}: {plain_text(corpus_heading(of))}" for name, of in headings.items())
+        parts.append("; ".join(of_sets) + ".")
     rows = [
         [name, of_set["n_bonafide"], of_set["n_spoof"], *(_cell(of_set, *column[1:]) for column in POOLED)]
         for name, of_set in results.items()
