@@ -9,6 +9,7 @@ from asvtk.report.values import (
     TWO_WAY,
     VERIFICATION,
     average,
+    corpus_heading,
     interval,
     kind_name,
     measured_lines,

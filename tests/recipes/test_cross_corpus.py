@@ -79,6 +79,8 @@ def test_resumed_after_a_kill_with_a_table_across_corpora(finished):
     row = re.search(r"\| \S*exp/tiny +\|(.*)\|", summary.partition("## Across corpora")[2])[1].split("|")
     rates = [found[name]["eer_percent"] for name in TEST]
     assert [cell.strip() for cell in row[:4]] == [*(f"{x:.2f}" for x in rates), f"{sum(rates) / 3:.2f}"]
+    about = (finished.folder / "exp" / "tiny" / "RESULTS.md").read_text()
+    assert "itw-eval: In-the-Wild eval" in about and "own-test: table clips.csv sha256:" in about
     page = (finished.folder / "exp" / "report_tiny" / "report.html").read_text()
     assert "Across corpora" in page and "tiny: all corpora" in page
     log = (finished.folder / "exp" / "tiny" / "log" / "train.log").read_text()
