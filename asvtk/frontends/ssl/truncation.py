@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from asvtk.frontends.ssl.architecture import ARCHITECTURES, DEPTH_KEYS, TRUNCATED, read_architecture
 from asvtk.frontends.ssl.folder import base_fingerprint, check_preprocessor, own_fingerprint, weight_files
 from asvtk.frontends.ssl.weights import WeightFiles, build_model
-from asvtk.io.atomic import write_text
+from asvtk.io.atomic import atomic_path, write_text
 from asvtk.io.errors import AsvtkError
 from asvtk.io.text import read_json
 from asvtk.nn.weights import require_finite
@@ -90,7 +90,8 @@ def truncate(folder: Path, layers: int, out: Path) -> Truncated:
     for name in _COPIED:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
-    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    with atomic_path(out / "model.safetensors") as path:
+        save_file(tensors, path, metadata={"format": "pt"})
     _write_config(out, config)
     own = own_fingerprint(out)
     config[TRUNCATED] = note | {"base": base, "own": own}  # see base_fingerprint
