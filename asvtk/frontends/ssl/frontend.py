@@ -5,8 +5,8 @@ Large models and of Whisper comes the final layer norm: the last layer is the ``
 transformers, whose version 5 gives it in ``hidden_states`` without that norm, and version 4 with it. A
 model that ``asvtk truncate`` cut has the layers of the whole one, so that none of them is behind that norm.
 
-Models that hear the waveform get zero mean and unit variance per utterance where their folder says so: Large
-models were pre-trained on such speech, most Base models on raw samples.
+Models that hear the waveform get zero mean and unit variance per utterance where their folder says so, as
+Large models do: they were pre-trained on such speech.
 
 The cut lies where the ``trainable`` top blocks begin; with none, at the deepest layer.
 """
