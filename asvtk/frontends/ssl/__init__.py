@@ -1,1 +1,1 @@
-"""Self-supervised speech models as front-ends: WavLM, wav2vec 2.0 / XLS-R, HuBERT."""
+"""Pre-trained speech encoders as front-ends: WavLM, wav2vec 2.0 / XLS-R, HuBERT, Whisper and others."""

@@ -1,4 +1,4 @@
-"""Transformer blocks of WavLM, wav2vec 2.0 / XLS-R and HuBERT: frozen and fast, or trained.
+"""Transformer blocks of WavLM, wav2vec 2.0 / XLS-R, HuBERT and Whisper: frozen and fast, or trained.
 
 Both kinds give the numbers of transformers. Frozen ones merge weights once and may be in half precision;
 trained ones keep the weights as transformers has them, in float32 and under its names, and merge them
@@ -6,15 +6,43 @@ anew in every step. They too have neither dropout nor layer drop: training hears
 and a block that is frozen gives the same as one that is not trained yet.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asvtk.nn.frames import frame_mask
 from asvtk.nn.fused_norm import add_norm
 from asvtk.nn.gated_attention import gated_attention, position_bias
 from asvtk.nn.kernels import kernels_serve
 
-__all__ = ["Block", "BlockStack", "PositionBias", "Product", "TrainedBlock", "is_gelu"]
+__all__ = [
+    "Block",
+    "BlockStack",
+    "PositionBias",
+    "Product",
+    "TrainedBlock",
+    "blocks_of",
+    "final_norm_of",
+    "is_gelu",
+    "is_pre_norm",
+]
+
+
+def blocks_of(model: nn.Module) -> nn.ModuleList:
+    """Blocks of a model of transformers, or of its encoder."""
+    return getattr(model, "encoder", model).layers
+
+
+def is_pre_norm(model: nn.Module) -> bool:
+    """Whether its blocks normalise before each part: Large models and Whisper do, Base models do not."""
+    return model.config.model_type == "whisper" or getattr(model.config, "do_stable_layer_norm", False)
+
+
+def final_norm_of(model: nn.Module) -> nn.Module | None:
+    """The norm behind the last block; None: there is none, or the model was loaded cut short."""
+    return getattr(model, "encoder", model).layer_norm if is_pre_norm(model) else None
 
 
 class BlockStack(nn.Module):
@@ -76,7 +104,8 @@ class PositionBias(nn.Module):
 
     def __init__(self, model: nn.Module, dtype: torch.dtype):
         super().__init__()
-        first = model.encoder.layers[0].attention if len(model.encoder.layers) else None
+        blocks = blocks_of(model)
+        first = getattr(blocks[0], "attention", None) if len(blocks) else None
         embedding = getattr(first, "rel_attn_embed", None)
         weight = None if embedding is None else embedding.weight.detach().clone()
         self.register_buffer("embedding", weight, persistent=False)
@@ -112,10 +141,11 @@ class Block(nn.Module):
 
     def __init__(self, block: nn.Module, pre_norm: bool, dtype: torch.dtype):
         super().__init__()
-        attention, feed_forward = block.attention, block.feed_forward
+        parts_of = _Parts.of(block, pre_norm)
+        attention, expand, contract = parts_of.attention, parts_of.expand, parts_of.contract
         self.heads = attention.num_heads
-        self.outer_norm, self.inner_norm = _norms(block, pre_norm)
-        parts = [(part.weight, part.bias) for part in (attention.q_proj, attention.k_proj, attention.v_proj)]
+        self.outer_norm, self.inner_norm = parts_of.outer_norm, parts_of.inner_norm
+        parts = [_weights(part) for part in (attention.q_proj, attention.k_proj, attention.v_proj)]
         self.gate_scale = None
         if hasattr(attention, "gru_rel_pos_linear"):
             parts.append(_gate_projection(attention.gru_rel_pos_linear, self.heads))
@@ -123,14 +153,13 @@ class Block(nn.Module):
         weights, biases = zip(*parts, strict=True)
         self.projection = Product(torch.cat(weights), torch.cat(biases), dtype)
         self.output = Product(attention.out_proj.weight, attention.out_proj.bias, dtype)
-        expand, contract = feed_forward.intermediate_dense, feed_forward.output_dense
         self.expand = Product(expand.weight, expand.bias, dtype)
         self.contract = Product(contract.weight, contract.bias, dtype)
-        self.activation = feed_forward.intermediate_act_fn
+        self.activation = parts_of.activation
 
     def attend(self, x: Tensor, bias: Tensor | None, lengths: Tensor | None) -> Tensor:
         projected = self.projection(x)
-        return self.output(gated_attention(projected, self.heads, self.gate_scale, bias, lengths))
+        return self.output(_attention(projected, self.heads, self.gate_scale, bias, lengths))
 
     def feed_forward(self, x: Tensor) -> Tensor:
         if kernels_serve(x) and is_gelu(self.activation):
@@ -147,26 +176,26 @@ class TrainedBlock(nn.Module):
 
     def __init__(self, block: nn.Module, pre_norm: bool):
         super().__init__()
-        attention, feed_forward = block.attention, block.feed_forward
+        parts = _Parts.of(block, pre_norm)
+        attention = parts.attention
         self.heads = attention.num_heads
-        self.outer_norm, self.inner_norm = _norms(block, pre_norm)
+        self.outer_norm, self.inner_norm = parts.outer_norm, parts.inner_norm
         self.q_proj, self.k_proj, self.v_proj = attention.q_proj, attention.k_proj, attention.v_proj
         self.out_proj = attention.out_proj
         self.gru_rel_pos_linear = getattr(attention, "gru_rel_pos_linear", None)
         self.gru_rel_pos_const = getattr(attention, "gru_rel_pos_const", None)
-        self.intermediate_dense = feed_forward.intermediate_dense
-        self.output_dense = feed_forward.output_dense
-        self.activation = feed_forward.intermediate_act_fn
+        self.intermediate_dense, self.output_dense = parts.expand, parts.contract
+        self.activation = parts.activation
 
     def attend(self, x: Tensor, bias: Tensor | None, lengths: Tensor | None) -> Tensor:
-        parts = [(part.weight, part.bias) for part in (self.q_proj, self.k_proj, self.v_proj)]
+        parts = [_weights(part) for part in (self.q_proj, self.k_proj, self.v_proj)]
         scale = None
         if self.gru_rel_pos_linear is not None:
             parts.append(_gate_projection(self.gru_rel_pos_linear, self.heads))
             scale = self.gru_rel_pos_const.flatten()
         weights, biases = zip(*parts, strict=True)
         projected = F.linear(x, torch.cat(weights), torch.cat(biases))
-        return self.out_proj(gated_attention(projected, self.heads, scale, bias, lengths))
+        return self.out_proj(_attention(projected, self.heads, scale, bias, lengths))
 
     def feed_forward(self, x: Tensor) -> Tensor:
         return self.output_dense(self.activation(self.intermediate_dense(x)))
@@ -178,11 +207,61 @@ def is_gelu(activation: nn.Module) -> bool:
     return torch.equal(activation(probe), F.gelu(probe))
 
 
-def _norms(block: nn.Module, pre_norm: bool) -> tuple[nn.Module, nn.Module]:
-    """The norm at the outer end of a block, which is its entry or its exit, and that between its parts."""
-    if pre_norm:
-        return block.layer_norm, block.final_layer_norm
-    return block.final_layer_norm, block.layer_norm
+class _Parts(NamedTuple):
+    """Parts of a block, by what they do: transformers calls them otherwise in each family."""
+
+    attention: nn.Module
+    expand: nn.Linear
+    contract: nn.Linear
+    activation: nn.Module
+    outer_norm: nn.Module  # at the outer end of a block, which is its entry or its exit
+    inner_norm: nn.Module  # between attention and feed-forward part
+
+    @classmethod
+    def of(cls, block: nn.Module, pre_norm: bool) -> "_Parts":
+        if hasattr(block, "fc1"):  # Whisper
+            return cls(
+                block.self_attn,
+                block.fc1,
+                block.fc2,
+                block.activation_fn,
+                block.self_attn_layer_norm,
+                block.final_layer_norm,
+            )
+        wide = block.feed_forward
+        norms = block.layer_norm, block.final_layer_norm
+        outer, inner = norms if pre_norm else norms[::-1]
+        return cls(
+            block.attention,
+            wide.intermediate_dense,
+            wide.output_dense,
+            wide.intermediate_act_fn,
+            outer,
+            inner,
+        )
+
+
+def _weights(linear: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Weight and bias; Whisper's keys have none."""
+    bias = linear.weight.new_zeros(len(linear.weight)) if linear.bias is None else linear.bias
+    return linear.weight, bias
+
+
+def _attention(
+    projected: Tensor, heads: int, gate_scale: Tensor | None, bias: Tensor | None, lengths: Tensor | None
+) -> Tensor:
+    """``gated_attention``, whose GPU kernel wants heads whose width is a power of two.
+
+    Those of XLS-R 1B and 2B have 80 and 120 numbers.
+    """
+    width = projected.shape[2] // (3 * heads)
+    if gate_scale is not None or not kernels_serve(projected) or width & (width - 1) == 0:
+        return gated_attention(projected, heads, gate_scale, bias, lengths)
+    batch, frames, _ = projected.shape
+    q, k, v = projected.view(batch, frames, 3, heads, width).permute(2, 0, 3, 1, 4)
+    mask = None if lengths is None else frame_mask(lengths, frames)[:, None, None, :]
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return y.transpose(1, 2).flatten(2)
 
 
 def _gate_projection(linear: nn.Linear, heads: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,6 @@
-"""SSL encoder: the forward pass of WavLM, wav2vec 2.0 / XLS-R and HuBERT, faster than in transformers.
+"""SSL encoder: the forward pass of WavLM, wav2vec 2.0 / XLS-R, HuBERT, UniSpeech-SAT and data2vec-audio.
+
+It is faster than in transformers.
 
 What is done otherwise than in transformers, with the same numbers:
 
@@ -20,7 +22,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from asvtk.frontends.ssl.blocks import Block, BlockStack, PositionBias, Product, is_gelu
+from asvtk.frontends.ssl.blocks import (
+    Block,
+    BlockStack,
+    PositionBias,
+    Product,
+    final_norm_of,
+    is_gelu,
+    is_pre_norm,
+)
 from asvtk.nn.frames import frame_mask
 from asvtk.nn.fused_norm import norm_gelu
 from asvtk.nn.grouped_convolution import grouped_conv1d
@@ -32,7 +42,8 @@ class SslEncoder(nn.Module):
     """SSL encoder: the hidden states of a transformers model.
 
     Args:
-        model: a ``WavLMModel``, ``Wav2Vec2Model`` or ``HubertModel`` in float32.
+        model: a ``WavLMModel``, ``Wav2Vec2Model``, ``HubertModel``, ``UniSpeechModel``,
+            ``UniSpeechSatModel`` or ``Data2VecAudioModel`` in float32.
         depth: how many transformer blocks are needed; None: all.
         dtype: precision of matrix products.
     """
@@ -41,14 +52,17 @@ class SslEncoder(nn.Module):
         super().__init__()
         encoder, projection = model.encoder, model.feature_projection
         blocks = list(encoder.layers[:depth])
-        pre_norm = model.config.do_stable_layer_norm
+        pre_norm = is_pre_norm(model)
         self.stem = ConvolutionalStem(model.feature_extractor, dtype)
         self.stem_norm = getattr(projection, "layer_norm", nn.Identity())  # some HuBERTs have none
         self.projection = Product(projection.projection.weight, projection.projection.bias, dtype)
-        self.positions = PositionalConvolution(encoder.pos_conv_embed, dtype)
-        # Where a Large model is cut short, no norm follows.
-        has_outer_norm = not pre_norm or len(blocks) == len(encoder.layers)
-        outer_norm = encoder.layer_norm if has_outer_norm else None
+        stacked = hasattr(encoder.pos_conv_embed, "layers")
+        self.positions = (PositionalStack if stacked else PositionalConvolution)(
+            encoder.pos_conv_embed, dtype
+        )
+        outer_norm = encoder.layer_norm
+        if pre_norm:  # where such a model is cut short, no norm follows
+            outer_norm = final_norm_of(model) if len(blocks) == len(encoder.layers) else None
         frozen = {number: Block(block, pre_norm, dtype) for number, block in enumerate(blocks, 1)}
         self.stack = BlockStack(frozen, outer_norm, pre_norm)
         self.position_bias = PositionBias(model, dtype)
@@ -73,7 +87,7 @@ class SslEncoder(nn.Module):
         if samples is not None:
             lengths = self.stem.frames(samples)
             x = x * frame_mask(lengths, x.shape[1]).unsqueeze(-1)  # the next convolution sees them
-        return self.stack(x, self.positions(x), self.position_bias(x.shape[1]), lengths)
+        return self.stack(x, self.positions(x, lengths), self.position_bias(x.shape[1]), lengths)
 
 
 class ConvolutionalStem(nn.Module):
@@ -169,18 +183,41 @@ def _normalise_over_time(x: Tensor, real: int | Tensor, norm: nn.GroupNorm) -> T
 class PositionalConvolution(nn.Module):
     """Grouped convolution over time, as a position embedding: (batch, frames, d) -> the same shape."""
 
-    def __init__(self, embedding: nn.Module, dtype: torch.dtype):
+    def __init__(self, embedding: nn.Module, dtype: torch.dtype, norm: nn.LayerNorm | None = None):
         super().__init__()
-        conv = embedding.conv
+        conv, self.norm = embedding.conv, norm
         self.batch_norm = getattr(embedding, "batch_norm", None)
         self.weight = nn.Parameter(conv.weight.detach().to(dtype))  # weight norm multiplied out
         self.bias = nn.Parameter(conv.bias.detach().to(dtype))
         self.groups, (self.padding,) = conv.groups, conv.padding
         self.activation = embedding.activation
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         frames, x = x.shape[1], x.transpose(1, 2)
         if self.batch_norm is not None:
             x = self.batch_norm(x.float()).to(x.dtype)
         x = grouped_conv1d(x, self.weight, self.bias, self.padding, self.groups)
-        return self.activation(x[..., :frames].transpose(1, 2))  # an even kernel gives a frame too many
+        x = x[..., :frames].transpose(1, 2)  # an even kernel gives a frame too many
+        return self.activation(x if self.norm is None else self.norm(x.float()).to(x.dtype))
+
+
+class PositionalStack(nn.Module):
+    """data2vec-audio's position embedding: several narrow convolutions, each with norm and activation.
+
+    Source: Baevski et al., "data2vec: A general framework for self-supervised learning in speech, vision and
+    language", ICML 2022, section 3.1.
+    """
+
+    def __init__(self, embedding: nn.Module, dtype: torch.dtype):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            PositionalConvolution(layer, dtype, norm=layer.layer_norm) for layer in embedding.layers
+        )
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """(batch, frames, d), and real frames of each unless all are -> the same shape."""
+        for number, layer in enumerate(self.layers):
+            if number and lengths is not None:  # the next convolution sees what stands behind real frames
+                x = x * frame_mask(lengths, x.shape[1]).unsqueeze(-1)
+            x = layer(x, lengths)
+        return x

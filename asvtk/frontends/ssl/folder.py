@@ -7,23 +7,23 @@ import functools
 import logging
 from pathlib import Path
 
-from asvtk.io.errors import AsvtkError
+from asvtk.frontends.ssl.architecture import TRUNCATED, Architecture
+from asvtk.io.audio import SAMPLE_RATE
+from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.fields import field_of
+from asvtk.io.stamps import digest, file_digest
 from asvtk.io.text import read_json
 
 __all__ = [
-    "ARCHITECTURES",
+    "base_fingerprint",
+    "check_preprocessor",
     "find_model",
-    "load_model",
-    "numerical_part",
-    "read_architecture",
+    "own_fingerprint",
     "wants_normalised_input",
     "weight_files",
 ]
 
 _log = logging.getLogger(__name__)
-
-ARCHITECTURES = ("wavlm", "wav2vec2", "hubert")
 
 
 def find_model(name: str, revision: str | None) -> Path:
@@ -34,6 +34,7 @@ def find_model(name: str, revision: str | None) -> Path:
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
+        _refuse_adapter(folder)
         if not (folder / "config.json").is_file():
             raise AsvtkError(f"{folder}: holds no config.json; expected what save_pretrained() writes")
         return folder
@@ -44,7 +45,8 @@ def find_model(name: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        wanted = ["*.json", "*.safetensors", "pytorch_model*.bin"]
+        # Not model.fp32-*.safetensors, which lie beside the same weights.
+        wanted = ["*.json", "model.safetensors", "model-*.safetensors", "pytorch_model*.bin"]
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         raise AsvtkError(
@@ -53,125 +55,138 @@ def find_model(name: str, revision: str | None) -> Path:
         ) from error
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """
-    Raises:
-        AsvtkError: there are none.
-    """
-    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
+def _refuse_adapter(folder: Path) -> None:
+    if not (folder / "adapter_config.json").is_file():
+        return
+    if not _weights(folder):
+        raise AsvtkError(
+            f"{folder}: holds an adapter (adapter_config.json) and not the model that it changes; merge it "
+            "into the model (merge_and_unload() of peft), save that, and give its folder"
+        )
+    _log.warning(f"{folder}: the adapter of adapter_config.json is not applied; the model beside it is used")
+
+
+def _weights(folder: Path) -> list[Path]:
+    # Some repositories hold the same weights twice, as model.safetensors and in parts or in float32.
+    for pattern in ("model.safetensors", "model-*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin"):
         if files := sorted(path for path in folder.glob(pattern) if path.is_file()):
             return files
-    raise AsvtkError(f"{folder}: holds no weights (model.safetensors or pytorch_model.bin)")
+    return []
 
 
-def read_architecture(folder: Path) -> dict:
-    """What config.json says; what it leaves to transformers' defaults is asked of transformers.
+def weight_files(folder: Path) -> list[Path]:
+    """The files of weights that are read.
 
     Raises:
-        AsvtkError: it is no JSON, or describes no model of a size that there is.
+        AsvtkError: there are none, or not all parts that their index names.
     """
-    path = folder / "config.json"
-    content = {"model_type": None} | read_json(path)
-    if content["model_type"] not in ARCHITECTURES:
-        return content
-    wanted = ("num_hidden_layers", "hidden_size", "conv_kernel", "conv_stride", "feat_extract_norm")
-    if not all(key in content for key in wanted):
-        from transformers import AutoConfig
-
-        try:
-            content = AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict()
-        except Exception as error:  # values of any kind make it stumble in any way
-            raise AsvtkError(f"{path}: transformers refuses it: {_first_line(error)}") from None
-    for key, most in (("num_hidden_layers", 1000), ("hidden_size", 1 << 16)):
-        if not 1 <= field_of(content, key, int, path) <= most:
-            raise AsvtkError(f"{path}: {key} is {content[key]}, expected 1 to {most}")
-    strides = [field_of(content, key, list, path) for key in ("conv_kernel", "conv_stride")]
-    if len(strides[0]) != len(strides[1]) or not all(
-        type(number) is int and 1 <= number <= 1000 for number in (*strides[0], *strides[1])
-    ):
-        raise AsvtkError(f"{path}: conv_kernel and conv_stride must be lists of one length")
-    return content
+    files = _weights(folder)
+    if not files:
+        raise AsvtkError(f"{folder}: holds no weights (model.safetensors or pytorch_model.bin)")
+    index = {".safetensors": "model.safetensors.index.json", ".bin": "pytorch_model.bin.index.json"}
+    index = folder / index[files[0].suffix]
+    if "-" in files[0].name and index.is_file():
+        parts = {str(part) for part in field_of(read_json(index), "weight_map", dict, index).values()}
+        if lost := sorted(parts - {path.name for path in files}):
+            raise AsvtkError(
+                f"{folder}: {len(lost)} of its {len(parts)} parts are missing: {listing(lost, 3)}"
+            )
+    return files
 
 
-@functools.cache  # so that its warning comes once
-def wants_normalised_input(folder: Path, encoder_norm: str) -> bool:
-    """Whether the model hears zero mean and unit variance, as its own preprocessor says.
+def _preprocessor(folder: Path) -> tuple[dict, Path] | None:
+    """What the folder says of its feature extractor, and where.
 
     transformers writes a feature extractor to preprocessor_config.json, and from version 5 on that of a
-    processor to processor_config.json. Where neither is there, the kind of the feature encoder decides, with
-    a warning: models with a layer-normalised encoder (Large, XLS-R) were pre-trained on normalised input.
-
-    Args:
-        folder: of the model.
-        encoder_norm: ``feat_extract_norm`` of its architecture.
+    processor to processor_config.json.
     """
     for name, key in (("processor_config.json", "feature_extractor"), ("preprocessor_config.json", None)):
         path = folder / name
         if not path.exists():
             continue
         content = read_json(path)
-        if key is not None:
-            if key not in content:  # version 4 wrote only the processor's class there
-                continue
-            content = field_of(content, key, dict, path)
+        if key is None:
+            return content, path
+        if key in content:  # version 4 wrote only the processor's class there
+            return field_of(content, key, dict, path), path
+    return None
+
+
+def check_preprocessor(folder: Path, architecture: Architecture) -> None:
+    """
+    Raises:
+        AsvtkError: the model wants audio or log-mel frames that it would not be given.
+    """
+    if (found := _preprocessor(folder)) is None:
+        return
+    content, path = found
+    rate = field_of({"sampling_rate": SAMPLE_RATE} | content, "sampling_rate", int, path)
+    if rate != SAMPLE_RATE:
+        raise AsvtkError(
+            f"{path}: the model hears audio at {rate} Hz (sampling_rate); asvtk gives {SAMPLE_RATE} Hz; "
+            "give a model for that"
+        )
+    wanted = {"whisper": {"feature_size": architecture.mels, "n_fft": 400, "hop_length": 160}}
+    wanted["wav2vec2-bert"] = {"num_mel_bins": architecture.mels, "stride": 2}
+    for key, value in wanted.get(architecture.kind, {}).items():
+        if content.get(key, value) != value:
+            raise AsvtkError(f"{path}: {key} is {content[key]!r}; the model of config.json wants {value}")
+
+
+@functools.cache  # so that its warning comes once
+def wants_normalised_input(folder: Path, normalised_stem: bool | None) -> bool:
+    """Whether the model hears zero mean and unit variance, as its own preprocessor says.
+
+    Where none is there, the kind of the feature encoder decides, with a warning: models with a
+    layer-normalised encoder (Large, XLS-R) were pre-trained on normalised input.
+
+    Args:
+        folder: of the model.
+        normalised_stem: whether its convolutions of the waveform are layer-normalised; None: it has none,
+            and hears log-mel frames of the waveform as it is.
+    """
+    if normalised_stem is None:
+        return False
+    if (found := _preprocessor(folder)) is not None:
+        content, path = found
         # What both leave out is true by the default of transformers' Wav2Vec2FeatureExtractor.
         return field_of({"do_normalize": True} | content, "do_normalize", bool, path)
-    normalised = encoder_norm == "layer"
     _log.warning(
         f"{folder}: no preprocessor_config.json or processor_config.json says whether the "
-        f"model wants zero mean and unit variance; taken to be {'yes' if normalised else 'no'}, as its "
-        f"feature encoder is {'layer' if normalised else 'group'}-normalised"
+        f"model wants zero mean and unit variance; taken to be {'yes' if normalised_stem else 'no'}, as its "
+        f"feature encoder is {'layer' if normalised_stem else 'group'}-normalised"
     )
-    return normalised
+    return normalised_stem
 
 
-def numerical_part(folder: Path) -> dict:
-    """What of config.json can change the features: not who saved it, and with what."""
-    config = read_json(folder / "config.json")
-    bookkeeping = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
-    return {key: value for key, value in config.items() if key not in bookkeeping}
-
-
-def load_model(folder: Path):
-    """Load in float32 and evaluation mode.
+def own_fingerprint(folder: Path) -> dict:
+    """What a model is, by the contents of its folder: not who saved it, and with what.
 
     Raises:
-        AsvtkError: the weights are damaged, not finite, or of another architecture.
+        AsvtkError: there are no weights.
     """
-    import torch
-    from transformers import AutoModel
-    from transformers.utils import logging as transformers_logging
-
-    from asvtk.nn.construction import construction_limit
-    from asvtk.nn.weights import check_archive, read_shapes, require_finite
-
-    shapes = {}
-    for path in weight_files(folder):
-        if path.suffix == ".safetensors":
-            shapes |= read_shapes(path)
-        else:
-            check_archive(path)
-            shapes[path.name] = (path.stat().st_size // 2,)  # numbers of 16 bits, at the most
-    transformers_logging.disable_progress_bar()
-    try:
-        # transformers registers each parameter when it is made and when it is loaded.
-        with construction_limit(folder / "config.json", shapes, times=4):
-            model, report = AutoModel.from_pretrained(
-                folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
-            )
-    except AsvtkError:
-        raise
-    except Exception as error:  # a folder from anywhere makes transformers stumble in any way
-        raise AsvtkError(f"{folder}: the weights cannot be loaded: {_first_line(error)}") from error
-    if report["missing_keys"] or report.get("mismatched_keys"):
-        lost = [*report["missing_keys"], *report.get("mismatched_keys", [])]
-        raise AsvtkError(
-            f"{folder}: the weights are not those of the architecture in config.json; missing: "
-            + ", ".join(map(str, lost[:3]))
-        )
-    require_finite(folder, model.state_dict())
-    return model.eval()
+    config = read_json(folder / "config.json")
+    bookkeeping = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
+    numerical = {key: value for key, value in config.items() if key not in bookkeeping}
+    if isinstance(note := config.get(TRUNCATED), dict):
+        numerical[TRUNCATED] = [note.get("layers"), note.get("of")]
+    return {
+        "architecture": digest(numerical),
+        "weights": {path.name: file_digest(path) for path in weight_files(folder)},
+    }
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]
+def base_fingerprint(folder: Path) -> dict:
+    """``own_fingerprint`` of a model, or of that which ``asvtk truncate`` cut it from.
+
+    Layers of both are the same numbers, so that they share caches. If anything of the cut folder changed
+    since, it is a model of its own.
+
+    Raises:
+        AsvtkError: there are no weights.
+    """
+    own = own_fingerprint(folder)
+    note = read_json(folder / "config.json").get(TRUNCATED)
+    if isinstance(note, dict) and note.get("own") == own and isinstance(note.get("base"), dict):
+        return note["base"]
+    return own

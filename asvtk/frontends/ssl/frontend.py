@@ -1,10 +1,12 @@
-"""SSL front-end: WavLM, wav2vec 2.0 / XLS-R or HuBERT, as transformers has them.
+"""SSL front-end: a pre-trained speech encoder as transformers has it, from WavLM to Whisper.
 
 Layer 0 is what enters the transformer, layer n the output of its n-th block. Behind the last block of
-Large models comes the final layer norm: the last layer is the ``last_hidden_state`` of transformers,
-whose version 5 gives it in ``hidden_states`` without that norm, and version 4 with it. Large models,
-pre-trained on normalised speech, get zero mean and unit variance per utterance; Base models,
-pre-trained on raw samples, do not.
+Large models and of Whisper comes the final layer norm: the last layer is the ``last_hidden_state`` of
+transformers, whose version 5 gives it in ``hidden_states`` without that norm, and version 4 with it. A
+model that ``asvtk truncate`` cut has the layers of the whole one, so that none of them is behind that norm.
+
+Models that hear the waveform get zero mean and unit variance per utterance where their folder says so, as
+Large models do: they were pre-trained on such speech.
 
 The cut lies where the ``trainable`` top blocks begin; with none, at the deepest layer.
 """
@@ -18,21 +20,41 @@ import torch
 from torch import Tensor, nn
 
 from asvtk.frontends.base import FrontEnd, FrontEndConfig, Storage
-from asvtk.frontends.ssl.blocks import BlockStack, PositionBias, TrainedBlock
+from asvtk.frontends.ssl.architecture import read_architecture
+from asvtk.frontends.ssl.blocks import (
+    BlockStack,
+    PositionBias,
+    TrainedBlock,
+    blocks_of,
+    final_norm_of,
+    is_pre_norm,
+)
 from asvtk.frontends.ssl.encoder import SslEncoder
 from asvtk.frontends.ssl.folder import (
-    ARCHITECTURES,
+    base_fingerprint,
+    check_preprocessor,
     find_model,
-    load_model,
-    numerical_part,
-    read_architecture,
     wants_normalised_input,
-    weight_files,
 )
+from asvtk.frontends.ssl.w2v_bert import ConformerBlock, ConformerStack, W2vBertEncoder
+from asvtk.frontends.ssl.whisper import WhisperEncoder
+from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError
-from asvtk.io.stamps import digest, file_digest
+from asvtk.io.stamps import digest
 
-__all__ = ["Ssl", "SslConfig"]
+__all__ = ["Ssl", "SslConfig", "encoder_class"]
+
+_ENCODERS = {"whisper": WhisperEncoder, "wav2vec2-bert": W2vBertEncoder}
+#: what the features of log-mel encoders depend on beside the model
+_INPUTS = {
+    "whisper": "log-mel of the real length, positions cut to it",
+    "wav2vec2-bert": "log-mel, each band of zero mean and unit variance",
+}
+
+
+def encoder_class(kind: str) -> type[nn.Module]:
+    """The forward pass of models with this ``model_type``."""
+    return _ENCODERS.get(kind, SslEncoder)
 
 
 @dataclass(frozen=True)
@@ -73,19 +95,23 @@ class Ssl(FrontEnd):
         super().__init__(config)
         self.batch_size, self.storage = config.batch_size, config.storage
         self._folder = find_model(config.model, config.revision)
-        architecture = read_architecture(self._folder)
-        if (kind := architecture["model_type"]) not in ARCHITECTURES:
-            raise AsvtkError(
-                f"{config.model}: is a {kind!r} model; expected one of {', '.join(ARCHITECTURES)}"
-            )
-        depth = architecture["num_hidden_layers"]
+        self.architecture = architecture = read_architecture(self._folder, config.model)
+        check_preprocessor(self._folder, architecture)
+        depth, full = architecture.depth, architecture.full_depth
         self.layers = tuple(range(depth + 1)) if config.layers == "all" else tuple(sorted({*config.layers}))
         for layer in self.layers:
             if not 0 <= layer <= depth:
                 raise AsvtkError(
                     f"frontend.layers: layer {layer} does not exist: {config.model} has {depth} layers "
                     f"(0 = input of the transformer, 1 ... {depth})"
+                    + (f", as asvtk truncate cut it after {depth} of {full} blocks" if depth < full else "")
                 )
+        if (longest := architecture.max_samples) and not config.crop.length(longest + 1) <= longest:
+            raise AsvtkError(
+                f"frontend.crop: {config.model} hears at most {longest} samples "
+                f"({longest / SAMPLE_RATE:g} s); set crop.samples to {longest} at the most, with "
+                "crop.repeat false where utterances are to keep their lengths"
+            )
         if config.trainable > max(self.layers):
             raise AsvtkError(
                 f"frontend.trainable: {config.trainable} blocks, but the deepest of frontend.layers is "
@@ -93,11 +119,9 @@ class Ssl(FrontEnd):
             )
         self.trainable, self._frozen_depth = config.trainable, max(self.layers) - config.trainable
         # Of the model itself: its folder may have any name, and another one tomorrow.
-        self.label = f"{kind}-{depth}x{architecture['hidden_size']}"
-        self.width = architecture["hidden_size"]
-        self._normalise = wants_normalised_input(self._folder, architecture["feat_extract_norm"])
-        self._strides = list(zip(architecture["conv_kernel"], architecture["conv_stride"], strict=True))
-        self.min_samples = _receptive_field(self._strides)
+        self.label = f"{architecture.kind}-{full}x{architecture.width}"
+        self.width, self.min_samples = architecture.width, architecture.min_samples
+        self._normalise = wants_normalised_input(self._folder, architecture.normalised_stem)
         self._encoder = ()  # in a tuple, modules are not registered
         self.top = None
 
@@ -113,15 +137,13 @@ class Ssl(FrontEnd):
             "precision": self.config.precision,
             "stored as": self.storage,
             "implementation": 2,
+            **({"input": _INPUTS[kind]} if (kind := self.architecture.kind) in _INPUTS else {}),
         }
 
     @functools.cached_property
     def _base(self) -> dict:
         """What the model is, by its contents."""
-        return {
-            "architecture": digest(numerical_part(self._folder)),
-            "weights": {path.name: file_digest(path) for path in weight_files(self._folder)},
-        }
+        return base_fingerprint(self._folder)
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
         audio = self.conditioning(audio[: self.crop.samples])
@@ -130,22 +152,23 @@ class Ssl(FrontEnd):
         return self.pad(self.crop(audio))
 
     def frames(self, samples):
-        for kernel, stride in self._strides:
-            samples = (samples - kernel) // stride + 1
-        return samples
+        return self.architecture.frames(samples)
 
     def load(self, lower: bool = True) -> "Ssl":
         if not (self.trainable and self.top is None or lower and not self._encoder):
             return self
-        # Random weights come before those that are read: they must not move the seed of the back-end's.
+        from asvtk.frontends.ssl.weights import load_model
+
+        # transformers draws random weights first: they must not move the seed of the back-end's.
         with torch.random.fork_rng(devices=[]):
-            model = load_model(self._folder)
+            model = load_model(self._folder, self.architecture, max(self.layers))
         if self.trainable and self.top is None:
-            self.top = TrainedTop(model, self._frozen_depth, max(self.layers), digest(self._base))
+            kind = TrainedConformers if self.architecture.kind == "wav2vec2-bert" else TrainedTop
+            self.top = kind(model, self._frozen_depth, max(self.layers), digest(self._base))
         if lower:
-            # Shallow front-ends skip the blocks above their deepest layer.
             precision = getattr(torch, self.config.precision)
-            self._encoder = (SslEncoder(model, self._frozen_depth, precision).eval(),)
+            build = encoder_class(self.architecture.kind)
+            self._encoder = (build(model, self._frozen_depth, precision).eval(),)
         return self
 
     def lower(self, audio: Tensor, samples: Tensor | None) -> dict[int, Tensor]:
@@ -179,34 +202,20 @@ class Ssl(FrontEnd):
         return super()._apply(*arguments, **options)
 
 
-class TrainedTop(BlockStack):
-    """Trainable top blocks, behind layer ``first`` up to layer ``last``; in float32, or autocast's.
+class _Top:
+    """What trainable top blocks have in common: layers from ``first`` on, and the model they stand on.
 
     Args:
-        model: of transformers, in float32; the blocks become part of this module.
-        first, last: layers.
+        first: layer that enters them.
         base: fingerprint of the model, in hexadecimal digits.
     """
 
-    def __init__(self, model: nn.Module, first: int, last: int, base: str):
-        pre_norm, blocks = model.config.do_stable_layer_norm, model.encoder.layers
-        ends_model = pre_norm and last == len(blocks)
-        super().__init__(
-            {number: TrainedBlock(blocks[number - 1], pre_norm) for number in range(first + 1, last + 1)},
-            model.encoder.layer_norm if ends_model else None,
-            pre_norm,
-        )
-        self.first, self._base = first, base
-        self.position_bias = PositionBias(model, torch.float32)
-
-    def forward(self, x: Tensor, lengths: Tensor | None) -> dict[int, Tensor]:
-        """Layer ``first`` (batch, frames, d), and real frames unless all are -> that and those above it."""
-        states = super().forward(x, None, self.position_bias(x.shape[1]), lengths)
-        return {number: state.float() for number, state in enumerate(states, self.first)}
+    first: int
+    base: str
 
     def get_extra_state(self) -> Tensor:
         """The fingerprint of the model, which checkpoints keep."""
-        return torch.tensor(list(bytes.fromhex(self._base)), dtype=torch.uint8)
+        return torch.tensor(list(bytes.fromhex(self.base)), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
         """
@@ -216,13 +225,45 @@ class TrainedTop(BlockStack):
         if not torch.equal(state.cpu(), self.get_extra_state()):
             raise RuntimeError(
                 f"they stand on another base model (fingerprint {bytes(state.tolist()).hex()[:12]}) than "
-                f"frontend.model is ({self._base[:12]})"
+                f"frontend.model is ({self.base[:12]})"
             )
 
 
-def _receptive_field(strides: list[tuple[int, int]]) -> int:
-    """Fewest samples that give one frame."""
-    samples = 1
-    for kernel, stride in reversed(strides):
-        samples = (samples - 1) * stride + kernel
-    return samples
+class TrainedTop(_Top, BlockStack):
+    """Trainable top blocks, behind layer ``first`` up to layer ``last``; in float32, or autocast's.
+
+    Args:
+        model: of transformers, in float32; the blocks become part of this module.
+        first, last: layers.
+        base: fingerprint of the model, in hexadecimal digits.
+    """
+
+    def __init__(self, model: nn.Module, first: int, last: int, base: str):
+        pre_norm, blocks = is_pre_norm(model), blocks_of(model)
+        super().__init__(
+            {number: TrainedBlock(blocks[number - 1], pre_norm) for number in range(first + 1, last + 1)},
+            final_norm_of(model) if last == len(blocks) else None,
+            pre_norm,
+        )
+        self.first, self.base = first, base
+        self.position_bias = PositionBias(model, torch.float32)
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> dict[int, Tensor]:
+        """Layer ``first`` (batch, frames, d), and real frames unless all are -> that and those above it."""
+        states = super().forward(x, None, self.position_bias(x.shape[1]), lengths)
+        return {number: state.float() for number, state in enumerate(states, self.first)}
+
+
+class TrainedConformers(_Top, ConformerStack):
+    """The same of w2v-BERT 2.0."""
+
+    def __init__(self, model: nn.Module, first: int, last: int, base: str):
+        blocks = model.encoder.layers
+        super().__init__(
+            {number: ConformerBlock(blocks[number - 1]) for number in range(first + 1, last + 1)}
+        )
+        self.first, self.base = first, base
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> dict[int, Tensor]:
+        """As ``TrainedTop``."""
+        return dict(enumerate(super().forward(x, None, None, lengths), self.first))
