@@ -159,8 +159,8 @@ def mlaad(folder: Path) -> Path:
             write_clip(folder / place / f"{language}_book_0{i}.wav", rate=24000, seed=i)
             text = 'he said "no' if i else "yes"  # a quote that never ends
             lines.append(
-                f"./{place}/{language}_book_0{i}.wav|{language}_XX/by_book/x/wavs/{language}_book_0{i}.wav|"
-                f"{language}|True|0.4|x|m|a|{text}"
+                f"./{place}/{language}_book_0{i}.wav|"
+                f"{language}_DE/by_book/female/eva/book/wavs/{language}_book_0{i}.wav|{language}|True|0.4|x|m|a|{text}"
             )
         _lines(folder / place / "meta.csv", lines)
     return folder
@@ -172,6 +172,7 @@ def m_ailabs(folder: Path) -> Path:
             folder / "de_DE" / "by_book" / "female" / "eva" / "book" / "wavs" / f"de_book_0{i}.wav",
             seed=40 + i,
         )
+    write_clip(folder / "de_DE" / "by_book" / "male" / "max" / "other" / "wavs" / "de_book_00.wav", seed=50)
     return folder
 
 

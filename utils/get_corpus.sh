@@ -5,13 +5,21 @@
 set -euo pipefail
 
 name=$1 folder=$2 download=${3:-false}
-if [ -d "$folder" ] && found=$(asvtk corpora find "$name" "$folder" 2>/dev/null); then
-    echo "corpus: $found"
-    exit 0
+version=() # the only one of the options of asvtk prepare that says where a corpus is
+while [ $# -gt 3 ]; do
+    [ "$4" != --version ] || version=(--version "${5-}")
+    set -- "$1" "$2" "$3" "${@:5}"
+done
+# What was begun to be downloaded is gone on with: the corpus may look whole already.
+if [ -d "$folder" ] && { [ "$download" != true ] || [ ! -e "$folder/.download" ]; }; then
+    if found=$(asvtk corpora find "$name" "$folder" "${version[@]}" 2>/dev/null); then
+        echo "corpus: $found"
+        exit 0
+    fi
 fi
 files=$(asvtk corpora files "$name") # has said why, if there is no such corpus
 if [ "$download" != true ] || [ -z "$files" ]; then
-    [ ! -d "$folder" ] || asvtk corpora find "$name" "$folder" || true
+    [ ! -d "$folder" ] || asvtk corpora find "$name" "$folder" "${version[@]}" || true
     {
         echo "$0: '$folder' does not hold $name: give --corpus DIR. Its licence and source: asvtk corpora show $name"
         if [ -z "$files" ]; then
@@ -55,4 +63,5 @@ while read -r md5 url; do
     touch "$done"
     rm "$whole"
 done <<<"$files"
-asvtk corpora find "$name" "$folder"
+found=$(asvtk corpora find "$name" "$folder" "${version[@]}")
+echo "corpus: $found"

@@ -16,6 +16,7 @@ help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder,
   --corpus DIR          the folder of the database (default: '$corpus'); with --download true it is fetched where
                         that is allowed
   --database NAME       which database it is (default: $database; 'asvtk corpora ls' lists them)
+  --database-options 'W ...'    more words for asvtk prepare, such as '--version v9' (docs/corpora.md)
   --corpora FILE.yaml   several databases and tables instead of one (docs/corpora.md)
   --train-sets 'NAME ...' --dev-sets 'NAME ...' --test-sets 'NAME ...'     data directories in $datadir
                         (default: '$train_sets', '$dev_sets', '$test_sets')
@@ -66,7 +67,7 @@ check_seeds
 check download 'true|false' 'true or false'
 check 'config tag datadir dumpdir expdir' '.+' 'a name'
 check tag '[^/]*' 'a name without /'
-check_names corpus database corpora train_sets dev_sets test_sets experiment config init tag datadir dumpdir expdir
+check_names corpus database database_options corpora train_sets dev_sets test_sets experiment config init tag datadir dumpdir expdir
 [[ ! $override =~ [\(\)\&\;\<\>\|\$\`\\]|SEED ]] ||
     misuse "--override ${override@Q}: holds characters of the shell"
 
@@ -128,8 +129,9 @@ fi
 experiments=() configs=("$config")
 for number in "${numbers[@]}"; do experiments+=("${exp//SEED/$number}"); done
 if [ -n "$experiment" ]; then
-    [ -z "$seeds$init$override$train_sets" ] ||
-        misuse "--experiment: is finished; no --seeds, --init, --override or --train-sets goes with it"
+    [ -z "$seeds$init$override" ] ||
+        misuse "--experiment: is finished; no --seeds, --init or --override goes with it"
+    train_sets='' dev_sets=''
     read -ra experiments <<<"$experiment"
     for folder in "${experiments[@]}"; do
         [ -e "$folder/config.yaml" ] || misuse "--experiment $folder: holds no config.yaml, which an experiment has"
@@ -158,6 +160,7 @@ elif [ "$database" = asvspoof2019_la ]; then
 else # its data directories have its name, as their names are those of scores and caches
     prepare=(--corpus "$database" --prefix "$database-" "$corpus")
 fi
+prepare+=($database_options)
 
 # Is it this stage's turn?
 stage() {

@@ -104,25 +104,35 @@ def _evaluate(folder: Path, data: dict[str, Path], facts: dict, measure, where):
         table = where(scores, protocol)
         is_dev = name in chosen_on
         window = None if is_dev or calibration is None else calibration.window
-        dev = None if is_dev else _dev(folder, name, chosen_on)
+        dev = None if is_dev else _dev(folder, _dev_of(folder, name, chosen_on))
         results = measure(table, asv, facts, _kinds(path), CorpusCard.read(path), dev, window)
-        results |= {"role": "dev" if is_dev else "test", "scores_sha256": file_digest(scores)}
+        results |= {"role": "dev" if is_dev else "test", "scores_sha256": _basis(folder, name, chosen_on)}
         if not is_dev and reason:
             results["notes"].append(reason)
         yield name, table, results
 
 
-def _dev(folder: Path, name: str, chosen_on: list[str]) -> ScoreTable | None:
-    """The dev trials whose threshold a set is judged by: those of its own corpus, or all there are.
-
-    Data directories are called CORPUS-SET where there are several corpora.
-    """
+def _dev_of(folder: Path, name: str, chosen_on: list[str]) -> list[str]:
+    """The dev sets whose threshold a set is judged by: those of its own corpus, or all that were scored."""
     there = [of for of in chosen_on if (folder / "scores" / f"{of}.txt").exists()]
-    own = [of for of in there if of.rpartition("-")[0] == name.rpartition("-")[0]]
-    if not there:
-        return None
-    table = pooled_scores(folder, own or there)
-    return table if table.bonafide is not None else None
+    return [of for of in there if _corpus_of(of) == _corpus_of(name)] or there
+
+
+def _corpus_of(name: str) -> str:
+    """Data directories are called CORPUS-SET where there are several corpora; one without sets CORPUS."""
+    corpus, dash, _ = name.rpartition("-")
+    return corpus if dash else "" if name in (*_USUAL, "train", "test") else name
+
+
+def _dev(folder: Path, names: list[str]) -> ScoreTable | None:
+    table = pooled_scores(folder, names) if names else None
+    return table if table is not None and table.bonafide is not None else None
+
+
+def _basis(folder: Path, name: str, chosen_on: list[str]) -> dict:
+    """Digests of the scores that the results of a set rest on."""
+    dev = [] if name in chosen_on else _dev_of(folder, name, chosen_on)
+    return {of: file_digest(folder / "scores" / f"{of}.txt") for of in [name, *dev]}
 
 
 def _kinds(path: Path) -> dict | None:
@@ -138,10 +148,7 @@ def _kept(folder: Path, results: dict) -> dict:
     except AsvtkError as error:
         print(f"asvtk evaluate: warning: {error}; written anew", file=sys.stderr)
         return {}
-    kept = {}
-    for name, of_set in before.items():
-        scores = folder / "scores" / f"{name}.txt"
-        same = scores.exists() and of_set.get("scores_sha256") == file_digest(scores)
-        if name not in results and same:
-            kept[name] = of_set
-    return kept
+    there = [name for name in before.keys() - results.keys() if (folder / "scores" / f"{name}.txt").exists()]
+    chosen_on = dev_sets(folder)
+    same = {name for name in there if before[name].get("scores_sha256") == _basis(folder, name, chosen_on)}
+    return {name: of_set for name, of_set in before.items() if name in same}

@@ -58,6 +58,8 @@ def add_arguments(parser):
 
 
 def run(args):
+    if args.no_audio and args.skip_bad:
+        raise UsageError("--no-audio looks for no audio, so --skip-bad has nothing to leave out")
     if args.data is not None:
         others = (args.corpus_folder, args.sets, args.corpus, args.table, args.list)
         if any(other is not None for other in others):
@@ -115,7 +117,6 @@ def _prepare_list(args) -> None:
 
 def _prepare(args, corpus) -> None:
     from asvtk.corpora.preparation import difference_from_official, find_sets, prepare_key, prepare_set
-    from asvtk.corpora.tables import WHOLE
     from asvtk.io.stamps import read_stamp
 
     out, described = Path(args.out), corpus.description
@@ -128,9 +129,9 @@ def _prepare(args, corpus) -> None:
         print(f"note: {described.title}: without {described.also[name]}; --also {name}=DIR adds it")
     counts = {}
     for name in there:
-        folder = _folder(out, args.prefix or "", name, whole=WHOLE)
+        folder = _folder(out, args.prefix or "", name, described.has_sets)
         if args.no_audio:
-            counts[name] = prepare_key(corpus, name, folder, args.force)
+            counts[name] = prepare_key(corpus, name, folder, args.force, args.utt_prefix or "")
             print(f"{folder}: {_counted(*counts[name])}; the key alone")
         else:
             data = prepare_set(
@@ -139,18 +140,18 @@ def _prepare(args, corpus) -> None:
             counts[name] = data.count_classes()
             print(_summary(data))
     for name in described.sets:
-        folder = _folder(out, args.prefix or "", name, whole=WHOLE)
+        folder = _folder(out, args.prefix or "", name, described.has_sets)
         if name not in counts and (stamp := read_stamp(folder / ".done")):
             print(f"note: {folder}: is left as it was made from {stamp.get('protocol')}")
     if difference := difference_from_official(corpus, counts):
         print(f"note: {difference}")
 
 
-def _folder(out: Path, prefix: str, name: str, whole: str) -> Path:
-    """OUT/SET; of what has no sets, OUT itself, or OUT/PREFIX."""
-    if name == whole:
-        return out / prefix.rstrip("-_") if prefix else out
-    return out / f"{prefix}{name}"
+def _folder(out: Path, prefix: str, name: str, has_sets: bool) -> Path:
+    """OUT/SET; of a table without sets OUT itself, or OUT/PREFIX."""
+    if has_sets:
+        return out / f"{prefix}{name}"
+    return out / prefix.rstrip("-_") if prefix else out
 
 
 def _summary(data: DataDirectory) -> str:

@@ -11,6 +11,8 @@ Nothing is sent. Higher = bona fide, as in all of them. meta.yaml says what scor
 what is missing stays in the YAML as <...>, and is listed. --data or --protocol names all trials.
 """
 
+from pathlib import Path
+
 from asvtk.io.errors import AsvtkError, listing
 
 
@@ -24,10 +26,14 @@ def add_arguments(parser):
     labels = parser.add_mutually_exclusive_group()
     labels.add_argument("--protocol", metavar="FILE", help="protocol or key of all trials")
     labels.add_argument("--data", metavar="DIR", dest="protocol", help="the same from a data directory")
+    prefix = "take this off utterance ids, which asvtk prepare put before them"
+    parser.add_argument("--utt-prefix", metavar="P", help=prefix)
     parser.add_argument("--meta", metavar="FILE", help="system, dataset, submitter (YAML)")
 
 
 def run(args):
+    import numpy as np
+
     from asvtk.io.protocols import label, read_protocol
     from asvtk.io.scores import read_scores
     from asvtk.report.submission import write_submission
@@ -39,7 +45,20 @@ def run(args):
         table.scores = -table.scores
     if args.protocol is not None:
         table = label(table, read_protocol(args.protocol))
-    written, missing = write_submission(args.format, table, args.out, args.meta)
+    if args.utt_prefix is not None:
+        table.utterances = np.array(
+            [name.removeprefix(args.utt_prefix) for name in table.utterances.tolist()], dtype=object
+        )
+    skipped = None if args.protocol is None else _skipped(args.protocol)
+    written, missing = write_submission(args.format, table, args.out, args.meta, skipped)
     print(f"{args.out}: {table.scores.size} scores: {', '.join(written)}")
     if missing:
         print(f"note: {args.out}/{written[-1]}: still to be filled in: {listing(missing, 30)}")
+
+
+def _skipped(protocol: str) -> int:
+    """Trials that stage 1 left out of a data directory."""
+    from asvtk.io.tables import read_table
+
+    path = Path(protocol) / "skipped"
+    return len(read_table(path)) if path.is_file() else 0

@@ -98,27 +98,29 @@ class AudioFiles:
             except AsvtkError as error:
                 return error
 
-        with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-            outcomes = list(
-                tqdm(
+        self.faults = {u: f"{self.files[u]}: no such file" for u in self.missing}
+        decoders = Counter()
+        try:
+            with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+                outcomes = tqdm(
                     pool.map(inspect, self.changed),
                     total=len(self.changed),
-                    desc=f"{description}: audio headers"
-                    if self._converted is None
-                    else f"{description}: audio",
+                    desc=f"{description}: audio{' headers' if self._converted is None else ''}",
                     unit="file",
                     disable=None if self.changed else True,
                 )
-            )
-        self.faults = {u: f"{self.files[u]}: no such file" for u in self.missing}
-        decoders = Counter()
-        for utterance, outcome in zip(self.changed, outcomes, strict=True):
-            if isinstance(outcome, AsvtkError):
-                self.faults[utterance] = str(outcome)
-                continue
-            header, form = outcome
-            decoders[header.decoder] += 1
-            self._found[utterance] = [self._states[utterance], header.num_samples, header.md5, form]
+                for utterance, outcome in zip(self.changed, outcomes, strict=True):
+                    if isinstance(outcome, AsvtkError):
+                        self.faults[utterance] = str(outcome)
+                        self._found.pop(utterance, None)
+                        continue
+                    header, form = outcome
+                    decoders[header.decoder] += 1
+                    state = self._states[utterance]
+                    self._found[utterance] = [state, header.num_samples, header.md5, form]
+        finally:
+            if self._converted is not None and self.changed:
+                self.save()  # what was converted is not converted again, whatever ended this
         if self.faults and not skip_bad:
             faults = list(self.faults.values())
             more = f"\n  and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""

@@ -57,7 +57,8 @@ def open_corpus(name: str, folder, version: str | None = None, also: dict | None
             )
         if not path.is_dir():
             raise AsvtkError(f"{path}: no such folder; expected {description.folder}")
-    places = [folder, *(folder / part for part in description.inside)]
+    inside = sorted(description.inside, key=lambda part: part != version)  # the one asked for before others
+    places = [folder, *(folder / part for part in inside)]
     found = next((place for place in places if _has_marker(description, place)), None)
     if found is None:
         raise AsvtkError(
@@ -78,6 +79,8 @@ def _version(description: CorpusDescription, folder: Path, told: str | None) -> 
             raise AsvtkError(
                 f"{description.title}: no version {told!r} is known; there are: {listing(known, 20)}"
             )
+        if folder.name != told and folder.name in known:
+            raise AsvtkError(f"{folder}: is {folder.name!r} by its name, and --version says {told!r}")
         return told
     if len(known) < 2:
         return known[0] if known else ""

@@ -35,6 +35,25 @@ __all__ = [
 
 _FOLDER = Path(__file__).parent / "descriptions"
 _NAME = re.compile(r"\{(\w+)\}")
+#: files of a data directory that mean something else than a column of a trial
+_TAKEN = frozenset(
+    [
+        "spk",
+        "label",
+        "attack",
+        "speaker",
+        "num_samples",
+        "md5",
+        "source",
+        "key",
+        "utterance",
+        "path",
+        "set",
+        "sample_rate",
+        "channels",
+        "coding",
+    ]
+)
 #: what a pattern leaves open: a name, any part of a name, or any part of a path
 HOLE = re.compile(r"\{(\w+)\}|\*\*|\*")
 _SEPARATORS = {"blanks": None, "comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
@@ -210,6 +229,7 @@ class CorpusDescription:
     labels: Words = Words()
     no_attack: tuple[str, ...] = ("-",)  # what stands for the attack of bona fide speech
     keep: tuple[str, ...] = ()  # columns that become utt2NAME
+    has_sets: bool = True  # False: its only set is the data directory itself
     attacks: str = ""  # the database whose facts name the kinds of its attacks
     audio: Literal["16 kHz mono", "any"] = "16 kHz mono"  # any: stage 1 converts what is otherwise
     asv_scores: AsvScoreFiles | None = None
@@ -221,6 +241,11 @@ class CorpusDescription:
     def __post_init__(self):
         if not self.sets or not all(isinstance(name, str) for name in self.sets) or unsafe_ids([*self.sets]):
             raise ValueError("sets: expected names of folders, one word without '/'")
+        taken = [name for name in self.keep if name in _TAKEN or not name.isidentifier()]
+        if taken:
+            raise ValueError(
+                f"{taken[0]!r} cannot be the name of a further column: utt2NAME means something else"
+            )
 
     def lists(self, name: str) -> Iterator[TrialList]:
         """The trial lists of one set."""

@@ -14,6 +14,7 @@ from asvtk.io.atomic import atomic_path, write_text
 from asvtk.io.columns import read_columns
 from asvtk.io.corpus_card import CorpusCard
 from asvtk.io.datadir import BONAFIDE, SPOOF, DataDirectory
+from asvtk.io.datadir_rules import FILES, unsafe_ids
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.stamps import file_digest, read_stamp, write_stamp
 from asvtk.io.tables import write_rows, write_table
@@ -82,7 +83,7 @@ def prepare_set(
     """
     out = Path(out)
     trials = _prefixed(read_trials(corpus, name), prefix)
-    legend, asv = _find_legend(corpus.folder), _AsvScores(corpus, name)
+    legend, asv = _find_legend(corpus), _AsvScores(corpus, name)
     inputs = _inputs(corpus, name, trials) | {
         "asv_scores_sha256": asv.digest,
         "attacks_sha256": file_digest(legend) if legend else None,
@@ -103,11 +104,12 @@ def prepare_set(
     kinds = _attack_kinds(legend, corpus.description.attacks, set(data.attack.values()))
     (out / ".done").unlink(missing_ok=True)
     data.write()
-    for column, values in trials.columns.items():
-        if _says_something(values):
-            table = trials.table(values)
-            write_table(out / f"utt2{column}", {utterance: table[utterance] for utterance in data.wav})
-    for column, values in files.formats().items():
+    columns = {
+        name: trials.table(values) for name, values in trials.columns.items() if _says_something(values)
+    }
+    columns |= files.formats()
+    _remove_columns(out, columns)
+    for column, values in columns.items():
         write_table(out / f"utt2{column}", {utterance: values[utterance] for utterance in data.wav})
     write_table(out / "attack2kind", kinds)
     _write_skipped(out, files.faults)
@@ -118,7 +120,7 @@ def prepare_set(
     return data
 
 
-def prepare_key(corpus: Corpus, name: str, out, force: bool = False) -> tuple[int, int]:
+def prepare_key(corpus: Corpus, name: str, out, force: bool = False, prefix: str = "") -> tuple[int, int]:
     """Write the tables of a data directory that need no audio: enough to evaluate scores, not to make any.
 
     Returns:
@@ -128,21 +130,22 @@ def prepare_key(corpus: Corpus, name: str, out, force: bool = False) -> tuple[in
         AsvtkError: as ``prepare_set``, or a data directory with audio is there.
     """
     out = Path(out)
-    trials = read_trials(corpus, name, with_audio=False)
+    trials = _prefixed(read_trials(corpus, name, with_audio=False), prefix)
     inputs = _inputs(corpus, name, trials)
-    _refuse_other(out, read_stamp(out / ".done"), inputs, force)
+    _refuse_other(out, read_stamp(out / ".key.done"), inputs, force)
     if (out / "wav.scp").exists():
         raise AsvtkError(f"{out}: holds a data directory with audio already; name another folder for the key")
-    columns = {"speaker": trials.speaker, "label": trials.label, "attack": trials.attack, **trials.columns}
+    columns = {name: values for name, values in trials.columns.items() if _says_something(values)}
+    _remove_columns(out, columns)
+    columns |= {"speaker": trials.speaker, "label": trials.label, "attack": trials.attack}
     for table, values in columns.items():
-        if table not in trials.columns or _says_something(values):
-            write_rows(out / f"utt2{table}", trials.utterances, values)
-    legend = _find_legend(corpus.folder)
+        write_rows(out / f"utt2{table}", trials.utterances, values)
+    legend = _find_legend(corpus)
     write_table(out / "attack2kind", _attack_kinds(legend, corpus.description.attacks, set(trials.attack)))
     _AsvScores(corpus, name).copy(out)
-    counts = trials.label.count(BONAFIDE), trials.label.count(SPOOF)
     _card(corpus, name).write(out)
-    return counts
+    write_stamp(out / ".key.done", inputs)
+    return trials.label.count(BONAFIDE), trials.label.count(SPOOF)
 
 
 def difference_from_official(corpus: Corpus, found: dict[str, tuple[int, int]]) -> str | None:
@@ -217,7 +220,21 @@ def _refuse_other(out: Path, stamp: dict | None, inputs: dict, force: bool) -> N
 
 
 def _prefixed(trials: TrialTable, prefix: str) -> TrialTable:
-    return replace(trials, utterances=[prefix + utterance for utterance in trials.utterances])
+    if not prefix:
+        return trials
+    if unsafe_ids([prefix]):
+        raise AsvtkError(
+            f"prefix {prefix!r} of utterance ids: expected printable characters without '/' or blanks"
+        )
+    return replace(
+        trials,
+        utterances=[prefix + utterance for utterance in trials.utterances],
+        # who has no speaker is one of their own
+        speaker=[
+            prefix + speaker if speaker == utterance else speaker
+            for utterance, speaker in zip(trials.utterances, trials.speaker, strict=True)
+        ],
+    )
 
 
 def _refuse_missing(files: AudioFiles, corpus: Corpus, name: str, trials: TrialTable, skip_bad: bool) -> None:
@@ -267,6 +284,13 @@ def _tell_changes(data: DataDirectory, before: DataDirectory) -> bool:
     return bool(others) or data.utterances != before.utterances
 
 
+def _remove_columns(out: Path, columns) -> None:
+    """Columns of what stood there before."""
+    for path in out.glob("utt2*"):
+        if path.name not in FILES and path.name.removeprefix("utt2") not in columns:
+            path.unlink()
+
+
 def _says_something(values: list[str]) -> bool:
     return any(value != "-" for value in values)
 
@@ -278,9 +302,11 @@ def _write_skipped(out: Path, faults: dict[str, str]) -> None:
         (out / "skipped").unlink(missing_ok=True)
 
 
-def _find_legend(corpus: Path) -> Path | None:
-    """The corpus's own ``attacks.tsv``."""
-    places = (corpus / "attacks.tsv", corpus.parent / "attacks.tsv")
+def _find_legend(corpus: Corpus) -> Path | None:
+    """The corpus's own ``attacks.tsv``, also beside a folder as LA/ in it."""
+    places = [corpus.folder / "attacks.tsv"]
+    if corpus.folder.name in corpus.description.inside:
+        places.append(corpus.folder.parent / "attacks.tsv")
     return next((place for place in places if place.is_file()), None)
 
 
@@ -308,6 +334,7 @@ class _AsvScores:
 
     def __init__(self, corpus: Corpus, name: str):
         self._where = dict(corpus.description.sets[name].where)
+        self._names = next(corpus.description.lists(name)).columns.in_order
         described = corpus.description.asv_scores
         self._scores = self._key = None
         if described is not None:
@@ -319,7 +346,7 @@ class _AsvScores:
 
     @property
     def digest(self) -> str | None:
-        return file_digest(self._scores) if self._scores else None
+        return "".join(file_digest(path) for path in (self._scores, self._key) if path) or None
 
     def copy(self, out: Path) -> None:
         """Dev never meets eval's, and a subset never another's."""
@@ -334,6 +361,9 @@ class _AsvScores:
 
     def _subset(self, key: Path) -> str:
         table = read_columns(key)
-        wanted = set(self._where.values())
+        if len(table.fields) != len(self._names):
+            raise AsvtkError(f"{key}: {len(table.fields)} columns, expected {' '.join(self._names)}")
+        wanted = [(self._names.index(column), value) for column, value in self._where.items()]
         rows = zip(*table.fields, strict=True)
-        return "".join(" ".join(row) + "\n" for row in rows if wanted <= set(row))
+        kept = (row for row in rows if all(row[place] == value for place, value in wanted))
+        return "".join(" ".join(row) + "\n" for row in kept)

@@ -43,9 +43,23 @@ def open_table(path, columns: dict[str, str], labels: dict[str, bool] | None = N
     header, separator = _header(path)
     names = {"key" if ours == "label" else ours: theirs for ours, theirs in columns.items()}
     words = labels or DEFAULT_LABELS
-    described = CorpusDescription(
+    keep = tuple(ours for ours in columns if ours not in ("path", "label", "attack", "speaker", "set"))
+    try:
+        described = _describe(
+            path, names, words, separator, _sets(path, header, separator, columns.get("set")), keep
+        )
+    except ValueError as error:
+        raise AsvtkError(f"{path}: --columns: {error}") from None
+    return Corpus(path.stem, described, folder, described.versions[0])
+
+
+def _describe(
+    path: Path, names: dict, words: dict, separator: str, sets: dict, keep: tuple
+) -> CorpusDescription:
+    return CorpusDescription(
         title=f"table {path.name}",
-        sets=_sets(path, header, separator, columns.get("set")),
+        sets=sets,
+        has_sets=list(sets) != [WHOLE] or bool(sets[WHOLE].where),
         trials=(
             TrialList(
                 table=(str(path.absolute()),),
@@ -60,10 +74,9 @@ def open_table(path, columns: dict[str, str], labels: dict[str, bool] | None = N
             hint="; other words are told by --labels bonafide=WORD,spoof=WORD",
         ),
         no_attack=("*",),
-        keep=tuple(ours for ours in columns if ours not in ("path", "label", "attack", "speaker", "set")),
+        keep=keep,
         audio="any",
     )
-    return Corpus(path.stem, described, folder, described.versions[0])
 
 
 def _header(path: Path) -> tuple[list[str], str]:

@@ -4,13 +4,14 @@ import hashlib
 import operator
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from asvtk.corpora.corpus import Corpus, find_path
 from asvtk.corpora.description import HOLE, CorpusDescription, TrialList
-from asvtk.io.datadir import BONAFIDE, NO_ATTACK, SPOOF
+from asvtk.io.datadir import BONAFIDE, NO_ATTACK
 from asvtk.io.datadir_rules import unsafe_ids
 from asvtk.io.errors import AsvtkError, listing, shown
 from asvtk.io.rows import Form, read_rows, split_line
@@ -98,10 +99,17 @@ def _parts(corpus: Corpus, name: str) -> Iterator[tuple[TrialList, "_Part"]]:
         for part in (_files if trials.files else _tables)(corpus, trials, name):
             part = part.where(trials.only).where(where)
             if trials.named_in:
-                stems = list(map(_stem, part.columns["path"]))
-                part = part.where({"stem": named.get(trials.named_in, set())}, {"stem": stems})
+                wanted = named.get(trials.named_in, set())
+                is_named = ["yes" if wanted & _tails(path) else "no" for path in part.columns["path"]]
+                if part.rows and "yes" not in is_named:
+                    raise AsvtkError(
+                        f"{part.path}: none of {len(is_named)} audio files is one that column "
+                        f"{trials.named_in!r} names, such as {min(wanted, default='none')}; another folder?"
+                    )
+                part = part.where({"is named": {"yes"}}, {"is named": is_named})
             for column in {other.named_in for other in description.trials} & part.columns.keys():
-                named.setdefault(column, set()).update(map(_stem, part.columns[column]))
+                found = named.setdefault(column, set())
+                found.update(max(_tails(path), key=len) for path in part.columns[column])
             yield trials, part
 
 
@@ -165,7 +173,8 @@ def _table(corpus: Corpus, trials: TrialList, path: Path, captured: dict[str, st
         columns[constant] = [value] * len(lines)
     if names.in_header and "attack" in columns:  # names of models, as org/model
         columns["attack"] = [attack.replace("/", "-") for attack in columns["attack"]]
-    columns |= {"name": list(map(os.path.basename, columns["path"]))} if "path" in columns else {}
+    if "path" in columns:
+        columns.setdefault("name", list(map(os.path.basename, columns["path"])))
     return _Part(path, columns, list(range(len(lines))), lambda row: f"{path}:{lines[row]}")
 
 
@@ -201,7 +210,15 @@ def _expression(pattern: str) -> re.Pattern:
 
 def _utterances(part: _Part) -> list[str]:
     if "utterance" not in part.columns:
-        return list(map(_id_of, part.columns["path"]))
+        paths = part.columns["path"]
+        ids = list(map(_id_of, paths))
+        if len(set(ids)) < len(ids):  # x.wav beside x.mp3
+            counts = Counter(ids)
+            ids = [
+                name + os.path.splitext(path)[1] if counts[name] > 1 else name
+                for name, path in zip(ids, paths, strict=True)
+            ]
+        return ids
     return _names(part, "utterance")
 
 
@@ -248,16 +265,17 @@ def _attacks(part: _Part, labels: list[str], description: CorpusDescription) -> 
     """``-`` for bona fide; of spoofs the name, or ``unknown`` where the corpus has none."""
     if "attack" not in part.columns:
         return [NO_ATTACK if label == BONAFIDE else _UNKNOWN for label in labels]
-    attacks = _words(part.columns["attack"])
-    none = set(description.no_attack)
-    is_none = {attack: attack in none for attack in set(attacks)}
-    strict = "*" not in none
-    for row, (attack, label) in enumerate(zip(attacks, labels, strict=True)):
-        if is_none[attack] != (label == BONAFIDE) and (strict or label == SPOOF):
-            raise AsvtkError(
-                f"{part.where_is(row)}: is {label} with attack {attack!r}; expected "
-                f"{' or '.join(map(repr, description.no_attack))} for bona fide and an attack id for spoof"
-            )
+    attacks, none = _words(part.columns["attack"]), set(description.no_attack)
+    if "*" in none:  # of bona fide speech any word may stand there
+        attacks = [_UNKNOWN if attack == NO_ATTACK else attack for attack in attacks]
+    else:
+        is_none = {attack: attack in none for attack in set(attacks)}
+        for row, (attack, label) in enumerate(zip(attacks, labels, strict=True)):
+            if is_none[attack] != (label == BONAFIDE):
+                raise AsvtkError(
+                    f"{part.where_is(row)}: is {label} with attack {attack!r}; expected "
+                    f"{' or '.join(map(repr, description.no_attack))} for bona fide, an attack id for spoof"
+                )
     names = _names(_Part(part.path, {"attack": attacks}, part.rows, part.place), "attack")
     return [NO_ATTACK if label == BONAFIDE else name for name, label in zip(names, labels, strict=True)]
 
@@ -326,5 +344,7 @@ def _shared(values: list[str]) -> list[str]:
     return [words.setdefault(value, value) for value in values]
 
 
-def _stem(path: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0]
+def _tails(path: str) -> set[str]:
+    """The last one, two and three parts of a path without its suffix."""
+    parts = os.path.splitext(path.removeprefix("./"))[0].split("/")
+    return {"/".join(parts[-count:]) for count in (1, 2, 3)}

@@ -72,8 +72,8 @@ def is_safe_id(name: str) -> bool:
 
 def unsafe_ids(names: list[str]) -> set[str]:
     """Those of many names that `is_safe_id` refuses."""
-    together = "".join(names)
-    if together.isprintable() and not set(" /.") & set(together) and max(map(len, names)) <= _LONGEST_ID // 4:
+    together, longest = "".join(names), max(map(len, names), default=0)
+    if together.isprintable() and not set(" /.") & set(together) and longest <= _LONGEST_ID // 4:
         return set() if all(names) else {""}
     return {name for name in set(names) if not is_safe_id(name)}
 

@@ -35,7 +35,9 @@ _OTHERS = {"system": ("name", "description")}
 _MUTABLE = re.compile(r"/resolve/(main|master)/")
 
 
-def write_submission(form: str, table: ScoreTable, out, meta=None) -> tuple[list[str], list[str]]:
+def write_submission(
+    form: str, table: ScoreTable, out, meta=None, skipped: int | None = None
+) -> tuple[list[str], list[str]]:
     """Write the files of a leaderboard.
 
     Args:
@@ -43,6 +45,7 @@ def write_submission(form: str, table: ScoreTable, out, meta=None) -> tuple[list
         table: named trials; where they have labels, the EER stands in the YAML.
         out: folder.
         meta: a YAML file with what scores cannot say; sections as in the form.
+        skipped: trials of the set without a score; None: nobody knows.
 
     Returns:
         Names of the files written, the YAML last, and of what it still lacks.
@@ -62,12 +65,12 @@ def write_submission(form: str, table: ScoreTable, out, meta=None) -> tuple[list
         with atomic_path(out / "score.zip") as path, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
             file.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), text, zipfile.ZIP_DEFLATED)
         written.append("score.zip")
-    content, missing = _describe(form, table, hashlib.sha256(text.encode()).hexdigest(), meta)
+    content, missing = _describe(form, table, hashlib.sha256(text.encode()).hexdigest(), meta, skipped)
     write_text(out / "submission.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return [*written, "submission.yaml"], missing
 
 
-def _describe(form: str, table: ScoreTable, sha256: str, meta) -> tuple[dict, list[str]]:
+def _describe(form: str, table: ScoreTable, sha256: str, meta, skipped: int | None) -> tuple[dict, list[str]]:
     told = load_yaml(meta) if meta is not None else {}
     sections = _ARENA if form == "arena" else _OTHERS
     if unknown := sorted(told.keys() - {*sections, "notes"}):
@@ -81,7 +84,10 @@ def _describe(form: str, table: ScoreTable, sha256: str, meta) -> tuple[dict, li
             raise AsvtkError(f"{meta}: {section}: expected 'key: value' lines")
         content[section] = {key: values.get(key, f"<{key}>") for key in keys} | values
         missing += [f"{section}.{key}" for key in keys if key not in values]
-    content["scores"] = {"n_trials": int(table.scores.size), "n_skipped": 0}
+    content["scores"] = {"n_trials": int(table.scores.size), "n_skipped": skipped}
+    if skipped is None:
+        content["scores"]["n_skipped"] = "<n_skipped>"
+        missing.append("scores.n_skipped")
     if table.bonafide is not None and 0 < np.count_nonzero(table.bonafide) < table.scores.size:
         eer = compute_eer(table.scores[table.bonafide], table.scores[~table.bonafide])[0]
         content["scores"] = {"eer_percent": 100 * eer, **content["scores"]}

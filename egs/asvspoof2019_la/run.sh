@@ -15,6 +15,7 @@ stop_stage=5
 skip_stages=                        # such as "0 1"
 corpus=                             # the folder of the database; here LA/
 database=asvspoof2019_la            # which one it is: asvtk corpora ls
+database_options=                   # more for asvtk prepare: '--version v9 --also m_ailabs=DIR'
 corpora=                            # several databases and tables instead: a YAML file, see docs/corpora.md
 download=false                      # fetch the database where it is not there and may be fetched
 train_sets=train                    # data directories to train on, as one
@@ -62,7 +63,7 @@ if stage 0 "corpus $corpus$corpora"; then
     elif [ -e local/get_corpus.sh ]; then # a recipe that makes its own
         local/get_corpus.sh "$corpus" "$nj"
     else
-        get_corpus.sh "$database" "$corpus" "$download"
+        get_corpus.sh "$database" "$corpus" "$download" $database_options
     fi
 fi
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # ASVspoof 2021 LA, DF or PA: finished experiments of any recipe are scored and evaluated on it; nothing is trained.
 #   ./run.sh --part df --corpus DIR --experiment ../asvspoof2019_la/exp/TAG
-# All options of ../asvspoof2019_la/run.sh are taken. Results are of the official subset eval; for the others name
-# --test-sets asvspoof2021_la-progress after asvtk prepare --sets progress.
+# All options of ../asvspoof2019_la/run.sh are taken. Results are of the official subset eval; for another one:
+#   ./run.sh --part la ... --database-options '--sets progress' --test-sets asvspoof2021_la-progress
 set -euo pipefail
 cd "$(dirname "$0")"
 part=la

@@ -56,7 +56,7 @@ def beside(name, tmp_path):
 
 
 def data_folder(tmp_path, name, of_set):
-    return tmp_path / "data" / ("" if of_set == "all" else of_set)
+    return tmp_path / "data" / of_set
 
 
 def test_every_known_corpus_is_tried():
@@ -138,18 +138,19 @@ def test_2021_df_source_is_called_database(prepare, tmp_path):
 def test_spoofs_alone_say_what_is_missing(prepare, tmp_path):
     status, said = prepare("wavefake")
     assert status == 0 and "without LJSpeech-1.1, with wavs/; --also ljspeech=DIR adds it" in said.out
-    assert DataDirectory.read(tmp_path / "data").count_classes() == (0, 4)
+    assert DataDirectory.read(tmp_path / "data" / "all").count_classes() == (0, 4)
     assert "does not belong to it" in prepare("wavefake", "--also", f"vctk={tmp_path}", out="other")[1].err
 
 
 def test_mlaad_quotes_are_letters_and_originals_alone_are_bona_fide(prepare, tmp_path):
     assert prepare("mlaad", *beside("mlaad", tmp_path))[0] == 0
-    data = DataDirectory.read(tmp_path / "data")
+    data = DataDirectory.read(tmp_path / "data" / "all")
     assert sum(label == "spoof" for label in data.label.values()) == 4
     bonafide = [u for u, label in data.label.items() if label == "bonafide"]
     assert [u.rpartition("-")[2] for u in bonafide] == ["de_book_00", "de_book_01"]
     assert set(data.attack.values()) == {"-", "tts_models_de_css10", "kokoro"}
-    assert json.loads((tmp_path / "data" / "corpus.json").read_text())["version"] == "v9"
+    assert json.loads((tmp_path / "data" / "all" / "corpus.json").read_text())["version"] == "v9"
+    assert set(read_table(tmp_path / "data" / "all" / "utt2language").values()) == {"de", "ja"}
 
 
 def corpus_of(name, tmp_path):
@@ -201,7 +202,31 @@ def test_several_versions_must_be_told(tmp_path, capsys):
     assert (
         main(["prepare", "--corpus", "mlaad", str(folder.rename(tmp_path / "v8")), str(tmp_path / "d")]) == 0
     )
-    assert json.loads((tmp_path / "d" / "corpus.json").read_text())["version"] == "v8"
+    assert json.loads((tmp_path / "d" / "all" / "corpus.json").read_text())["version"] == "v8"
+    capsys.readouterr()
+    words = ["prepare", "--corpus", "mlaad", str(tmp_path / "v8"), str(tmp_path / "e"), "--version", "v9"]
+    assert main(words) == 1 and "is 'v8' by its name, and --version says 'v9'" in capsys.readouterr().err
+
+
+def test_another_corpus_of_originals_is_refused(prepare, tmp_path):
+    other = tiny_corpora.ljspeech(tmp_path / "lj") / "wavs"
+    other.rename(tmp_path / "lj" / "de_DE")
+    status, said = prepare("mlaad", "--also", f"m_ailabs={tmp_path / 'lj'}")
+    assert status == 1 and re.search(r"none of \d+ audio files is one that column 'original_file'", said.err)
+
+
+def test_prefix_and_columns_of_the_key_alone(prepare, tmp_path):
+    folder = corpus_of("asvspoof5", tmp_path)
+    assert prepare("asvspoof5", "--no-audio", "--sets", "eval", "--utt-prefix", "a5-", folder=folder)[0] == 0
+    key = tmp_path / "data" / "eval"
+    assert all(utterance.startswith("a5-E_") for utterance in read_table(key / "utt2label"))
+    (key / "utt2of_old").write_text("a5-E_1 x\n")
+    words = ["--no-audio", "--sets", "eval", "--utt-prefix", "x-"]
+    status, said = prepare("asvspoof5", *words, folder=folder)
+    assert status == 1 and "--force" in said.err
+    assert prepare("asvspoof5", *words, "--force", folder=folder)[0] == 0
+    assert not (key / "utt2of_old").exists() and (key / "utt2codec").exists()
+    assert prepare("asvspoof5", *words, "--utt-prefix", "a/b", folder=folder)[0] == 1
 
 
 def test_a_mirrors_part_is_never_taken_silently(prepare, tmp_path):
@@ -282,6 +307,28 @@ def test_a_table_without_sets_is_one_data_directory(table, tmp_path):
     assert data.count_classes() == (4, 4) and set(data.attack.values()) == {"-", "unknown"}
 
 
+def test_what_a_table_says_loosely(tmp_path):
+    """No name of an attack, ids that differ in their suffix alone, and a run that ends amid converting."""
+    rows = ["path,label,attack", "a.wav,spoof,-", "a.mp3,bonafide,-", "b.wav,spoof,x", "c.wav,spoof,x"]
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    for name in ("a.wav", "b.wav"):
+        write_clip(tmp_path / name, rate=8000)
+    (tmp_path / "a.wav").rename(tmp_path / "a.mp3")  # what a file holds is not told by its name
+    write_clip(tmp_path / "a.wav", rate=8000, seed=1)
+    (tmp_path / "c.wav").write_bytes(b"no audio")
+    words = ["prepare", "--table", str(tmp_path / "t.csv"), str(tmp_path / "d")]
+    words += ["--columns", "path=path,label=label,attack=attack"]
+    assert main(words) == 1
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "d" / "audio").iterdir()}
+    assert len(before) == 3
+    write_clip(tmp_path / "c.wav", rate=8000, seed=2)
+    assert main(words) == 0
+    data = DataDirectory.read(tmp_path / "d")
+    assert data.attack == {"a.wav": "unknown", "a.mp3": "-", "b": "x", "c": "x"}
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "d" / "audio").iterdir()}
+    assert {name: after[name] for name in before} == before and len(after) == 4
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -294,6 +341,10 @@ def test_a_table_without_sets_is_one_data_directory(table, tmp_path):
         ),
         (["--columns", "path=file,label=class,set=split", *LABELS], "the header has no column 'split'"),
         (["--columns", "path=system,label=class", *LABELS], "stands here for the second time"),
+        (
+            ["--columns", "path=file,label=class,md5=lang", *LABELS],
+            "'md5' cannot be the name of a further column",
+        ),
     ],
 )
 def test_a_table_that_is_told_wrongly(table, tmp_path, capsys, options, message):

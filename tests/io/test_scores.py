@@ -145,7 +145,7 @@ KEYS = {  # the organisers' own keys, as published -> some of their columns
         "speaker": "LA_0009", "codec": "alaw", "transmission": "ita_tx", "trim": "notrim", "subset": "eval",
     },
     "LA_0023 DF_E_2000011 nocodec asvspoof A14 spoof notrim progress traditional_vocoder - - - -": {
-        "compression": "nocodec", "source": "asvspoof", "vocoder": "traditional_vocoder",
+        "compression": "nocodec", "database": "asvspoof", "vocoder": "traditional_vocoder",
     },
     "PA_0010 PA_E_1000001 R4 M3 d4 r1 m1 s4 c3 spoof notrim eval": {
         "asv_room": "R4", "attacker_to_speaker": "c3", "subset": "eval",

@@ -33,7 +33,7 @@ def test_arena(scores, tmp_path, capsys):
     found = yaml.safe_load((tmp_path / "s" / "submission.yaml").read_text())
     assert found["schema_version"] == 4 and found["reproduction"] == {}
     assert found["artifact"]["scores_sha256"] == hashlib.sha256(text).hexdigest()
-    assert found["scores"] == {"eer_percent": 50.0, "n_trials": 4, "n_skipped": 0}
+    assert found["scores"] == {"eer_percent": 50.0, "n_trials": 4, "n_skipped": "<n_skipped>"}
     assert found["system"]["slug"] == "mine" and found["system"]["params_millions"] == 0.3
     assert found["system"]["code"] == "<code>" and found["submitter"]["contact"] == "<contact>"
     assert "still to be filled in: system.description, system.code" in capsys.readouterr().out
@@ -55,6 +55,17 @@ def test_organisers(form, name, text, scores, tmp_path):
     assert submit(form, scores, tmp_path) == 0 and (tmp_path / "s" / "score.zip").read_bytes() == first
     back = read_scores(tmp_path / "s" / name)
     assert back.utterances.tolist() == ["a", "b", "c", "d"] and back.scores[3] == 1e-20
+
+
+def test_prefixes_go_and_what_was_left_out_is_counted(tmp_path):
+    (tmp_path / "eval.txt").write_text("itw-a - bonafide 2.5\nitw-b A01 spoof -1\n")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "utt2label").write_text("itw-a bonafide\nitw-b spoof\n")
+    (data / "skipped").write_text("itw-c itw-c.wav: no such file\n")
+    assert submit("arena", tmp_path / "eval.txt", tmp_path, "--data", str(data), "--utt-prefix", "itw-") == 0
+    assert (tmp_path / "s" / "scores.txt").read_text() == "a 2.5\nb -1.0\n"
+    assert yaml.safe_load((tmp_path / "s" / "submission.yaml").read_text())["scores"]["n_skipped"] == 1
 
 
 @pytest.mark.parametrize(
