@@ -23,6 +23,7 @@ MODELS = Registry(
         "conv_moe_mamba": "asvtk.models.conv_moe_mamba:ConvMoeMamba",  # MoE-Mamba on images
         "dual_stream": "asvtk.models.dual_stream:DualStream",  # S4
         "aasist": "asvtk.models.aasist:Aasist",  # S5
+        "ssl_aasist": "asvtk.models.ssl_aasist:SslAasist",
     },
 )
 
