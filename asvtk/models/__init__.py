@@ -8,11 +8,11 @@ from asvtk.frontends import build_frontend
 from asvtk.frontends.base import FrontEnd
 from asvtk.io.errors import AsvtkError
 from asvtk.io.registry import Registry
-from asvtk.models.base import BackEnd, Batch, Output
+from asvtk.models.base import BackEnd, Batch, FittedBackEnd, Output
 from asvtk.models.detector import Detector
 from asvtk.nn.losses import LOSSES
 
-__all__ = ["MODELS", "BackEnd", "Batch", "Detector", "Output", "assemble", "build_detector"]
+__all__ = ["MODELS", "BackEnd", "Batch", "Detector", "FittedBackEnd", "Output", "assemble", "build_detector"]
 
 MODELS = Registry(
     "model",
@@ -24,6 +24,7 @@ MODELS = Registry(
         "dual_stream": "asvtk.models.dual_stream:DualStream",  # S4
         "aasist": "asvtk.models.aasist:Aasist",  # S5
         "ssl_aasist": "asvtk.models.ssl_aasist:SslAasist",
+        "logistic": "asvtk.models.logistic:Logistic",
     },
 )
 

@@ -12,6 +12,7 @@ from asvtk.models import MODELS
 from asvtk.models.cascade_mamba import CascadeMambaConfig
 from asvtk.models.conv_moe_mamba import ConvMoeMambaConfig
 from asvtk.models.dual_stream import DualStreamConfig
+from asvtk.models.logistic import LogisticConfig
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.models.plain_mamba import PlainMambaConfig
 from asvtk.models.ssl_aasist import SslAasistConfig
@@ -31,7 +32,7 @@ class Case(NamedTuple):
     config: object
     layers: int = 3  # of the features
     d_in: int = 10
-    steps: int = 40  # until a few utterances are known by heart; with AASIST's dropout it takes more
+    steps: int = 40  # until a few utterances are known by heart; some need more
 
 
 CASES = {
@@ -67,6 +68,8 @@ CASES = {
     "S4, audio alone": Case(DualStreamConfig(**DUAL, streams="audio"), layers=0, d_in=0),
     "AASIST on features": Case(SslAasistConfig(**GRAPH), steps=120),
     "AASIST on one layer": Case(SslAasistConfig(**GRAPH), layers=1, steps=120),
+    "logistic regression": Case(LogisticConfig(), steps=120),
+    "logistic regression, deviations": Case(LogisticConfig(statistics="mean_std"), layers=1, steps=120),
 }
 #: systems whose own tests say what they keep: AASIST's graph is fixed by its published weights
 APART = {"aasist"}
