@@ -20,7 +20,8 @@ from asvtk.training.experiment import Experiment
 
 REPOSITORY = Path(__file__).parents[2]
 INPUTS = {"features": "lfcc-0123", "layers": [0], "train data": "a", "dev data": "b"}
-CONFIGS = sorted(REPOSITORY.glob("egs/*/conf/*.yaml"))
+#: robustness.yaml is a grid of degradations, and no experiment
+CONFIGS = sorted(p for p in REPOSITORY.glob("egs/*/conf/*.yaml") if p.name != "robustness.yaml")
 
 
 def test_every_recipe_ships_configs():
