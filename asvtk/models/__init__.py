@@ -25,6 +25,8 @@ MODELS = Registry(
         "aasist": "asvtk.models.aasist:Aasist",  # S5
         "ssl_aasist": "asvtk.models.ssl_aasist:SslAasist",
         "logistic": "asvtk.models.logistic:Logistic",
+        "sls": "asvtk.models.sls:Sls",
+        "mhfa": "asvtk.models.mhfa:Mhfa",
     },
 )
 

@@ -4,7 +4,7 @@ Projection of each frame -> the map of projected features and frames, max-pooled
 attentive pooling to bands and to moments -> AASIST's graphs.
 
 Source: Tak et al., "Automatic speaker verification spoofing and deepfake detection using wav2vec 2.0 and data
-augmentation", Odyssey 2022 (arXiv 2202.12233), section 3; the graphs are those of ``asvtk.models.aasist``.
+augmentation", Odyssey 2022 (arXiv 2202.12233); the graphs are those of ``asvtk.models.aasist``.
 On one middle layer of a frozen XLS-R-300M it is the head of Xie et al., "The Codecfake dataset and
 countermeasures for the universally detection of deepfake audio", arXiv 2405.04880.
 

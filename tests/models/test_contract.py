@@ -13,8 +13,10 @@ from asvtk.models.cascade_mamba import CascadeMambaConfig
 from asvtk.models.conv_moe_mamba import ConvMoeMambaConfig
 from asvtk.models.dual_stream import DualStreamConfig
 from asvtk.models.logistic import LogisticConfig
+from asvtk.models.mhfa import MhfaConfig
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.models.plain_mamba import PlainMambaConfig
+from asvtk.models.sls import SlsConfig
 from asvtk.models.ssl_aasist import SslAasistConfig
 from asvtk.testing import check_back_end, detector_for, random_batch, used
 from asvtk.training.checkpoint import load_detector, save_detector
@@ -68,6 +70,10 @@ CASES = {
     "S4, audio alone": Case(DualStreamConfig(**DUAL, streams="audio"), layers=0, d_in=0),
     "AASIST on features": Case(SslAasistConfig(**GRAPH), steps=120),
     "AASIST on one layer": Case(SslAasistConfig(**GRAPH), layers=1, steps=120),
+    "SLS": Case(SlsConfig(columns=5, d_embedding=12), d_in=24, steps=80),
+    "SLS, one layer, whole utterances": Case(SlsConfig(1, d_embedding=12), layers=1, d_in=48, steps=80),
+    "MHFA": Case(MhfaConfig(heads=3, d_compressed=6, d_embedding=12)),
+    "MHFA, one layer": Case(MhfaConfig(heads=3, d_compressed=6, d_embedding=12), layers=1),
     "logistic regression": Case(LogisticConfig(), steps=120),
     "logistic regression, deviations": Case(LogisticConfig(statistics="mean_std"), layers=1, steps=120),
 }
