@@ -27,6 +27,7 @@ MODELS = Registry(
         "logistic": "asvtk.models.logistic:Logistic",
         "sls": "asvtk.models.sls:Sls",
         "mhfa": "asvtk.models.mhfa:Mhfa",
+        "nes2net": "asvtk.models.nes2net:Nes2Net",
     },
 )
 

@@ -15,6 +15,7 @@ from asvtk.models.dual_stream import DualStreamConfig
 from asvtk.models.logistic import LogisticConfig
 from asvtk.models.mhfa import MhfaConfig
 from asvtk.models.moe_mamba import MoeMambaConfig
+from asvtk.models.nes2net import Nes2NetConfig
 from asvtk.models.plain_mamba import PlainMambaConfig
 from asvtk.models.sls import SlsConfig
 from asvtk.models.ssl_aasist import SslAasistConfig
@@ -74,6 +75,8 @@ CASES = {
     "SLS, one layer, whole utterances": Case(SlsConfig(1, d_embedding=12), layers=1, d_in=48, steps=80),
     "MHFA": Case(MhfaConfig(heads=3, d_compressed=6, d_embedding=12)),
     "MHFA, one layer": Case(MhfaConfig(heads=3, d_compressed=6, d_embedding=12), layers=1),
+    "Nes2Net-X": Case(Nes2NetConfig(groups=2, scale=3), d_in=24),
+    "Nes2Net-X, one layer": Case(Nes2NetConfig(groups=4, scale=2, squeeze=2), layers=1, d_in=32),
     "logistic regression": Case(LogisticConfig(), steps=120),
     "logistic regression, deviations": Case(LogisticConfig(statistics="mean_std"), layers=1, steps=120),
 }

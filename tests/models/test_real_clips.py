@@ -20,6 +20,7 @@ from asvtk.models.dual_stream import DualStreamConfig
 from asvtk.models.logistic import LogisticConfig
 from asvtk.models.mhfa import MhfaConfig
 from asvtk.models.moe_mamba import MoeMambaConfig
+from asvtk.models.nes2net import Nes2NetConfig
 from asvtk.models.plain_mamba import PlainMambaConfig
 from asvtk.models.sls import SlsConfig
 from asvtk.models.ssl_aasist import SslAasistConfig
@@ -37,9 +38,14 @@ SYSTEMS = {
     "S4, audio alone": DualStreamConfig(**DUAL, streams="audio"),
     "AASIST on features": SslAasistConfig(channels=(8, 8, 16), d_projection=24, d_graph=16, d_stack=12),
     "SLS": SlsConfig(columns=10, d_embedding=16),
+    "Nes2Net-X": Nes2NetConfig(groups=2, scale=2),
     "MHFA": MhfaConfig(heads=4, d_compressed=12, d_embedding=16),
 }
-STEPS = {"AASIST on features": 120, "SLS": 80}  # where there is much dropout or one norm for all; else 30
+STEPS = {
+    "AASIST on features": 120,
+    "SLS": 80,
+    "Nes2Net-X": 80,
+}  # where there is much dropout or one norm for all; else 30
 
 
 @pytest.fixture(scope="module")
