@@ -28,6 +28,8 @@ MODELS = Registry(
         "sls": "asvtk.models.sls:Sls",
         "mhfa": "asvtk.models.mhfa:Mhfa",
         "nes2net": "asvtk.models.nes2net:Nes2Net",
+        "attentive_layers": "asvtk.models.attentive_layers:AttentiveLayers",
+        "tcm": "asvtk.models.tcm:Tcm",
     },
 )
 

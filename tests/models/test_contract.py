@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from asvtk.models import MODELS
+from asvtk.models.attentive_layers import AttentiveLayersConfig
 from asvtk.models.cascade_mamba import CascadeMambaConfig
 from asvtk.models.conv_moe_mamba import ConvMoeMambaConfig
 from asvtk.models.dual_stream import DualStreamConfig
@@ -19,6 +20,7 @@ from asvtk.models.nes2net import Nes2NetConfig
 from asvtk.models.plain_mamba import PlainMambaConfig
 from asvtk.models.sls import SlsConfig
 from asvtk.models.ssl_aasist import SslAasistConfig
+from asvtk.models.tcm import TcmConfig
 from asvtk.testing import check_back_end, detector_for, random_batch, used
 from asvtk.training.checkpoint import load_detector, save_detector
 
@@ -77,6 +79,10 @@ CASES = {
     "MHFA, one layer": Case(MhfaConfig(heads=3, d_compressed=6, d_embedding=12), layers=1),
     "Nes2Net-X": Case(Nes2NetConfig(groups=2, scale=3), d_in=24),
     "Nes2Net-X, one layer": Case(Nes2NetConfig(groups=4, scale=2, squeeze=2), layers=1, d_in=32),
+    "attentive merging": Case(AttentiveLayersConfig(d_model=12, d_embedding=12)),
+    "attentive merging, one layer": Case(AttentiveLayersConfig(d_model=12, d_embedding=12), layers=1),
+    "TCM": Case(TcmConfig(d_model=16, blocks=2, heads=2, taps=5)),
+    "TCM, one layer": Case(TcmConfig(d_model=16, blocks=2, heads=2, taps=5), layers=1),
     "logistic regression": Case(LogisticConfig(), steps=120),
     "logistic regression, deviations": Case(LogisticConfig(statistics="mean_std"), layers=1, steps=120),
 }

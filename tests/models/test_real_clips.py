@@ -15,6 +15,7 @@ from asvtk.io.audio import read_audio
 from asvtk.io.protocols import read_protocol
 from asvtk.metrics.eer import compute_eer
 from asvtk.models import Batch
+from asvtk.models.attentive_layers import AttentiveLayersConfig
 from asvtk.models.cascade_mamba import CascadeMambaConfig
 from asvtk.models.dual_stream import DualStreamConfig
 from asvtk.models.logistic import LogisticConfig
@@ -24,6 +25,7 @@ from asvtk.models.nes2net import Nes2NetConfig
 from asvtk.models.plain_mamba import PlainMambaConfig
 from asvtk.models.sls import SlsConfig
 from asvtk.models.ssl_aasist import SslAasistConfig
+from asvtk.models.tcm import TcmConfig
 from asvtk.nn.losses import LogitConfig
 from asvtk.testing import detector_for
 
@@ -39,6 +41,8 @@ SYSTEMS = {
     "AASIST on features": SslAasistConfig(channels=(8, 8, 16), d_projection=24, d_graph=16, d_stack=12),
     "SLS": SlsConfig(columns=10, d_embedding=16),
     "Nes2Net-X": Nes2NetConfig(groups=2, scale=2),
+    "attentive merging": AttentiveLayersConfig(d_model=16, d_embedding=16),
+    "TCM": TcmConfig(d_model=24, blocks=2, heads=2, taps=9),
     "MHFA": MhfaConfig(heads=4, d_compressed=12, d_embedding=16),
 }
 STEPS = {
