@@ -25,7 +25,7 @@ from asvtk.training.dataset import UtteranceDataset
 from asvtk.training.distributed import compute_deterministically
 from asvtk.training.evaluation import Diverged, Selection
 from asvtk.training.experiment import Experiment
-from asvtk.training.fitting import check_fit, gather_summaries
+from asvtk.training.fitted import check_fit, gather_summaries
 from asvtk.training.logger import FaultLog, TrainingLog
 from asvtk.training.optim import MovingAverage, build_optimiser, learning_rate, set_rates
 from asvtk.training.sampler import sample_epoch, sample_windows
