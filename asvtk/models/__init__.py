@@ -8,11 +8,11 @@ from asvtk.frontends import build_frontend
 from asvtk.frontends.base import FrontEnd
 from asvtk.io.errors import AsvtkError
 from asvtk.io.registry import Registry
-from asvtk.models.base import BackEnd, Batch, Output
+from asvtk.models.base import BackEnd, Batch, FittedBackEnd, Output
 from asvtk.models.detector import Detector
 from asvtk.nn.losses import LOSSES
 
-__all__ = ["MODELS", "BackEnd", "Batch", "Detector", "Output", "assemble", "build_detector"]
+__all__ = ["MODELS", "BackEnd", "Batch", "Detector", "FittedBackEnd", "Output", "assemble", "build_detector"]
 
 MODELS = Registry(
     "model",
@@ -23,6 +23,13 @@ MODELS = Registry(
         "conv_moe_mamba": "asvtk.models.conv_moe_mamba:ConvMoeMamba",  # MoE-Mamba on images
         "dual_stream": "asvtk.models.dual_stream:DualStream",  # S4
         "aasist": "asvtk.models.aasist:Aasist",  # S5
+        "ssl_aasist": "asvtk.models.ssl_aasist:SslAasist",
+        "logistic": "asvtk.models.logistic:Logistic",
+        "sls": "asvtk.models.sls:Sls",
+        "mhfa": "asvtk.models.mhfa:Mhfa",
+        "nes2net": "asvtk.models.nes2net:Nes2Net",
+        "attentive_layers": "asvtk.models.attentive_layers:AttentiveLayers",
+        "tcm": "asvtk.models.tcm:Tcm",
     },
 )
 

@@ -18,19 +18,18 @@ from torch.nn import functional as F
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError
 from asvtk.models.base import BackEnd, Batch, Output
+from asvtk.nn.frames import by_length
 from asvtk.nn.graph_attention import GraphAttention, GraphPool, HeterogeneousGraphAttention
 from asvtk.nn.sinc import PooledSincBank
 
-__all__ = ["Aasist", "AasistConfig"]
+__all__ = ["Aasist", "AasistConfig", "GraphBackEnd", "GraphConfig"]
 
 
 @dataclass(frozen=True)
-class AasistConfig:
-    name = "aasist"
-    filters: int = 70
-    taps: int = 129  # of a filter: 8 ms
-    max_masked: int = 20  # in training a random run of fewer neighbouring filters is silenced; 0: none
-    channels: tuple[int, ...] = (32, 32, 64, 64, 64, 64)  # of the residual blocks; each thirds the time
+class GraphConfig:
+    """Configuration that AASIST on audio and AASIST on features share."""
+
+    channels: tuple[int, ...] = (32, 32, 64, 64, 64, 64)  # of the residual blocks
     d_graph: int = 64  # width of the nodes of the spectral and the temporal graph
     d_stack: int = 32  # width of the nodes in the heterogeneous stacks
     spectral_ratio: float = 0.5  # share of the spectral nodes that pooling keeps
@@ -41,10 +40,6 @@ class AasistConfig:
     stack_temperature: float = 100.0
 
     def __post_init__(self):
-        if not 3 <= self.filters <= 8000 or self.taps < 1 or self.taps % 2 == 0:
-            raise ValueError("expected 3 to 8000 filters, one a Hz at most, and an odd number of taps")
-        if not 0 <= self.max_masked <= self.filters:
-            raise ValueError(f"max_masked must lie between 0 and filters ({self.filters})")
         if not self.channels or min(*self.channels, self.d_graph, self.d_stack) < 1:
             raise ValueError("channels, d_graph and d_stack must be positive")
         for knob in ("spectral_ratio", "temporal_ratio", "stack_ratio"):
@@ -54,70 +49,53 @@ class AasistConfig:
             raise ValueError("temperatures must be positive")
 
 
-class Aasist(BackEnd):
-    """AASIST back-end; it hears audio and no features. Two equal stacks compete, the stronger number wins."""
+@dataclass(frozen=True)
+class AasistConfig(GraphConfig):
+    name = "aasist"
+    filters: int = 70
+    taps: int = 129  # of a filter: 8 ms
+    max_masked: int = 20  # in training a random run of fewer neighbouring filters is silenced; 0: none
 
-    Config = AasistConfig
+    def __post_init__(self):
+        if not 3 <= self.filters <= 8000 or self.taps < 1 or self.taps % 2 == 0:
+            raise ValueError("expected 3 to 8000 filters, one a Hz at most, and an odd number of taps")
+        if not 0 <= self.max_masked <= self.filters:
+            raise ValueError(f"max_masked must lie between 0 and filters ({self.filters})")
+        super().__post_init__()
 
-    uses_features = False
-    uses_audio = True
 
-    def __init__(self, config: AasistConfig, layers: int = 0, d_in: int = 0):
-        super().__init__()
-        self.config = config
+class GraphBackEnd(BackEnd):
+    """Spectro-temporal graph attention, which AASIST on audio and AASIST on features share.
+
+    One graph of bands, one of moments; two equal stacks over both compete, the stronger number wins.
+    """
+
+    def _add_graph(self, config: GraphConfig, bands: int, width: int, bias: bool = True) -> None:
+        """Make the graph's modules.
+
+        Args:
+            config: its widths, ratios and temperatures.
+            bands: spectral nodes.
+            width: of the nodes that come in.
+            bias: as in ``GraphAttention``.
+        """
         self.d_embedding = 5 * config.d_stack
-        #: the shortest audio that leaves one moment: the filters, then one third and again
-        self.min_samples = config.taps - 1 + 3 ** (1 + len(config.channels))
-        self.bank = PooledSincBank(config.filters, config.taps, config.max_masked, SAMPLE_RATE)
-        self.first_bn = SingleChannelNorm()
-        widths = (1, *config.channels)
-        self.encoder = nn.Sequential(*map(ResidualBlock, widths[:-1], widths[1:]))
-        self.spectral_position = nn.Parameter(torch.randn(1, self.bank.rows, widths[-1]))
-        self.spectral_attention = GraphAttention(widths[-1], config.d_graph, config.spectral_temperature)
-        self.temporal_attention = GraphAttention(widths[-1], config.d_graph, config.temporal_temperature)
+        self.spectral_position = nn.Parameter(torch.randn(1, bands, width))
+        self.spectral_attention = GraphAttention(
+            width, config.d_graph, config.spectral_temperature, bias=bias
+        )
+        self.temporal_attention = GraphAttention(
+            width, config.d_graph, config.temporal_temperature, bias=bias
+        )
         self.spectral_pool = GraphPool(config.d_graph, config.spectral_ratio)
         self.temporal_pool = GraphPool(config.d_graph, config.temporal_ratio)
-        self.stacks = nn.ModuleList(Stack(config) for _ in range(2))
+        self.stacks = nn.ModuleList(Stack(config, bias) for _ in range(2))
         self.stack_dropout = nn.Dropout(0.2)
         self.embedding_dropout = nn.Dropout(0.5)
 
-    def forward(self, batch: Batch) -> Output:
-        """Embed audio of at least ``min_samples`` samples; ``samples`` None: no row is padded.
-
-        Rows that are padded are computed with their equals in length, without the padding: the
-        convolutions, poolings and means have no masked form that would give the same embedding. (In
-        training, batch norm then sees the rows of one length at a time.)
-
-        Raises:
-            AsvtkError: the audio is too short.
-        """
-        audio, samples = batch.audio, batch.samples
-        if audio.is_cuda and torch.cuda.is_current_stream_capturing():
-            samples = None  # only full crops are recorded, and a GPU that records cannot be asked
-        lengths = [audio.shape[1]] if samples is None else sorted(set(samples.tolist()))
-        if lengths[0] < self.min_samples:
-            raise AsvtkError(
-                f"model aasist: an utterance of {lengths[0]} samples, expected at least {self.min_samples}; "
-                "let frontend.crop.repeat be true"
-            )
-        if len(lengths) == 1:
-            embedding = self._embed(audio[:, : lengths[0]])
-        else:
-            groups = [(samples == length).nonzero().squeeze(1) for length in lengths]
-            parts = [self._embed(audio[rows, :length]) for rows, length in zip(groups, lengths, strict=True)]
-            embedding = torch.cat(parts)[torch.cat(groups).argsort()]
-        return Output(embedding, embedding.new_zeros(()))
-
-    def _embed(self, audio: Tensor) -> Tensor:
-        """(batch, samples) -> (batch, d_embedding)."""
-        image = F.selu(self.first_bn(self.bank(audio).unsqueeze(1)))
-        # Stored with the channels last, as the convolutions of GPUs and CPUs want it; with a single
-        # channel only the strides tell, and ``contiguous`` would leave them.
-        image = image.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)
-        magnitudes = self.encoder(image).abs()  # (batch, channels, bands, moments)
-        spectral = magnitudes.amax(3).transpose(1, 2) + self.spectral_position
-        temporal = magnitudes.amax(2).transpose(1, 2)
-        spectral = self.spectral_pool(self.spectral_attention(spectral))
+    def _read_out(self, spectral: Tensor, temporal: Tensor) -> Tensor:
+        """Nodes (batch, bands, width) and (batch, moments, width) -> (batch, d_embedding)."""
+        spectral = self.spectral_pool(self.spectral_attention(spectral + self.spectral_position))
         temporal = self.temporal_pool(self.temporal_attention(temporal))
         results = [map(self.stack_dropout, stack(temporal, spectral)) for stack in self.stacks]
         temporal, spectral, master = (torch.maximum(a, b) for a, b in zip(*results, strict=True))
@@ -132,6 +110,51 @@ class Aasist(BackEnd):
             dim=1,
         )
         return self.embedding_dropout(embedding)
+
+
+class Aasist(GraphBackEnd):
+    """AASIST back-end; it hears audio and no features."""
+
+    Config = AasistConfig
+
+    uses_features = False
+    uses_audio = True
+
+    def __init__(self, config: AasistConfig, layers: int = 0, d_in: int = 0):
+        super().__init__()
+        self.config = config
+        #: the shortest audio that leaves one moment: the filters, then one third and again
+        self.min_samples = config.taps - 1 + 3 ** (1 + len(config.channels))
+        self.bank = PooledSincBank(config.filters, config.taps, config.max_masked, SAMPLE_RATE)
+        self.first_bn = SingleChannelNorm()
+        widths = (1, *config.channels)
+        self.encoder = nn.Sequential(*map(ResidualBlock, widths[:-1], widths[1:]))
+        self._add_graph(config, self.bank.rows, widths[-1])
+
+    def forward(self, batch: Batch) -> Output:
+        """Embed audio of at least ``min_samples`` samples; ``samples`` None: no row is padded.
+
+        Rows that are padded are computed with their equals in length (``by_length``).
+
+        Raises:
+            AsvtkError: the audio is too short.
+        """
+        embedding = by_length(self._embed, batch.audio, batch.samples)
+        return Output(embedding, embedding.new_zeros(()))
+
+    def _embed(self, audio: Tensor) -> Tensor:
+        """(batch, samples) -> (batch, d_embedding)."""
+        if audio.shape[1] < self.min_samples:
+            raise AsvtkError(
+                f"model aasist: an utterance of {audio.shape[1]} samples, expected at least "
+                f"{self.min_samples}; let frontend.crop.repeat be true"
+            )
+        image = F.selu(self.first_bn(self.bank(audio).unsqueeze(1)))
+        # Stored with the channels last, as the convolutions of GPUs and CPUs want it; with a single
+        # channel only the strides tell, and ``contiguous`` would leave them.
+        image = image.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)
+        magnitudes = self.encoder(image).abs()  # (batch, channels, bands, moments)
+        return self._read_out(magnitudes.amax(3).transpose(1, 2), magnitudes.amax(2).transpose(1, 2))
 
 
 class ResidualBlock(nn.Module):
@@ -209,14 +232,14 @@ class SingleChannelNorm(nn.BatchNorm2d):
 class Stack(nn.Module):
     """Two layers of heterogeneous attention over both graphs, and the master node they start from."""
 
-    def __init__(self, config: AasistConfig):
+    def __init__(self, config: GraphConfig, bias: bool = True):
         super().__init__()
         d_in, d, temperature = config.d_graph, config.d_stack, config.stack_temperature
         self.master = nn.Parameter(torch.randn(1, 1, d_in))
-        self.first = HeterogeneousGraphAttention(d_in, d, temperature)
+        self.first = HeterogeneousGraphAttention(d_in, d, temperature, bias=bias)
         self.temporal_pool = GraphPool(d, config.stack_ratio)
         self.spectral_pool = GraphPool(d, config.stack_ratio)
-        self.second = HeterogeneousGraphAttention(d, d, temperature)
+        self.second = HeterogeneousGraphAttention(d, d, temperature, bias=bias)
 
     def forward(self, temporal: Tensor, spectral: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Nodes (batch, nodes, d_graph) -> those kept, and the master (batch, 1, d_stack)."""

@@ -1,13 +1,14 @@
 """Interface of back-ends: a batch of features, audio, or both -> embeddings."""
 
 import abc
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from asvtk.nn.pooling import GlobalMvn
 
-__all__ = ["BackEnd", "Batch", "Output"]
+__all__ = ["BackEnd", "Batch", "FittedBackEnd", "Output"]
 
 
 class Batch(NamedTuple):
@@ -54,3 +55,28 @@ class BackEnd(nn.Module, abc.ABC):
     @abc.abstractmethod
     def forward(self, batch: Batch) -> Output:
         """Embeddings, which depend neither on the batch's composition nor on padding."""
+
+
+class FittedBackEnd(BackEnd):
+    """Back-end whose parameters are solved for, and not trained step by step.
+
+    Training, which must have a single epoch, takes the summary of every utterance as that epoch hears it,
+    and fits once. The loss head must have no parameters, as nothing would train them.
+    """
+
+    @abc.abstractmethod
+    def summary(self, batch: Batch) -> Tensor:
+        """All that ``fit`` wants to know of each utterance: (batch, d_summary)."""
+
+    @abc.abstractmethod
+    def fit(self, summaries: Tensor, bonafide: Tensor, groups: Sequence[str]) -> tuple[float, str]:
+        """Solve for the parameters; a function of its arguments alone.
+
+        Args:
+            summaries: of the training set, float32 (utterances, d_summary), on the CPU.
+            bonafide: True for bona fide, (utterances,).
+            groups: speaker of each, or what else must not be on both sides of a cross-validation.
+
+        Returns:
+            the mean loss on the training set, and how the solution was come by, in words.
+        """

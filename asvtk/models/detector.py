@@ -52,10 +52,14 @@ class Detector(nn.Module):
 
     def embed(self, batch: Batch) -> Output:
         """Embeddings of a batch as data sets give it."""
-        if self.model.uses_features:
-            features = self.features(batch)
-            batch = batch._replace(features=features.x, lengths=features.lengths)
-        return self.model(batch)
+        return self.model(self.heard(batch))
+
+    def heard(self, batch: Batch) -> Batch:
+        """What the back-end hears of a batch as data sets give it."""
+        if not self.model.uses_features:
+            return batch
+        features = self.features(batch)
+        return batch._replace(features=features.x, lengths=features.lengths)
 
     def features(self, batch: Batch) -> Features:
         """What the front-end makes of what stands at its cut: stored layers, or prepared audio."""

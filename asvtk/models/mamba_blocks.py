@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from asvtk.nn.frames import frame_mask, stack_frames
 from asvtk.nn.mixers import MixerName, build_mixer
-from asvtk.nn.pooling import AttentiveStatisticsPooling, WeightedLayerSum
+from asvtk.nn.pooling import AttentiveStatisticsPooling, build_layer_sum
 from asvtk.nn.rms_norm import RMSNorm
 
 __all__ = ["BackEndConfig", "EmbeddingHead", "FeatureProjection", "FeedForward", "MixerBlock", "MixerStack"]
@@ -60,8 +60,7 @@ class FeatureProjection(nn.Module):
     def __init__(self, layers: int, d_in: int, stack: int, d_model: int):
         super().__init__()
         self.stack = stack
-        # A single layer has no weight to learn.
-        self.layer_sum = WeightedLayerSum(layers) if layers > 1 else nn.Flatten(1, 2)
+        self.layer_sum = build_layer_sum(layers)
         self.projection = nn.Linear(stack * d_in, d_model)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

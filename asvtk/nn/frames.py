@@ -1,15 +1,54 @@
-"""Padded frame sequences: masks, reversal, stacking."""
+"""Padded frame sequences: masks, means, reversal, stacking, rows of one length at a time."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["frame_mask", "reverse_frames", "stack_frames"]
+__all__ = ["by_length", "frame_mask", "mean_over_frames", "reverse_frames", "stack_frames"]
 
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
     """True at real frames: (batch,) -> (batch, frames)."""
     return torch.arange(frames, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def mean_over_frames(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the real frames.
+
+    Args:
+        x: shape (batch, frames, d).
+        mask: True at real frames, shape (batch, frames).
+
+    Returns:
+        shape (batch, d).
+    """
+    return (x * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+
+
+def by_length(function: Callable[[Tensor], Tensor], x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Apply a function to the rows of each length together, without their padding.
+
+    For what has no masked form that gives the same: rows that are padded get what they get alone. (In
+    training, batch norm then sees the rows of one length at a time.)
+
+    Args:
+        function: (rows, length, ...) -> (rows, d).
+        x: shape (batch, time, ...).
+        lengths: real entries of the time axis, shape (batch,). None: no row is padded.
+
+    Returns:
+        shape (batch, d); the shortest rows are computed first.
+    """
+    if x.is_cuda and torch.cuda.is_current_stream_capturing():
+        lengths = None  # only full crops are recorded, and a GPU that records cannot be asked
+    distinct = [x.shape[1]] if lengths is None else sorted(set(lengths.tolist()))
+    if len(distinct) == 1:
+        return function(x[:, : distinct[0]])
+    groups = [(lengths == length).nonzero().squeeze(1) for length in distinct]
+    parts = [function(x[rows, :length]) for rows, length in zip(groups, distinct, strict=True)]
+    return torch.cat(parts)[torch.cat(groups).argsort()]
 
 
 def reverse_frames(x: Tensor, lengths: Tensor) -> Tensor:

@@ -21,16 +21,18 @@ class GraphAttention(nn.Module):
         d_in, d_out: widths of the nodes.
         temperature: divides the scores; high = even attention.
         dropout: of the nodes that come in.
+        bias: whether the projections of the nodes have one. The norm behind them undoes it; the published
+            weights of AASIST have it.
     """
 
-    def __init__(self, d_in: int, d_out: int, temperature: float, dropout: float = 0.2):
+    def __init__(self, d_in: int, d_out: int, temperature: float, dropout: float = 0.2, bias: bool = True):
         super().__init__()
         self.temperature = temperature
         self.input_dropout = nn.Dropout(dropout)
         self.att_proj = nn.Linear(d_in, d_out)
         self.att_weight = _attention_vector(d_out)
-        self.proj_with_att = nn.Linear(d_in, d_out)
-        self.proj_without_att = nn.Linear(d_in, d_out)
+        self.proj_with_att = nn.Linear(d_in, d_out, bias)
+        self.proj_without_att = nn.Linear(d_in, d_out, bias)
         self.bn = nn.BatchNorm1d(d_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +49,7 @@ class HeterogeneousGraphAttention(nn.Module):
     Arguments as for ``GraphAttention``.
     """
 
-    def __init__(self, d_in: int, d_out: int, temperature: float, dropout: float = 0.2):
+    def __init__(self, d_in: int, d_out: int, temperature: float, dropout: float = 0.2, bias: bool = True):
         super().__init__()
         self.temperature = temperature
         self.input_dropout = nn.Dropout(dropout)
@@ -57,8 +59,8 @@ class HeterogeneousGraphAttention(nn.Module):
         self.att_weight11 = _attention_vector(d_out)  # between two nodes of type 1
         self.att_weight22 = _attention_vector(d_out)
         self.att_weight12 = _attention_vector(d_out)  # across, in both directions
-        self.proj_with_att = nn.Linear(d_in, d_out)
-        self.proj_without_att = nn.Linear(d_in, d_out)
+        self.proj_with_att = nn.Linear(d_in, d_out, bias)
+        self.proj_without_att = nn.Linear(d_in, d_out, bias)
         self.bn = nn.BatchNorm1d(d_out)
         self.att_projM = nn.Linear(d_in, d_out)
         self.att_weightM = _attention_vector(d_out)

@@ -15,6 +15,8 @@ from asvtk.io.registry import Registry
 
 __all__ = [
     "LOSSES",
+    "Logit",
+    "LogitConfig",
     "OcSoftmax",
     "OcSoftmaxConfig",
     "WeightedCrossEntropy",
@@ -116,7 +118,37 @@ class WeightedCrossEntropy(nn.Module):
         return F.cross_entropy(logits, bonafide.long(), self.weights.float())
 
 
+@dataclass(frozen=True)
+class LogitConfig:
+    name = "logit"
+
+
+class Logit(nn.Module):
+    """Logit of bona fide as the back-end gives it: the sum of its embedding. It has no parameters.
+
+    For back-ends that are logistic models themselves, such as ``asvtk.models.logistic``.
+    """
+
+    Config = LogitConfig
+
+    def __init__(self, config: LogitConfig, d_embedding: int):
+        super().__init__()
+        self.config = config
+
+    def score(self, embedding: Tensor) -> Tensor:
+        """(batch, d_embedding) -> (batch,), float32."""
+        return embedding.float().sum(-1)
+
+    def forward(self, embedding: Tensor, bonafide: Tensor) -> Tensor:
+        """Mean binary cross-entropy; shapes as in ``OcSoftmax``."""
+        return F.binary_cross_entropy_with_logits(self.score(embedding), bonafide.float())
+
+
 LOSSES = Registry(
     "loss",
-    {"oc_softmax": "asvtk.nn.losses:OcSoftmax", "wce": "asvtk.nn.losses:WeightedCrossEntropy"},
+    {
+        "oc_softmax": "asvtk.nn.losses:OcSoftmax",
+        "wce": "asvtk.nn.losses:WeightedCrossEntropy",
+        "logit": "asvtk.nn.losses:Logit",
+    },
 )

@@ -1,9 +1,9 @@
-"""Batch normalisation of padded sequences."""
+"""Batch normalisation of padded sequences and maps."""
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MaskedBatchNorm"]
+__all__ = ["MaskedBatchNorm", "MaskedMapNorm"]
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
@@ -33,3 +33,20 @@ class MaskedBatchNorm(nn.BatchNorm1d):
                 self.running_var.lerp_(variance, weight)
         gain = self.weight * (variance + self.eps).rsqrt()
         return (x * gain.unsqueeze(1) + (self.bias - mean * gain).unsqueeze(1)) * mask
+
+
+class MaskedMapNorm(nn.Module):
+    """Batch normalisation of a map as one channel: one mean, variance, gain and bias for all its numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = MaskedBatchNorm(1)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Normalise; padding becomes zero.
+
+        Args:
+            x: shape (batch, frames, d).
+            mask: True at real frames, shape (batch, frames).
+        """
+        return self.norm(x.flatten(1).unsqueeze(1), mask.repeat_interleave(x.shape[2], 1)).view_as(x)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from asvtk.nn.frames import frame_mask
 
-__all__ = ["AttentiveStatisticsPooling", "GlobalMvn", "WeightedLayerSum", "subtract_mean"]
+__all__ = ["AttentiveStatisticsPooling", "GlobalMvn", "WeightedLayerSum", "build_layer_sum", "subtract_mean"]
 
 
 class GlobalMvn(nn.Module):
@@ -60,6 +60,11 @@ class WeightedLayerSum(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(batch, layers, frames, d) -> (batch, frames, d)."""
         return torch.einsum("l,bltd->btd", self.logits.softmax(0), features)
+
+
+def build_layer_sum(layers: int) -> nn.Module:
+    """``WeightedLayerSum``, where there are several layers: a single one has no weight to learn."""
+    return WeightedLayerSum(layers) if layers > 1 else nn.Flatten(1, 2)
 
 
 class AttentiveStatisticsPooling(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from asvtk.io.stamps import write_stamp
-from asvtk.models import Detector, build_detector
+from asvtk.models import Detector, FittedBackEnd, build_detector
 from asvtk.training import distributed
 from asvtk.training.checkpoint import CheckpointWriter, read_training
 from asvtk.training.config import ExperimentConfig
@@ -25,6 +25,7 @@ from asvtk.training.dataset import UtteranceDataset
 from asvtk.training.distributed import compute_deterministically
 from asvtk.training.evaluation import Diverged, Selection
 from asvtk.training.experiment import Experiment
+from asvtk.training.fitted import check_fit, gather_summaries
 from asvtk.training.logger import FaultLog, TrainingLog
 from asvtk.training.optim import MovingAverage, build_optimiser, learning_rate, set_rates
 from asvtk.training.sampler import sample_epoch, sample_windows
@@ -104,6 +105,7 @@ class _Run:
         # Model
         frontend = training_set.frontend.load(lower=not training_set.frontend.stored)
         detector = build_detector(config, frontend).to(device)
+        check_fit(detector, config)
         for dataset in self.sets.values():
             dataset.serve(detector.model)
         checkpoint = read_training(experiment.checkpoints)
@@ -148,6 +150,8 @@ class _Run:
 
     def epoch(self, stop: StopRequest) -> None:
         """From where progress is to the end of the epoch."""
+        if isinstance(self.detector.model, FittedBackEnd):
+            return self._fit(stop)
         progress, training = self.progress, self.training
         number = progress.epoch + 1
         self._unfreeze(number)
@@ -188,6 +192,30 @@ class _Run:
                 self._after_step(len(batches), rate)
                 if stopped:
                     self._stop(stop)
+
+    def _fit(self, stop: StopRequest) -> None:
+        """The one epoch of a back-end that is solved for. Killed in it, it begins anew."""
+        progress, model, training_set = self.progress, self.detector.model, self.sets["train"]
+        epoch_seed = self._epoch_seed(1)
+        order = sorted(self._order(epoch_seed))  # so that the seed does not matter where nothing is drawn
+        summaries = gather_summaries(
+            self.detector,
+            self.loaders["train"],
+            order,
+            self.training.batch_size,
+            epoch_seed,
+            lambda batches: self._windows(epoch_seed, batches),
+            stop,
+        )
+        if summaries is None:
+            self._stop(stop)
+        speakers = training_set.column("speaker")
+        loss, outcome = model.fit(summaries, training_set.bonafide[order], [speakers[i] for i in order])
+        self.log.info(outcome)
+        distributed.take_from_writer(self.detector.state_dict().values())
+        progress.step, progress.updates = 1, 1
+        progress.loss_sum, progress.loss_count = loss * len(order), len(order)
+        self._after_step(1, 0.0)
 
     def _epoch_seed(self, number: int) -> int:
         return self.config.seed * 100_003 + number

@@ -33,11 +33,13 @@ def test_shipped_config_builds_a_detector_that_scores(path):
     config = load_config(path)
     if config.frontend.name == "lfcc":
         assert build_frontend(config.frontend).layers == (0,)
-    layers = {"waveform": 0, "lfcc": 1}.get(config.frontend.name, 3)
-    detector = detector_for(config.model, config.loss, layers, 60).eval()
+    layers, width = {"waveform": (0, 0), "lfcc": (1, 60)}.get(config.frontend.name, (3, 64))
+    if isinstance(getattr(config.frontend, "layers", "all"), tuple):
+        layers = len(config.frontend.layers)
+    detector = detector_for(config.model, config.loss, layers, width).eval()
     frames = 50 if config.frontend.name == "lfcc" else 25  # every 10 ms, or 20
     inputs = Batch(
-        features=torch.randn(2, layers, frames, 60),
+        features=torch.randn(2, layers, frames, width),
         lengths=torch.tensor([frames, frames]),
         audio=torch.randn(2, 25 * 320 + 80),
         samples=torch.tensor([25 * 320 + 80] * 2),
