@@ -7,7 +7,8 @@
 
 A corpus of --utterances FLAC files (--seconds of noise each, coloured and with pauses like speech: about
 as many bits a sample) is laid out in a scratch folder, and `asvtk extract`, started by utils/run.py as in
-a recipe, caches --layers as --storage of a randomly initialised WavLM of the Large shape. With
+a recipe, caches --layers as --storage of a randomly initialised model of the true shape (WavLM-Large, or
+--model "XLS-R 300M"), whole or cut to --blocks. With
 --free-forward the same command runs with features that are ready at once: all the rest is as ever.
 
 Each job's line says the rate behind its start-up and the shares of time of its stages; the summary counts
@@ -62,12 +63,10 @@ def write_corpus(folder: Path, count: int, seconds: float, distinct: int = 64) -
     return data
 
 
-def write_model(folder: Path) -> None:
-    import transformers
-    from ssl_forward import LARGE
+def write_model(folder: Path, name: str, blocks: int) -> None:
+    from ssl_forward import PUBLISHED, build_small
 
-    config = transformers.WavLMConfig(num_buckets=320, max_bucket_distance=800, **LARGE)
-    transformers.WavLMModel(config).save_pretrained(folder)
+    build_small(*PUBLISHED[name], blocks).save_pretrained(folder)
 
 
 def extract_for_free(arguments: list[str]) -> int:
@@ -117,8 +116,8 @@ def measure(folder: Path, args, jobs: int) -> None:
     size = sum(ark.stat().st_size for ark in dump.glob("*/train/*/*.ark"))
     rate = args.utterances / (computed - begun)
     print(
-        f"{jobs} jobs, {args.utterances} utterances of {args.seconds} s, layers {args.layers} as "
-        f"{args.storage}, batch {args.batch_size}: begin {begun - started:.1f} s, "
+        f"{args.model}, {jobs} jobs, {args.utterances} utterances of {args.seconds} s, layers {args.layers} "
+        f"as {args.storage}, batch {args.batch_size}: begin {begun - started:.1f} s, "
         f"jobs {computed - begun:.1f} s ({rate:.0f} utterances/s with their start), "
         f"join {joined - computed:.1f} s, {size / 1e9:.1f} GB",
         flush=True,
@@ -133,6 +132,8 @@ def main():
     )
     parser.add_argument("--utterances", type=int, default=30000)
     parser.add_argument("--seconds", type=float, default=4.1)
+    parser.add_argument("--model", default="WavLM-Large", help="as in ssl_forward.py")
+    parser.add_argument("--blocks", type=int, default=24)
     parser.add_argument("--layers", default="[12]")
     parser.add_argument("--storage", default="CM2")
     parser.add_argument("--precision", default="bfloat16")
@@ -150,10 +151,10 @@ def main():
         counts = [2**power for power in range(found.bit_length()) if 2**power <= found]
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
         folder = Path(scratch)
-        write_model(folder / "wavlm")
+        write_model(folder / "model", args.model, args.blocks)
         write_corpus(folder, args.utterances, args.seconds)
         (folder / "c.yaml").write_text(
-            f"frontend: {{name: ssl, model: {folder / 'wavlm'}, layers: {args.layers}, "
+            f"frontend: {{name: ssl, model: {folder / 'model'}, layers: {args.layers}, "
             f"precision: {args.precision}, storage: {args.storage}, batch_size: {args.batch_size}}}\n"
         )
         for jobs in counts:

@@ -3,12 +3,13 @@
 
   tools/bench/ssl_forward.py --device cuda --precision bfloat16 --batches 1 16 64 128
   tools/bench/ssl_forward.py --device cpu --precision float32 --batches 1 8
+  tools/bench/ssl_forward.py --device cuda --precision bfloat16 --model "XLS-R 2B" --blocks 9 --alone
   tools/bench/ssl_forward.py --agreement --blocks 3 [--folder DIR ...]
 
-A randomly initialised model of the true WavLM-Large shape (or --model xlsr: XLS-R-300M) hears 64,600
-samples; all 25 hidden states are kept. Prints utterances a second of both, the share of the rate of
-a large matrix product that ours reaches, and the largest relative error of any hidden state against
-transformers in float32.
+A randomly initialised model of the true shape (WavLM-Large, or --model) hears 64,600 samples; all hidden
+states are kept. Prints utterances a second of both, the share of the rate of a large matrix product that
+ours reaches, and the largest relative error of any hidden state against transformers in float32. --alone
+leaves transformers' out, so that the memory of the GPU is that of ours.
 
 With --agreement, the table of docs/encoders.md instead: for every architecture in the true width of a
 published model, but with a few blocks, the largest relative error of a hidden state in each precision. A
@@ -24,15 +25,14 @@ from pathlib import Path
 
 import torch
 import transformers
+from torch.utils.flop_counter import FlopCounterMode
 
 from asvtk.frontends.ssl.architecture import read_architecture
-from asvtk.frontends.ssl.encoder import SslEncoder
 from asvtk.frontends.ssl.frontend import encoder_class
 from asvtk.frontends.ssl.weights import load_model
 from asvtk.nn.cuda_graph import CudaGraphs
 
 SAMPLES = 64_600
-OPERATIONS = 145e9  # of one utterance's forward pass
 LARGE = dict(
     hidden_size=1024,
     num_hidden_layers=24,
@@ -124,14 +124,6 @@ def print_agreement(blocks: int, folders: list[str]) -> None:
         print(f"| {name} | {len(expected) - 1} | " + " | ".join(worst) + " |", flush=True)
 
 
-def build_model(name: str) -> torch.nn.Module:
-    torch.manual_seed(0)
-    if name == "wavlm":
-        config = transformers.WavLMConfig(num_buckets=320, max_bucket_distance=800, **LARGE)
-        return transformers.WavLMModel(config).eval()
-    return transformers.Wav2Vec2Model(transformers.Wav2Vec2Config(**LARGE)).eval()
-
-
 def seconds(function, device: str, repeat: int) -> float:
     """Median time of a call, after two that do not count."""
     times = []
@@ -143,6 +135,14 @@ def seconds(function, device: str, repeat: int) -> float:
         if turn >= 2:
             times.append(time.perf_counter() - started)
     return statistics.median(times)
+
+
+@torch.no_grad()
+def count_operations(model, audio: torch.Tensor) -> int:
+    """Floating-point operations of the forward pass of one utterance, as torch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        model(audio[:1])
+    return counter.get_total_flops()
 
 
 def ceiling(device: str, dtype: torch.dtype) -> float:
@@ -167,14 +167,17 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", choices=("wavlm", "xlsr"), default="wavlm")
+    parser.add_argument("--model", choices=list(PUBLISHED), metavar="NAME", default="WavLM-Large")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--agreement", action="store_true", help="the table of agreement, on the CPU")
-    parser.add_argument("--blocks", type=int, default=3, help="of each model of that table")
+    parser.add_argument("--blocks", type=int, default=24, help="of the model, or of each of that table")
+    parser.add_argument(
+        "--alone", action="store_true", help="without transformers: the memory is that of ours"
+    )
     parser.add_argument("--folder", nargs="+", default=[], help="further models of that table")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -185,27 +188,35 @@ def main():
             print_agreement(args.blocks, args.folder)
         return
 
+    model = build_small(*PUBLISHED[args.model], args.blocks).to(args.device)
+    audio = torch.randn(max(args.batches), SAMPLES, device=args.device)
+    operations = count_operations(model, audio)
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}, {args.precision}")
+    print(f"{args.model}, {args.blocks} blocks: {operations / 1e9:.0f} GFLOP an utterance")
     with torch.inference_mode():
-        model = build_model(args.model).to(args.device)
-        encoder = SslEncoder(copy.deepcopy(model), dtype=dtype).to(args.device)
-        audio = torch.randn(max(args.batches), SAMPLES, device=args.device)
-        print(f"torch {torch.__version__}, transformers {transformers.__version__}, {args.precision}")
-        print(f"largest relative error of a hidden state: {largest_error(model, encoder, audio[:2]):.1e}")
-        model = model.to(dtype)
+        encoder = encoder_class(model.config.model_type)(copy.deepcopy(model), dtype=dtype).to(args.device)
+        if not args.alone:
+            print(f"largest relative error of a hidden state: {largest_error(model, encoder, audio[:2]):.1e}")
+        model = None if args.alone else model.to(dtype)
         limit = ceiling(args.device, dtype)
         print(f"large matrix product: {limit / 1e12:.2f} TFLOP/s")
-        print(f"{'batch':>5}  {'transformers':>12}  {'asvtk':>8}  utterances/s   ratio   of the ceiling")
+        print("batch  transformers     asvtk  utterances/s   ratio   of the ceiling   GPU memory")
         forward = functools.partial(CudaGraphs(), encoder) if args.device == "cuda" else encoder
         for batch in args.batches:
             heard = audio[:batch].clone()
-            rounded = heard.to(dtype)
-            theirs = batch / seconds(
-                lambda heard=rounded: model(heard, output_hidden_states=True), args.device, args.repeat
-            )
-            ours = batch / seconds(lambda heard=heard: forward(heard), args.device, args.repeat)
-            share = ours * OPERATIONS / limit
+            theirs = float("nan")
+            if model is not None:
+                rounded = heard.to(dtype)
+                turn = functools.partial(model, rounded, output_hidden_states=True)
+                theirs = batch / seconds(turn, args.device, args.repeat)
+            if args.device == "cuda":
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats()
+            ours = batch / seconds(functools.partial(forward, heard), args.device, args.repeat)
+            memory = torch.cuda.max_memory_reserved() / 1e9 if args.device == "cuda" else float("nan")
             print(
-                f"{batch:5}  {theirs:12.2f}  {ours:8.2f}  {'':12}  {ours / theirs:6.2f}  {100 * share:8.1f} %"
+                f"{batch:5}  {theirs:12.2f}  {ours:8.2f}  {'':12}  {ours / theirs:6.2f}  "
+                f"{100 * ours * operations / limit:13.1f} %  {memory:8.1f} GB"
             )
 
 

@@ -4,10 +4,13 @@
   tools/bench/training.py DIR [--utterances N --layers N --frames N --batch N] [--device cpu|cuda]
   tools/bench/training.py DIR --device cuda --distinct 1500 --most-steps 500               # in two minutes
   tools/bench/training.py DIR --device cuda --distinct 300 --most-steps 150 --layers 25
+  tools/bench/training.py DIR --device cuda --distinct 1500 --layers 1 --batch 128 \\
+      --config egs/asvspoof2019_la/conf/xlsr_layer5_aasist.yaml
 
 DIR takes a synthetic cache and keeps it for the next call: Kaldi arks of 16 bits (CM2), 31 GB for
 25,380 utterances of 3 layers, 201 frames and 1024 numbers. --distinct 2000 writes so many utterances,
-and all others read theirs, from the page cache. The head is asvtk's moe_mamba with OC-Softmax. Timed, after
+and all others read theirs, from the page cache. The head is asvtk's moe_mamba with OC-Softmax, or model,
+loss and training of --config FILE. Timed, after
 the first steps of an epoch, and with --most-steps in so many of them, from which the time of all follows:
 
   asvtk      Loader, GradientStep and optimiser, as stage 3 uses them
@@ -38,7 +41,7 @@ from asvtk.models import Batch
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.selective_scan import active_backend
 from asvtk.testing import GivenFeatures, detector_for
-from asvtk.training.config import TrainingConfig
+from asvtk.training.config import TrainingConfig, load_config
 from asvtk.training.dataloader import Loader
 from asvtk.training.dataset import UtteranceDataset
 from asvtk.training.optim import build_optimiser
@@ -96,7 +99,8 @@ def write_cache(folder: Path, args) -> list[dict]:
 
 def new_head(args):
     torch.manual_seed(0)
-    return detector_for(MoeMambaConfig(), layers=args.layers, width=D_IN).to(args.device).train()
+    head = (args.config.model, args.config.loss) if args.config else (MoeMambaConfig(),)
+    return detector_for(*head, layers=args.layers, width=D_IN).to(args.device).train()
 
 
 class Busy:
@@ -151,7 +155,7 @@ def synchronize(args):
 
 
 def our_step(args):
-    settings = TrainingConfig(batch_size=args.batch)
+    settings = args.config.training if args.config else TrainingConfig(batch_size=args.batch)
     head = new_head(args)
     optimiser = build_optimiser(head, settings)
     gradients = GradientStep(head, settings.grad_clip, record=args.device == "cuda" and not args.eager)
@@ -195,6 +199,8 @@ class OfficialBiMamba(nn.Module):
 
 def plain_head(args):
     head, what = new_head(args), "mamba_ssm.Mamba"
+    if args.config:
+        return head
     try:
         for block in head.model.blocks:
             block.mixer = OfficialBiMamba(head.model.config.d_model)
@@ -234,6 +240,7 @@ def main():
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--frames", type=int, default=201)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--config", type=load_config, metavar="FILE", help="a configuration's head instead")
     parser.add_argument("--most-steps", type=int, default=0, help="measure so many at most; 0: an epoch's")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--eager", action="store_true", help="without CUDA graphs")
