@@ -131,7 +131,7 @@ for number in "${numbers[@]}"; do experiments+=("${exp//SEED/$number}"); done
 if [ -n "$experiment" ]; then
     [ -z "$seeds$init$override" ] ||
         misuse "--experiment: is finished; no --seeds, --init or --override goes with it"
-    train_sets='' dev_sets=''
+    train_sets='' dev_sets='' skip_stages+=' 3'
     read -ra experiments <<<"$experiment"
     for folder in "${experiments[@]}"; do
         [ -e "$folder/config.yaml" ] || misuse "--experiment $folder: holds no config.yaml, which an experiment has"

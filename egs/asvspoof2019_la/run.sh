@@ -97,7 +97,7 @@ if stage 2 "features -> $dumpdir"; then
     done
 fi
 
-if [ -z "$experiment" ] && stage 3 "train -> ${experiments[*]}"; then
+if stage 3 "train -> ${experiments[*]}"; then
     hold "$expdir/.$tag.train.lock"
     todo=$(untrained) # before anything is written: the folder may be another training's
     for folder in "${experiments[@]}"; do write_run_script "$folder"; done
