@@ -22,7 +22,7 @@ def grouped_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int,
 
     Position embeddings of Base models have groups of 48 channels, those of XLS-R 1B and 2B of 80 and 120. On
     a GPU they are computed in blocks of 64 by 64 channels, filled up with zeros: in their own shapes, for the
-    wider ones in batches of few frames, cuDNN's kernels took 5 to 20 times as long (9.19 on an H100).
+    wider ones in batches of few frames, cuDNN's kernels took up to 20 times as long (9.19 on an H100).
 
     Args:
         x: (batch, channels, samples), of the weight's type.
