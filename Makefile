@@ -16,7 +16,7 @@ $(ENV): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo 'Installing; torch and its libraries take some minutes to come.'
 	PIP_CONSTRAINT=constraints.txt $(VENV)/bin/python -m pip install --disable-pip-version-check \
-	    --config-settings editable_mode=compat -e '.[mini,report,test]'
+	    --config-settings editable_mode=compat -e '.[docs,export,mini,report,serve,test,tune]'
 	touch $@
 	@echo 'asvtk is installed in $(VENV). In each new shell: . $(VENV)/bin/activate'
 
