@@ -7,6 +7,10 @@
 set -euo pipefail
 
 corpus=                  # the LA/ folder of the database
+corpora=                 # several databases and tables instead, and what is trained and tested on; as for run.sh
+train_sets=
+dev_sets=
+test_sets=
 small=false              # small front-ends and systems, for a few hundred clips
 list=                    # of cells; empty: conf/ablations/full.yaml, or small.yaml
 cells=                   # only these, such as "S3 S3_dense"; empty: all
@@ -23,6 +27,7 @@ force=false              # train again what is finished
 help_message="Usage: local/ablations.sh [--option value ...]        (in a recipe's folder, such as egs/asvspoof2019_la)
 
   --corpus DIR          the LA/ folder of the database
+  --corpora FILE.yaml --train-sets 'NAME ...' --dev-sets 'NAME ...' --test-sets 'NAME ...'    as for run.sh
   --small true          the small set: no weights to download, some minutes a cell on two CPU cores
   --list FILE.yaml      another list of cells (default: conf/ablations/full.yaml, or small.yaml)
   --cells 'NAME ...'    only these cells (default: all)
@@ -43,14 +48,17 @@ check 'parallel nj num_threads' "$COUNT" 'a whole number, at least 1'
 check ngpu "auto|$WHOLE" 'auto, 0 or a number of GPUs'
 check seeds '.+' 'A:B or one number'
 check_seeds
-check_names corpus list datadir dumpdir expdir
+check_names corpus corpora train_sets dev_sets test_sets list datadir dumpdir expdir
 if [ -z "$list" ]; then
     if [ "$small" = true ]; then list=conf/ablations/small.yaml; else list=conf/ablations/full.yaml; fi
 fi
 [ -n "$expdir" ] || expdir=exp/ablations_$(basename "$list" .yaml)
 untrained=dump/untrained_wavlm   # what conf/ablations/cascade_mamba_small.yaml names; made when it is needed
 
-if [ -n "$corpus" ]; then of_corpus=(--corpus "$corpus"); else of_corpus=(); fi
+of_corpus=()
+for name in corpus corpora train_sets dev_sets test_sets; do
+    [ -z "${!name}" ] || of_corpus+=("--${name//_/-}" "${!name}")
+done
 
 # The recipe, for all cells alike.
 recipe() {
@@ -59,7 +67,11 @@ recipe() {
 }
 
 # What the result of a cell depends on.
-basis() { cat "$expdir/conf/$1.yaml" "$datadir"/{train,dev,eval}/utt2md5 <(echo "$seeds") | sha256sum; }
+basis() {
+    local sets=(${train_sets:-train} ${dev_sets:-dev} ${test_sets:-eval})
+    sets=("${sets[@]/#/$datadir/}")
+    cat "$expdir/conf/$1.yaml" "${sets[@]/%//utt2md5}" <(echo "$seeds" "${sets[@]}") | sha256sum
+}
 
 train_cell() {
     local cell=$1 began=$SECONDS
