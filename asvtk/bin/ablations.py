@@ -1,4 +1,4 @@
-"""The two ends of local/ablations.sh and compare.sh: a list of cells -> configurations; experiments -> tables.
+"""The two ends of local/ablations.sh and compare.sh: list of cells -> configurations; experiments -> tables.
 
 asvtk ablations configs LIST FOLDER [--cells NAME ...]
     writes FOLDER/NAME.yaml for each cell and prints 'NAME FRONT-END' lines; cells that agree in the second
@@ -30,9 +30,7 @@ def add_arguments(parser):
             seeds = {"required": True, "type": seed_range, "metavar": "A:B"}
             step.add_argument("--seeds", **seeds, help="the seeds trained")
             step.add_argument("--note", metavar="TEXT", help="a sentence on the conditions")
-    step.add_argument(
-        "--trained", nargs="+", required=True, metavar="TITLE=NAME", help="training conditions"
-    )
+    step.add_argument("--trained", nargs="+", required=True, metavar="TITLE=NAME", help="training conditions")
 
 
 def run(args):

@@ -24,8 +24,8 @@ from statistics import mean, median
 
 import yaml
 
-from asvtk.io.atomic import write_text
 from asvtk.inference.experiment import dev_sets
+from asvtk.io.atomic import write_text
 from asvtk.io.config import apply_overrides, load_yaml, to_mapping
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import digest

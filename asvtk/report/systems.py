@@ -1,4 +1,4 @@
-"""Systems by what they were trained on: the tables of ``local/compare.sh``, and which system dev would choose."""
+"""Systems by what they were trained on, for ``local/compare.sh``, and which of them dev would choose."""
 
 from pathlib import Path
 from statistics import mean, stdev

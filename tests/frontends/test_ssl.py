@@ -99,6 +99,14 @@ def test_normalisation_looks_at_real_samples_only(tmp_path):
     np.testing.assert_array_equal(prepared[9000:18000], prepared[:9000])
 
 
+def test_normalisation_can_be_switched_and_is_part_of_the_fingerprint(tmp_path):
+    name = save_model(tmp_path / "m", **LARGE)  # pretrained on normalised audio
+    usual, on, off = (Ssl(SslConfig(name, normalise=value, crop=Crop(9000))) for value in (None, True, False))
+    np.testing.assert_array_equal(off.prepare(AUDIO), AUDIO)
+    np.testing.assert_array_equal(on.prepare(AUDIO), usual.prepare(AUDIO))
+    assert cache_name(on) == cache_name(usual) != cache_name(off)
+
+
 def test_what_an_utterance_gets_does_not_depend_on_its_company(tmp_path):
     ssl = Ssl(SslConfig(save_model(tmp_path / "m", **LARGE)))
     batch = list(np.random.default_rng(0).normal(size=(3, 9000)).astype(np.float32))

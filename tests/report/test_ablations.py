@@ -80,6 +80,8 @@ def test_cells_share_caches_where_front_end_and_augmentation_agree(listed, tmp_p
         ({"config": "base.yaml", "cells": {"SEED": {}}}, "SEED: a cell's name"),
         ({"config": "none.yaml", "cells": {"a": {}}}, "none.yaml: no such file"),
         ({"config": "base.yaml", "cells": {"a": {"model.width": 3}}}, "unknown key 'width'"),
+        ({"cells": {"a": {"model.d_model": 8}}}, "a: names no config, nor does its section"),
+        ({"config": "base.yaml", "attacks": "A17", "cells": {"a": {}}}, "attacks: expected [NAME, ...]"),
     ],
 )
 def test_a_list_that_makes_no_sense_is_refused(listed, tmp_path, section, said):
@@ -97,12 +99,20 @@ def test_a_name_stands_for_one_cell(listed):
         read_list(listed)
 
 
-@pytest.mark.parametrize("name", ["full", "small"])
-def test_the_lists_of_the_recipe_are_sound(name, tmp_path):
-    cells = read_list(RECIPE / "conf" / "ablations" / f"{name}.yaml")
+LISTS = sorted(
+    [*RECIPE.glob("conf/ablations/*.yaml"), *RECIPE.parent.glob("cross_corpus/conf/compare/*.yaml")]
+)
+
+
+@pytest.mark.parametrize("path", [path for path in LISTS if path.stem != "cascade_mamba_small"])
+def test_the_lists_of_the_recipes_are_sound(path, tmp_path):
+    cells = read_list(path)
     for cell in cells:
         write_config(cell, tmp_path)
         load_config(tmp_path / f"{cell.name}.yaml")
+    assert len(cells) > 10
+    if path.stem not in ("full", "small") or "compare" in path.parts:
+        return
     systems = {cell.name.split("_")[0] for cell in cells}
     assert systems == {"S1", "S2", "S3", "S4"} and len(cells) > 25
 
@@ -156,6 +166,39 @@ def test_the_table_has_means_spreads_and_differences(listed, tmp_path):
     second = "tiny_lstm: model.mixer = bilstm, loss = wce bonafide_weight=0.5"
     assert rows[3][:4] == [second, "1.00 ± 0.00", "9.50 ± 0.00", "-1.50"] and rows[3][-1] == "2.0"
     assert rows[4] == ["cascade: model = cascade_mamba", f"failed: {tmp_path}/log/cascade.log", *["–"] * 6]
+
+
+def test_attacks_have_columns_where_the_list_says_so(listed, tmp_path):
+    experiment(tmp_path, "tiny", 1, 4.0, 10.0, [(1, 9.0)])
+    path = tmp_path / "tiny_seed1" / "results.json"
+    results = json.loads(path.read_text())
+    results["eval"]["per_attack"] = {"A17": {"eer_percent": 31.5}}
+    path.write_text(json.dumps(results))
+    listed.write_text(LIST.replace("  cells:", "  attacks: [A17, A18]\n  cells:"))
+    text = ablation_table(read_list(listed), [1], tmp_path)
+    assert "A17 EER % | A18 EER %" in " ".join(text.split()) and "31.50 | – |" in " ".join(text.split())
+
+
+def test_systems_are_compared_by_what_they_were_trained_on(listed, tmp_path, capsys):
+    for seed, (dev, eval_) in enumerate([(4.0, 20.0), (6.0, 22.0)], 1):
+        experiment(tmp_path / "one", "tiny", seed, dev, eval_, [(1, 9.0)])
+        experiment(tmp_path / "one", "tiny_lstm", seed, dev + 1, eval_ - 5, [(1, 9.0)])
+        experiment(tmp_path / "all", "tiny", seed, dev + 90, eval_, [(1, 9.0)])
+        experiment(tmp_path / "all", "tiny_lstm", seed, dev, eval_, [(1, 9.0)])
+    words = ["ablations", "systems", listed, tmp_path, "--seeds", "1:2", "--trained", "la=one", "la wild=all"]
+    assert main([str(word) for word in words]) == 0
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert page in capsys.readouterr().out
+    one, both = page.split("## Trained on ")[1:]
+    assert one.startswith("la\n") and both.startswith("la wild\n")
+    assert "| cascade | Tiny | not run | – |" in " ".join(one.split())
+    row = next(line for line in one.splitlines() if line.startswith("| tiny "))
+    assert [cell.strip() for cell in row.split("|")[5:7]] == ["5.00 ± 1.41", "21.00 ± 1.41"]
+    # what dev would choose, what it cannot tell from it, and what nobody may choose
+    assert "**Dev chooses tiny**: 5.00 % on dev; eval 21.00 %." in one
+    assert "Within twice the standard error of the difference: tiny_lstm." in one
+    assert "Lowest in hindsight, which is no choice: eval: tiny_lstm 16.00 %." in one
+    assert "**Dev chooses tiny_lstm**: 5.00 % on dev; eval 21.00 %." in both and "Within" not in both
 
 
 def test_what_was_not_run_or_not_finished_has_no_numbers(listed, tmp_path):

@@ -63,6 +63,9 @@ class SslConfig(FrontEndConfig):
     model: str  # a Hugging Face name such as microsoft/wavlm-large, or a local directory
     revision: str | None = None  # of a Hugging Face repository: a tag, branch or commit
     layers: Literal["all"] | tuple[int, ...] = "all"  # hidden states to use, 0 = input of the transformer
+    normalise: bool | None = (
+        None  # zero mean, unit variance of each utterance; null: as in pretraining
+    )
     trainable: int = 0  # blocks that training changes, counted from the deepest layer down
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products that are frozen
     storage: Storage = "FM"  # FM: float32; CM2: 16 bits a number; CM: 8 bits
@@ -121,7 +124,9 @@ class Ssl(FrontEnd):
         # Of the model itself: its folder may have any name, and another one tomorrow.
         self.label = f"{architecture.kind}-{full}x{architecture.width}"
         self.width, self.min_samples = architecture.width, architecture.min_samples
-        self._normalise = wants_normalised_input(self._folder, architecture.normalised_stem)
+        self._normalise = config.normalise
+        if self._normalise is None:
+            self._normalise = wants_normalised_input(self._folder, architecture.normalised_stem)
         self._encoder = ()  # in a tuple, modules are not registered
         self.top = None
 
