@@ -70,7 +70,7 @@ def add_arguments(parser) -> None:
     words = "what words in the keys mean, as bonafide=1,spoof=0"
     option("--labels", words, metavar="bonafide=WORD,...", type=key_words)
     of = parser.add_argument_group("of detectors, with --dev-data")
-    option("--detector", "packed, an experiment, or published weights", "MODEL", of)
+    option("--detector", "packed, an experiment, published weights, or a name", "MODEL", of)
     option("--exp", "experiments, scored in stage 4", "DIR", of, nargs="+")
     option("--eval-data", "data directories to measure errors on (default: dev's)", "DIR", of, nargs="+")
     option("--train-data", "data directories that the detector was trained on", "DIR", of, nargs="+")

@@ -21,5 +21,6 @@ def run(args):
     experiment = Experiment(args.exp)
     experiment.config()  # something was trained here
     out = args.out or experiment.package
-    pack(experiment, out, model_card(experiment, threshold_on_dev(experiment), args.licence))
+    card = model_card(experiment, threshold_on_dev(experiment), args.licence)
+    pack(experiment, out, card, args.licence)
     print(f"{out}: packed")

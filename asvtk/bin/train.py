@@ -45,7 +45,7 @@ def add_arguments(parser):
     parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
     parser.add_argument("--ngpu", type=whole_number(), default=0, help="0: CPU, N: with torchrun (default 0)")
     parser.add_argument(
-        "--init", metavar="PATH", help="begin with the weights of an experiment, a package or a .safetensors"
+        "--init", metavar="PATH", help="begin with these weights: an experiment, package, file, or a name"
     )
     parser.add_argument("--force", action="store_true", help="throw away what was trained there")
     parser.add_argument(
