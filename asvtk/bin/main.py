@@ -1,8 +1,9 @@
 """``asvtk VERB``: find the verb, run it, turn a user's fault into one readable line.
 
-A verb is a module of this folder with ``add_arguments(parser)`` and ``run(args)``, which may return
-an exit status. Only the module of the verb that runs is imported, and what is slow (torch, scipy) is imported
-by its functions, so that ``--help`` and a usage error never wait for it.
+A verb is a module of this folder with ``add_arguments(parser)`` and ``run(args)``, which may return an exit
+status, and ``EXAMPLES`` for its help: commands two blanks in, what they do six blanks in. Only the module of
+the verb that runs is imported, and what is slow (torch, scipy) by its functions, so that ``--help``
+and a usage error never wait for it.
 """
 
 import argparse
@@ -124,6 +125,7 @@ def _run(verb: str, words: list[str]) -> int:
     parser = Parser(
         prog=f"asvtk {verb}",
         description=module.__doc__,
+        epilog=f"examples:\n{module.EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

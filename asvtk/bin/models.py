@@ -8,6 +8,13 @@ are part of asvtk; each has its authors' licence.
 
 from pathlib import Path
 
+EXAMPLES = """\
+  asvtk models ls
+  asvtk models get aasist
+      print its path, fetched if need be
+  asvtk models get hf:owner/name@v1 --to models/
+"""
+
 
 def add_arguments(parser):
     parser.add_argument("action", choices=("ls", "get"), help="list them; or fetch one and print its path")

@@ -4,6 +4,10 @@ It holds configuration, weights, model card, results and the threshold at the EE
 executed when it is read. 'asvtk score --model FILE --audio FOLDER' uses it, 'asvtk unpack' opens it.
 """
 
+EXAMPLES = """\
+  asvtk pack --exp exp/lfcc_moe_mamba --licence 'CC BY 4.0'
+"""
+
 
 def add_arguments(parser):
     parser.add_argument("--exp", required=True, metavar="DIR", help="folder of the experiment")

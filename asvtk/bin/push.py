@@ -7,6 +7,12 @@ tags, measured error rates). HF_TOKEN or 'hf auth login' says who you are; HF_EN
 
 import sys
 
+EXAMPLES = """\
+  asvtk push lfcc_moe_mamba.asvtk.tar hf:owner/name --licence mit --dry-run
+      print card and files, send nothing
+  asvtk push lfcc_moe_mamba.asvtk.tar hf:owner/name --licence mit --private
+"""
+
 
 def add_arguments(parser):
     parser.add_argument("package", metavar="PACKAGE", help="NAME.asvtk.tar, or the folder it was unpacked to")

@@ -23,6 +23,10 @@ from asvtk.bin.arguments import UsageError, check_share, whole_number
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 
+EXAMPLES = """\
+  asvtk robustness --model aasist --data data/eval --dev data/dev --out robust
+"""
+
 
 def add_arguments(parser):
     parser.add_argument("action", nargs="?", choices=("score",), help="the share of a job")

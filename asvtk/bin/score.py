@@ -11,8 +11,9 @@
       a data directory, without features of stage 2
 
 MODEL is what 'asvtk pack' made, the folder of an experiment, weights as their authors publish them
-(AASIST.pth, AASIST-L.pth), a name of 'asvtk models ls', or hf:OWNER/NAME. Scores of data directories have the official form, 'utterance attack key score';
-higher = bona fide. The number of jobs changes no score: jobs have whole batches of the data set.
+(AASIST.pth, AASIST-L.pth), a name of 'asvtk models ls', or hf:OWNER/NAME. Scores of data directories have
+the official form, 'utterance attack key score'; higher = bona fide. The number of jobs changes no score: jobs
+have whole batches of the data set.
 """
 
 import argparse
@@ -27,6 +28,13 @@ from asvtk.io.atomic import write_text
 from asvtk.io.datadir import BONAFIDE, SPOOF, DataDirectory, refuse_same_names
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.scores import write_scores
+
+EXAMPLES = """\
+  asvtk score --model aasist --audio recordings/ --out scores.tsv
+  asvtk score --model exp/lfcc_moe_mamba/lfcc_moe_mamba.asvtk.tar --data data/eval --out eval.txt
+  asvtk score --exp exp/lfcc_moe_mamba --dump dump --data data/dev data/eval
+      stage 4
+"""
 
 NO_SPEECH = "no_speech"
 

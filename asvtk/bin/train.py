@@ -17,6 +17,15 @@ from asvtk.io.stamps import digest, read_stamp
 from asvtk.report.curves import draw_curves
 from asvtk.training.signals import EXIT_STATUS, Stopped
 
+EXAMPLES = """\
+  asvtk train --config conf/lfcc_moe_mamba.yaml --dump dump --exp exp/lfcc \\
+      --train-data data/train --dev-data data/dev
+  asvtk train --config conf/aasist.yaml --dump dump --exp exp/tuned --init aasist \\
+      --train-data data/train --dev-data data/dev
+  torchrun --nproc-per-node 4 -m asvtk train --ngpu 4 --config conf/wavlm_moe_mamba.yaml \\
+      --dump dump --exp exp/wavlm --train-data data/train --dev-data data/dev
+"""
+
 _REDRAW_S = 30.0
 
 
