@@ -5,7 +5,7 @@ VENV := .venv
 ENV := $(VENV)/.installed
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: env mini test test-recipes test-slurm lint slurm clean
+.PHONY: env mini test test-recipes test-slurm docs lint slurm clean
 
 env: $(ENV)
 
@@ -31,6 +31,9 @@ test-recipes: env  ## whole runs of run.sh: killed, side by side, several seeds,
 
 test-slurm: env  ## the recipe and its faults on a Slurm of two nodes; skipped where there is none (make slurm)
 	$(VENV)/bin/python -m pytest tests/recipes/test_slurm_lab.py
+
+docs: env  ## the documentation as a site, site/index.html; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 lint: env
 	$(VENV)/bin/ruff check .

@@ -1,7 +1,7 @@
 """asvtk: tell human speech from synthetic and converted speech.
 
     import asvtk, soundfile
-    detector = asvtk.load("model.asvtk.tar")          # or an experiment's folder, or AASIST.pth
+    detector = asvtk.load("model.asvtk.tar")          # or an experiment's folder, or "aasist"
     detector.score(*soundfile.read("clip.flac"))      # higher = bona fide
 
 The package is a house of floors, and imports only go down::

@@ -21,6 +21,12 @@ def test_every_data_file_of_the_package_is_installed():
     assert package / "py.typed" in named
 
 
+def test_every_extra_is_documented():
+    text = (ROOT / "docs" / "install.md").read_text()
+    extras = DEFINITION["project"]["optional-dependencies"]
+    assert [extra for extra in extras if f"| `{extra}` |" not in text] == []
+
+
 def test_every_folder_with_modules_is_a_package():
     folders = {path.parent for path in (ROOT / "asvtk").rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []

@@ -23,7 +23,7 @@ help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder,
   --experiment 'DIR ...'  finished experiments, of any recipe: score and evaluate them, train nothing
   --config FILE.yaml    front-end, model, loss, training (default: $config)
   --override 'K=V ...'  changes to the config, such as 'training.epochs=10 frontend.layers=[3,12,24]'
-  --init PATH           begin training with the weights of an experiment, a package or a .safetensors
+  --init PATH           begin training with these weights: an experiment, package, file, or a name
   --tag NAME            name of the experiment in $expdir/ (default: the config's name)
   --seeds A:B           train every seed from A to B, as TAG_seedA ... (default: the config's own, as TAG)
   --stage N --stop-stage N --skip-stages 'N ...'    which stages (default: $stage to $stop_stage)

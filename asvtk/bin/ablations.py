@@ -14,6 +14,11 @@ from pathlib import Path
 from asvtk.bin.arguments import seed_range
 from asvtk.io.errors import AsvtkError
 
+EXAMPLES = """\
+  asvtk ablations configs conf/ablations/small.yaml exp/small/conf
+  asvtk ablations table conf/ablations/small.yaml exp/small --seeds 1:3
+"""
+
 
 def add_arguments(parser):
     steps = parser.add_subparsers(dest="step", required=True, metavar="configs | table | systems")

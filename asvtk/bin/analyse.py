@@ -1,8 +1,6 @@
 """Stage 6: look into a trained experiment: layer weights, experts by attack, gates, embeddings.
 
-  asvtk analyse --exp DIR --dump DIR --data DIR ...
-
-writes EXP/analysis/analysis.html, its pictures as PNG, and all numbers in analysis.json. Systems that lack a
+Writes EXP/analysis/analysis.html, its pictures as PNG, and all numbers in analysis.json. Systems that lack a
 part lack its picture. An analysis that is up to date is left as it is.
 """
 
@@ -16,6 +14,10 @@ from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import read_stamp, write_stamp
 from asvtk.io.tables import read_table
+
+EXAMPLES = """\
+  asvtk analyse --exp exp/lfcc_moe_mamba --dump dump --data data/dev data/eval
+"""
 
 
 def add_arguments(parser):

@@ -34,6 +34,12 @@ from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError, readable
 from asvtk.report.markdown import table
 
+EXAMPLES = """\
+  asvtk cache ls
+  asvtk cache size --config conf/wavlm_moe_mamba.yaml --data data/train data/dev data/eval
+  asvtk cache prune wavlm-24x1024-0123456789ab/eval --yes
+"""
+
 
 def add_arguments(parser):
     actions = parser.add_subparsers(

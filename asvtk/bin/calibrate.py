@@ -1,9 +1,5 @@
 """Dev scores -> log-likelihood ratios: of other scores, of several systems together, of a detector.
 
-  asvtk calibrate --dev exp/a/scores/dev.txt --scores exp/a/scores/eval.txt --out calibrated.txt
-  asvtk calibrate --dev a/dev.txt b/dev.txt --scores a/eval.txt b/eval.txt --negate 2 --out fused.txt
-  asvtk calibrate --model fused.json --scores a/new.txt b/new.txt --out fused_new.txt
-
 Linear logistic regression is trained on --dev and applied to --scores, which must share no utterance
 with it. Files go in pairs: the first of --dev and the first of --scores are of one system, and so on;
 their trials may stand in any order. Forms as in `asvtk evaluate`, higher score = bona fide. --out is
@@ -17,7 +13,7 @@ weights as JSON: written with --dev, read without.
   asvtk calibrate --exp DIR ... --dev-data DIR --eval-data DIR --train-data DIR
       the same of experiments, by the scores of stage 4, into EXP/calibration.json (stage 5)
 
-Each of the last three takes several data directories, which are pooled: each class weighs what the prior
+Each of these three takes several data directories, which are pooled: each class weighs what the prior
 says, and within a class each trial as much as any other, whatever set it is of. The errors are of the trials
 of all eval sets together.
 """
@@ -39,6 +35,15 @@ from asvtk.io.protocols import label, read_protocol
 from asvtk.io.scores import ScoreTable, read_scores, write_scores
 from asvtk.metrics.calibration import Calibration, effective_prior, quality, train_calibration, trials_digest
 from asvtk.report.markdown import table
+
+EXAMPLES = """\
+  asvtk calibrate --dev exp/a/scores/dev.txt --scores exp/a/scores/eval.txt --out calibrated.txt
+  asvtk calibrate --dev a/dev.txt b/dev.txt --scores a/eval.txt b/eval.txt --negate 2 --out fused.txt
+      a fusion; the second system's scores mean the opposite
+  asvtk calibrate --model fused.json --scores a/new.txt b/new.txt --out fused_new.txt
+  asvtk calibrate --detector aasist --dev-data data/dev --eval-data data/eval --out aasist.json
+      for asvtk detect --calibration
+"""
 
 _COLUMNS = (
     ("EER %", "eer_percent", 3),
@@ -70,7 +75,7 @@ def add_arguments(parser) -> None:
     words = "what words in the keys mean, as bonafide=1,spoof=0"
     option("--labels", words, metavar="bonafide=WORD,...", type=key_words)
     of = parser.add_argument_group("of detectors, with --dev-data")
-    option("--detector", "packed, an experiment, or published weights", "MODEL", of)
+    option("--detector", "packed, an experiment, published weights, or a name", "MODEL", of)
     option("--exp", "experiments, scored in stage 4", "DIR", of, nargs="+")
     option("--eval-data", "data directories to measure errors on (default: dev's)", "DIR", of, nargs="+")
     option("--train-data", "data directories that the detector was trained on", "DIR", of, nargs="+")

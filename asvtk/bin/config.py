@@ -9,6 +9,11 @@ import yaml
 
 from asvtk.io.config import to_mapping
 
+EXAMPLES = """\
+  asvtk config conf/lfcc_moe_mamba.yaml
+  asvtk config conf/lfcc_moe_mamba.yaml --override model.experts=8 training.epochs=20
+"""
+
 
 def add_arguments(parser):
     parser.add_argument("config", help="experiment configuration (YAML)")

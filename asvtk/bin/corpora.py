@@ -9,6 +9,13 @@ import argparse
 
 from asvtk.corpora.description import list_corpora, load_description
 
+EXAMPLES = """\
+  asvtk corpora ls
+      what is known: sets, trials, licence
+  asvtk corpora show in_the_wild > mine.yaml
+      a description to begin one of your own with
+"""
+
 
 def add_arguments(parser):
     parser.add_argument("action", choices=("ls", "show", "files", "find"), help="what to do")

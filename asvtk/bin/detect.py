@@ -1,16 +1,11 @@
 """Decide about recordings: is this speech spoofed, where, and how sure is that.
 
-  asvtk detect --model MODEL FILE_OR_FOLDER ...                 a table
-  asvtk detect --model MODEL FILE --json | --csv | --rttm       for programs; --html PAGE for people
-  asvtk detect --model MODEL FOLDER --out RESULTS --nj 4        thousands of files; killed, it goes on
-  ffmpeg ... -f s16le -ar 16000 -ac 1 - | asvtk detect --model MODEL --raw -     an answer each second
-
-MODEL is a package, the folder of an experiment, or published weights (AASIST.pth). A recording of any kind
-and length is heard in windows as long as those of training. Verdicts: bonafide, spoof, no_speech (silence,
-noise, music, less than a second of speech), undecided (the model has no calibration and no threshold: see
-'asvtk calibrate --detector'). A calibrated model gives log-likelihood ratios, positive = bona fide, and
-with --prior a probability of spoofed speech. Exit: 0 all files were judged, 3 some could not be, 4 with
---fail-on spoof one is spoofed.
+MODEL is a package, the folder of an experiment, published weights (AASIST.pth), a name of 'asvtk models ls',
+or hf:OWNER/NAME. A recording of any kind and length is heard in windows as long as those of training.
+Verdicts: bonafide, spoof, no_speech (silence, noise, music, less than a second of speech), undecided (the
+model has no calibration and no threshold: see 'asvtk calibrate --detector'). A calibrated model gives
+log-likelihood ratios, positive = bona fide, and with --prior a probability of spoofed speech. Exit: 0 all
+files were judged, 3 some could not be, 4 with --fail-on spoof one is spoofed.
 """
 
 import functools
@@ -25,6 +20,19 @@ from asvtk.io.atomic import write_text
 from asvtk.io.decoding import path_text
 from asvtk.io.errors import AsvtkError
 
+EXAMPLES = """\
+  asvtk detect --model aasist interview.m4a
+      a table; the model is fetched once
+  asvtk detect --model lfcc_moe_mamba.asvtk.tar interview.m4a --html page.html
+      a page with waveform, timeline and player
+  asvtk detect --model hf:owner/name calls/ --out results --nj 4
+      thousands of files; killed, the same command goes on
+  asvtk detect --model exp/lfcc_moe_mamba interview.m4a --json --prior 0.01
+      one in a hundred such recordings is a spoof
+  ffmpeg -i rtsp://camera -f s16le -ar 16000 -ac 1 - | asvtk detect --model aasist --raw -
+      an answer each second
+"""
+
 NOT_ALL_JUDGED, SPOOFED = 3, 4  #: exit statuses
 _PIECE = 3_200  # samples of raw audio that are waited for: 0.2 s
 
@@ -37,7 +45,7 @@ def add_arguments(parser):
     parser.add_argument("--raw", action="store_true", help="standard input is s16le, 16 kHz, one channel")
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--model", required=True, metavar="PATH", help="package, experiment or published weights"
+        "--model", required=True, metavar="MODEL", help="package, experiment, published weights, or a name"
     )
     model.add_argument("--calibration", metavar="FILE", help="made by 'asvtk calibrate --detector'")
     model.add_argument("--ssl-model", metavar="DIR", help="directory of the front-end's model, if it has one")

@@ -1,9 +1,7 @@
 """Print the whole environment, which fast paths are on, and what to do about those that are not.
 
 ok: works. off: works without it, slower or on other hardware. missing: an optional package. broken: must be
-mended. The exit status is 1 where something is broken, or an item of --require is not ok:
-
-  asvtk doctor --require gpu mamba_ssm        first line of a job that is to fail at once on the wrong node
+mended. The exit status is 1 where something is broken, or an item of --require is not ok.
 """
 
 import json
@@ -18,6 +16,12 @@ from typing import NamedTuple
 
 from asvtk.io.environment import git_revision
 from asvtk.version import __version__
+
+EXAMPLES = """\
+  asvtk doctor
+  asvtk doctor --require gpu mamba_ssm
+      first line of a job that is to fail at once on the wrong node
+"""
 
 OK, OFF, MISSING, BROKEN = "ok", "off", "missing", "broken"
 _ROOM = 10 << 30  # bytes; features of a small corpus and a few experiments

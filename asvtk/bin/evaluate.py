@@ -1,11 +1,5 @@
 """Score files -> EER, min t-DCF, DCF, Cllr, per attack and kind; --report makes a page of it.
 
-  asvtk evaluate --scores eval.txt --asv-scores ASVspoof2019.LA.asv.eval.gi.trl.scores.txt
-  asvtk evaluate --scores scores.csv --columns utterance=path,score=logit --protocol key.txt
-  asvtk evaluate --scores ours.txt theirs.txt --negate theirs.txt --report comparison
-  asvtk evaluate --exp exp/seed1 exp/seed2 --sets data/dev data/eval --report exp/seeds
-  asvtk evaluate --rttm data/partial/segments.rttm --detections detections.jsonl
-
 Higher score = bona fide; --negate is for files that mean the opposite. Files may be packed. Read as they
 are: `[speaker] utterance [-] attack key score` (2019); `utterance score` (2021, ASVspoof 5) with the key
 of --protocol or --data; NII logs; a header. Others: --columns utterance=1,score=2,key=3 --labels spoof=0,...
@@ -36,6 +30,15 @@ from asvtk.metrics.results import write_results
 from asvtk.report.markdown import CONVENTIONS, results_tables
 from asvtk.report.measured import measure
 from asvtk.report.system import short_names
+
+EXAMPLES = """\
+  asvtk evaluate --scores eval.txt --asv-scores ASVspoof2019.LA.asv.eval.gi.trl.scores.txt
+  asvtk evaluate --scores scores.csv --columns utterance=path,score=logit --protocol key.txt
+  asvtk evaluate --scores ours.txt theirs.txt --negate theirs.txt --report comparison
+      two systems on the same trials, side by side
+  asvtk evaluate --exp exp/seed1 exp/seed2 --sets data/dev data/eval --report exp/seeds
+  asvtk evaluate --rttm data/partial/segments.rttm --detections detections.jsonl
+"""
 
 #: options that speak of the files of --scores
 _OF_SCORES = (

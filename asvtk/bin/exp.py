@@ -19,6 +19,11 @@ from asvtk.io.text import read_json
 from asvtk.metrics.results import read_results
 from asvtk.training.experiment import Experiment
 
+EXAMPLES = """\
+  asvtk exp ls
+  asvtk exp diff exp/lfcc_moe_mamba exp/eight_experts
+"""
+
 _HEADER = (
     "experiment", "corpus", "model", "front-end", "seed", "epochs", "best dev EER %", "eval EER %", "minutes",
     "state",

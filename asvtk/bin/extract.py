@@ -17,6 +17,12 @@ from asvtk.io.datadir import DataDirectory, refuse_same_names
 from asvtk.io.errors import AsvtkError
 from asvtk.io.locks import locked, locked_together
 
+EXAMPLES = """\
+  asvtk extract begin --config conf/lfcc_moe_mamba.yaml --data data/train --dump dump --nj 4
+  asvtk extract job --config conf/lfcc_moe_mamba.yaml --data data/train --dump dump --nj 4 --job 2
+  asvtk extract join --config conf/lfcc_moe_mamba.yaml --data data/train --dump dump --nj 4
+"""
+
 
 def add_arguments(parser):
     parser.add_argument("action", choices=("begin", "job", "join"))

@@ -1,8 +1,9 @@
 """``asvtk VERB``: find the verb, run it, turn a user's fault into one readable line.
 
-A verb is a module of this folder with ``add_arguments(parser)`` and ``run(args)``, which may return
-an exit status. Only the module of the verb that runs is imported, and what is slow (torch, scipy) is imported
-by its functions, so that ``--help`` and a usage error never wait for it.
+A verb is a module of this folder with ``add_arguments(parser)`` and ``run(args)``, which may return an exit
+status, and ``EXAMPLES`` for its help: commands two blanks in, what they do six blanks in. Only the module of
+the verb that runs is imported, and what is slow (torch, scipy) by its functions, so that ``--help``
+and a usage error never wait for it.
 """
 
 import argparse
@@ -39,6 +40,8 @@ TYPED = {
     "splice": "data directory -> long recordings with spoofed stretches in bona fide speech",
     "pack": "finished experiment -> one file: weights, model card, threshold (stage 7)",
     "unpack": "check such a file and open it",
+    "models": "list and fetch pretrained detectors by name",
+    "push": "package -> the Hugging Face hub, with a model card",
     "truncate": "speech encoder -> a folder of its first blocks alone",
     "cache": "list, verify, prune, predict and import cached features",
     "doctor": "print the whole environment and which fast paths are on",
@@ -122,6 +125,7 @@ def _run(verb: str, words: list[str]) -> int:
     parser = Parser(
         prog=f"asvtk {verb}",
         description=module.__doc__,
+        epilog=f"examples:\n{module.EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -4,6 +4,10 @@ It holds configuration, weights, model card, results and the threshold at the EE
 executed when it is read. 'asvtk score --model FILE --audio FOLDER' uses it, 'asvtk unpack' opens it.
 """
 
+EXAMPLES = """\
+  asvtk pack --exp exp/lfcc_moe_mamba --licence 'CC BY 4.0'
+"""
+
 
 def add_arguments(parser):
     parser.add_argument("--exp", required=True, metavar="DIR", help="folder of the experiment")
@@ -21,5 +25,6 @@ def run(args):
     experiment = Experiment(args.exp)
     experiment.config()  # something was trained here
     out = args.out or experiment.package
-    pack(experiment, out, model_card(experiment, threshold_on_dev(experiment), args.licence))
+    card = model_card(experiment, threshold_on_dev(experiment), args.licence)
+    pack(experiment, out, card, args.licence)
     print(f"{out}: packed")

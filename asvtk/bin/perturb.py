@@ -27,6 +27,13 @@ from asvtk.bin.arguments import UsageError, whole_number
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 
+EXAMPLES = """\
+  asvtk perturb --data data/eval --how telephone amr:12.2k
+      one copy, two degradations one after another
+  asvtk perturb --data data/eval --grid default --out data/eval_robustness
+      a copy for each cell of the grid
+"""
+
 
 def add_arguments(parser):
     parser.add_argument("--data", required=True, metavar="DIR", help="data directory, such as data/eval")

@@ -18,6 +18,14 @@ from asvtk.bin.arguments import UsageError, assignments, key_words, whole_number
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 
+EXAMPLES = """\
+  asvtk prepare /corpora/LA data
+      ASVspoof 2019 LA -> data/train, data/dev, data/eval
+  asvtk prepare --corpus in_the_wild /corpora/release_in_the_wild data
+  asvtk prepare --table clips.csv data --columns path=file,label=class --labels bonafide=human,spoof=tts
+      clips of your own, audio of any kind
+"""
+
 DEFAULT = "asvspoof2019_la"
 _OF_TABLES = ("columns", "labels", "root")
 _OF_CORPORA = ("sets", "version", "also", "no_audio")

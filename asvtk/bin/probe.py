@@ -1,8 +1,5 @@
 """Layer probing: which cached layer tells bona fide speech from spoofs, by logistic regression.
 
-  asvtk probe --config conf/wavlm_moe_mamba.yaml --dump dump --train-data data/train --dev-data data/dev \\
-              --test-data data/eval --out exp/probe_wavlm
-
 Reads the layers that stage 2 cached, pooled over time; pooled vectors are computed once and kept beside
 the cache. The penalty is chosen by cross-validation on the training set, whose folds share no speaker
 (--group), or on dev (--choose dev). Writes probe.md, probe.json and probe.html: EER by layer, set and attack.
@@ -16,6 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from asvtk.bin.arguments import whole_number
+
+EXAMPLES = """\
+  asvtk probe --config conf/wavlm_moe_mamba.yaml --dump dump --train-data data/train --dev-data data/dev \\
+      --test-data data/eval --out exp/probe_wavlm
+"""
 
 POOLINGS = ("mean", "mean_std")
 

@@ -23,6 +23,10 @@ from asvtk.bin.arguments import UsageError, check_share, whole_number
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 
+EXAMPLES = """\
+  asvtk robustness --model aasist --data data/eval --dev data/dev --out robust
+"""
+
 
 def add_arguments(parser):
     parser.add_argument("action", nargs="?", choices=("score",), help="the share of a job")
@@ -30,7 +34,7 @@ def add_arguments(parser):
     parser.add_argument("--copies-in", metavar="FOLDER", help="of the copies (default: OUT/data)")
     parser.add_argument("--out", metavar="PATH", help="folder to write; with --exp the table, FILE.md")
     model = parser.add_argument_group("with a model")
-    model.add_argument("--model", metavar="PATH", help="packed, an experiment, or published weights")
+    model.add_argument("--model", metavar="MODEL", help="packed, an experiment, published weights, or a name")
     model.add_argument("--data", metavar="DIR", help="data directory to degrade, of both classes")
     model.add_argument("--dev", metavar="DIR", help="data directory whose EER gives the threshold")
     model.add_argument("--seed", type=whole_number(), default=1, help="of all that is random (default 1)")

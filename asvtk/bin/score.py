@@ -10,9 +10,10 @@
   asvtk score --model MODEL --data DIR --out FILE
       a data directory, without features of stage 2
 
-MODEL is what 'asvtk pack' made, the folder of an experiment, or weights as their authors publish them
-(AASIST.pth, AASIST-L.pth). Scores of data directories have the official form, 'utterance attack key score';
-higher = bona fide. The number of jobs changes no score: jobs have whole batches of the data set.
+MODEL is what 'asvtk pack' made, the folder of an experiment, weights as their authors publish them
+(AASIST.pth, AASIST-L.pth), a name of 'asvtk models ls', or hf:OWNER/NAME. Scores of data directories have
+the official form, 'utterance attack key score'; higher = bona fide. The number of jobs changes no score: jobs
+have whole batches of the data set.
 """
 
 import argparse
@@ -28,6 +29,13 @@ from asvtk.io.datadir import BONAFIDE, SPOOF, DataDirectory, refuse_same_names
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.scores import write_scores
 
+EXAMPLES = """\
+  asvtk score --model aasist --audio recordings/ --out scores.tsv
+  asvtk score --model exp/lfcc_moe_mamba/lfcc_moe_mamba.asvtk.tar --data data/eval --out eval.txt
+  asvtk score --exp exp/lfcc_moe_mamba --dump dump --data data/dev data/eval
+      stage 4
+"""
+
 NO_SPEECH = "no_speech"
 
 _EXPERIMENT_OPTIONS = ("exp", "dump")
@@ -41,7 +49,7 @@ def add_arguments(parser):
     parser.add_argument("--data", nargs="+", metavar="DIR", help="data directories to score")
     parser.add_argument("--ngpu", type=whole_number(), default=0, help="0: CPU, 1: GPU (default 0)")
     model = parser.add_argument_group("with a model")
-    model.add_argument("--model", metavar="PATH", help="packed, an experiment, or published weights")
+    model.add_argument("--model", metavar="MODEL", help="packed, an experiment, published weights, or a name")
     model.add_argument("--audio", nargs="+", metavar="PATH", help="audio files, and folders of them")
     model.add_argument("--out", metavar="FILE", help="score file to write or replace")
     model.add_argument(

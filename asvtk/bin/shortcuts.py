@@ -1,8 +1,5 @@
 """How well level, length, silence, noise and bandwidth alone tell a set's bona fide speech from its spoofs.
 
-    asvtk shortcuts data/train data/dev data/eval
-    asvtk shortcuts data/eval --scores exp/*/scores/eval.txt
-
 Such numbers are shortcuts: they say nothing of who speaks. Without scores: areas under the ROC curve of a
 detector that is nothing but that shortcut, its direction chosen on the first set: 50 % says nothing, 100 %
 tells all. What a shortcut tells in training, a system may learn; where it tells as much in the evaluation, a
@@ -15,6 +12,11 @@ from asvtk.io.atomic import write_text
 from asvtk.io.errors import AsvtkError
 from asvtk.report.markdown import table_page
 from asvtk.report.shortcuts import score_tables, shortcut_table
+
+EXAMPLES = """\
+  asvtk shortcuts data/train data/dev data/eval
+  asvtk shortcuts data/eval --scores exp/a/scores/eval.txt exp/b/scores/eval.txt
+"""
 
 
 def add_arguments(parser):

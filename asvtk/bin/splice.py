@@ -1,8 +1,5 @@
 """Long recordings of bona fide speech with spoofed stretches spliced in, to test who finds them.
 
-  asvtk splice --data data/eval --out data/partial
-  asvtk splice --data data/eval --out data/calls --recordings 500 --duration 60 300 --stretch 1 30
-
 OUT is a data directory, with segments.rttm (what is bona fide and what spoofed), utt2spoofshare and
 pieces.tsv (which piece comes from where, and how it is joined). egs/partial/run.sh makes and evaluates one.
 """
@@ -13,6 +10,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the jobs share the cores a
 
 from asvtk.bin.arguments import UsageError, between, whole_number
 from asvtk.io.datadir import DataDirectory
+
+EXAMPLES = """\
+  asvtk splice --data data/eval --out data/partial
+  asvtk splice --data data/eval --out data/calls --recordings 500 --duration 60 300 --stretch 1 30
+"""
 
 _DAY = 86_400.0
 

@@ -15,6 +15,11 @@ from pathlib import Path
 
 from asvtk.io.errors import AsvtkError, listing
 
+EXAMPLES = """\
+  asvtk submit --format asvspoof5 --scores exp/a/scores/eval.txt --out submission/
+  asvtk submit --format arena --scores exp/a/scores/eval.txt --meta meta.yaml --out submission/
+"""
+
 
 def add_arguments(parser):
     parser.add_argument(

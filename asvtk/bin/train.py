@@ -17,6 +17,15 @@ from asvtk.io.stamps import digest, read_stamp
 from asvtk.report.curves import draw_curves
 from asvtk.training.signals import EXIT_STATUS, Stopped
 
+EXAMPLES = """\
+  asvtk train --config conf/lfcc_moe_mamba.yaml --dump dump --exp exp/lfcc \\
+      --train-data data/train --dev-data data/dev
+  asvtk train --config conf/aasist.yaml --dump dump --exp exp/tuned --init aasist \\
+      --train-data data/train --dev-data data/dev
+  torchrun --nproc-per-node 4 -m asvtk train --ngpu 4 --config conf/wavlm_moe_mamba.yaml \\
+      --dump dump --exp exp/wavlm --train-data data/train --dev-data data/dev
+"""
+
 _REDRAW_S = 30.0
 
 
@@ -45,7 +54,7 @@ def add_arguments(parser):
     parser.add_argument("--dump", required=True, metavar="DIR", help="folder of the feature caches")
     parser.add_argument("--ngpu", type=whole_number(), default=0, help="0: CPU, N: with torchrun (default 0)")
     parser.add_argument(
-        "--init", metavar="PATH", help="begin with the weights of an experiment, a package or a .safetensors"
+        "--init", metavar="PATH", help="begin with these weights: an experiment, package, file, or a name"
     )
     parser.add_argument("--force", action="store_true", help="throw away what was trained there")
     parser.add_argument(

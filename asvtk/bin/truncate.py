@@ -1,10 +1,12 @@
 """Cut a speech encoder after some of its blocks, and write what is left as a transformers folder.
 
-  asvtk truncate microsoft/wavlm-large --layers 12 models/wavlm-large-12
-  asvtk truncate models/whisper-large-v3 --layers 8 models/whisper-large-v3-8
-
 Layers 0 to N are those of the whole model to the bit, and share its caches.
 transformers loads the folder too.
+"""
+
+EXAMPLES = """\
+  asvtk truncate microsoft/wavlm-large --layers 12 models/wavlm-large-12
+  asvtk truncate models/whisper-large-v3 --layers 8 models/whisper-large-v3-8
 """
 
 

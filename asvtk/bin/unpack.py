@@ -1,5 +1,9 @@
 """Check a package of stage 7 and write what it holds into a new folder."""
 
+EXAMPLES = """\
+  asvtk unpack lfcc_moe_mamba.asvtk.tar lfcc_moe_mamba/
+"""
+
 
 def add_arguments(parser):
     parser.add_argument("file", metavar="FILE", help="the package, NAME.asvtk.tar")

@@ -8,6 +8,10 @@ from asvtk.bin.arguments import whole_number
 from asvtk.io.datadir import DataDirectory, find_problems
 from asvtk.io.errors import AsvtkError, readable
 
+EXAMPLES = """\
+  asvtk validate data/train data/dev
+"""
+
 _SHOWN = 20  # files that cannot be decoded
 _UNUSED = ("feats.scp", "vad.scp", "cmvn.scp")
 

@@ -16,6 +16,10 @@ from asvtk.bin.arguments import whole_number
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 
+EXAMPLES = """\
+  asvtk vocode make --config conf/spectrogram_moe_mamba.yaml --data data/train --nj 4
+"""
+
 _SHOWN = 10
 
 

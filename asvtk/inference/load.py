@@ -9,6 +9,7 @@ from asvtk.inference.calibration import DetectorCalibration
 from asvtk.inference.detector import RecordingDetector
 from asvtk.inference.experiment import dev_sets, local_model, pooled_scores
 from asvtk.inference.package import ABOUT, CALIBRATION, WEIGHTS, Package, is_package, read_package
+from asvtk.inference.pretrained import find_pretrained, list_pretrained
 from asvtk.inference.published import load_published
 from asvtk.inference.weights import build_trained, require_features_of
 from asvtk.io.config import differences, load_yaml, parse_yaml
@@ -25,7 +26,8 @@ _log = logging.getLogger(__name__)
 
 _EXPECTED = (
     "expected a packed model (NAME.asvtk.tar, or the folder it was unpacked to), the folder of a trained "
-    "experiment, or published weights (AASIST.pth, AASIST-L.pth)"
+    "experiment, published weights (AASIST.pth, AASIST-L.pth), hf:OWNER/NAME, or one of the names "
+    + ", ".join(list_pretrained())
 )
 
 
@@ -33,15 +35,17 @@ def load(path, device: str = "cpu", *, ssl_model=None, calibration=None) -> Reco
     """A trained detector, ready to score.
 
     Args:
-        path: a packed model (stage 7), the folder of an experiment, or weights as their authors publish them.
+        path: a packed model (stage 7), the folder of an experiment, or weights as their authors publish them;
+            a name of `asvtk models ls`, or ``hf:owner/name[@revision]``: these are fetched once.
         device: ``cpu`` or ``cuda``.
         ssl_model: directory of the front-end's speech model, where it is not where it was in training.
         calibration: file that ``asvtk calibrate --detector`` wrote, instead of what the detector brings.
 
     Raises:
-        AsvtkError: it is none of these; it is damaged; or the front-end is not the one of the training.
+        AsvtkError: it is none of these, or cannot be fetched; it is damaged; or the front-end is not the one
+            of the training.
     """
-    path = Path(path).expanduser()
+    path = find_pretrained(path)
     if is_package(path):
         detector = _from_package(read_package(path), ssl_model)
     elif path.is_dir() and (path / "config.yaml").exists():

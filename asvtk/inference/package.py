@@ -2,7 +2,7 @@
 
 TAG.asvtk.tar, uncompressed, with these members and no others:
 
-    package.json        format, name, threshold, what the front-end is, size and SHA-256 of the others
+    package.json        format, name, licence, threshold, the front-end, size and SHA-256 of the others
     config.yaml         the experiment's, resolved
     model.safetensors   the best checkpoint
     card.md             what it was trained on, how good it is, what it is for
@@ -34,9 +34,11 @@ from asvtk.io.text import parse_json
 __all__ = [
     "ABOUT",
     "CALIBRATION",
+    "MEMBERS",
     "WEIGHTS",
     "Package",
     "is_package",
+    "package_files",
     "read_package",
     "unpack",
     "write_package",
@@ -46,6 +48,7 @@ FORMAT = 1
 ABOUT, WEIGHTS, CALIBRATION = "package.json", "model.safetensors", "calibration.json"
 _OTHERS = ("config.yaml", WEIGHTS, "card.md", "results.json", "environment.json")
 _OPTIONAL = (CALIBRATION,)
+MEMBERS = (ABOUT, *_OTHERS, *_OPTIONAL)  #: all that may be in a package
 #: bytes of a member that is a page of text: all but the weights
 _LONGEST_TEXT = 16 << 20
 
@@ -115,23 +118,33 @@ def _checked(members: dict[str, bytes], path: Path) -> Package:
     return package
 
 
+def package_files(about: dict, members: dict[str, bytes]) -> dict[str, bytes]:
+    """The members of a package with its ``package.json``, in their order.
+
+    Args:
+        about: ``package.json``; format and files are filled in.
+        members: all others, by name.
+    """
+    assert set(members) - set(_OPTIONAL) == set(_OTHERS)
+    members = {name: members[name] for name in (*_OTHERS, *_OPTIONAL) if name in members}
+    about = {"format": FORMAT, **about, "files": {name: _identity(x) for name, x in members.items()}}
+    return {ABOUT: (json.dumps(about, indent=1) + "\n").encode(), **members}
+
+
 def write_package(out, about: dict, members: dict[str, bytes]) -> None:
     """Write a package in one step.
 
     Args:
         out: the file to write or replace.
-        about: ``package.json`` without format and files.
-        members: all others, by name.
+        about: as `package_files`.
+        members: as `package_files`.
 
     Raises:
         AsvtkError: the file cannot be written.
     """
-    assert set(members) - set(_OPTIONAL) == set(_OTHERS)
-    members = {name: members[name] for name in (*_OTHERS, *_OPTIONAL) if name in members}
-    about = {"format": FORMAT, **about, "files": {name: _identity(x) for name, x in members.items()}}
+    files = package_files(about, members)
     with atomic_path(out) as temporary, tarfile.open(temporary, "w") as archive:
-        first = (json.dumps(about, indent=1) + "\n").encode()
-        for name, content in {ABOUT: first, **members}.items():
+        for name, content in files.items():
             member = tarfile.TarInfo(name)  # nobody's, of no time: the same experiment gives the same bytes
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
@@ -183,7 +196,7 @@ def _about(content: bytes, source) -> dict:
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
-    paths = {name: folder / name for name in (ABOUT, *_OTHERS, *_OPTIONAL)}
+    paths = {name: folder / name for name in MEMBERS}
     for name, path in paths.items():
         if path.exists() and not path.is_file():
             raise AsvtkError(f"{path}: is no plain file")
@@ -206,7 +219,7 @@ def _read_tar(file: Path) -> dict[str, bytes]:
             while (block := stream.read(tarfile.BLOCKSIZE)).strip(b"\0"):
                 member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
                 name = member.name
-                if name not in (ABOUT, *_OTHERS, *_OPTIONAL) or name in members:
+                if name not in MEMBERS or name in members:
                     raise AsvtkError(f"{file}: holds {name!r}, which has no place in a package of asvtk")
                 if not member.isreg() or member.issparse():
                     raise AsvtkError(f"{file}: {name} is no plain file")

@@ -5,6 +5,8 @@ The names of their tensors are translated; nothing else is changed, and nothing 
 
 import re
 
+from torch import Tensor
+
 from asvtk.frontends.waveform import Waveform, WaveformConfig
 from asvtk.inference.detector import RecordingDetector
 from asvtk.io.errors import AsvtkError
@@ -12,9 +14,9 @@ from asvtk.io.stamps import file_digest
 from asvtk.models.aasist import Aasist, AasistConfig
 from asvtk.models.detector import Detector
 from asvtk.nn.losses import WeightedCrossEntropy, WeightedCrossEntropyConfig
-from asvtk.nn.weights import read_state_dict, require_finite, shape_difference
+from asvtk.nn.weights import read_state_dict, require_finite, shape_difference, strip_prefixes
 
-__all__ = ["AASIST", "AASIST_L", "load_published"]
+__all__ = ["AASIST", "AASIST_L", "load_published", "rename_published"]
 
 AASIST = AasistConfig()
 AASIST_L = AasistConfig(
@@ -40,6 +42,8 @@ _NAMES = {
     "pool_hS2": "stacks.1.spectral_pool",
     "pool_hT2": "stacks.1.temporal_pool",
 }
+#: before all names, where a trainer wrapped the model
+_PREFIXES = ("module.", "model.", "_orig_mod.", "net.")
 _EXPECTED = "AASIST.pth or AASIST-L.pth as the authors of AASIST publish them"
 
 
@@ -53,7 +57,7 @@ def load_published(path) -> tuple[RecordingDetector, str]:
     Raises:
         AsvtkError: the file is missing, is no file of weights, or holds the weights of something else.
     """
-    given, taken_off = read_state_dict(path, _EXPECTED)
+    given, taken_off = read_state_dict(path, _EXPECTED, prefixes=_PREFIXES)
     tensors = {_our_name(name): tensor for name, tensor in given.items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     faults = []
@@ -72,6 +76,14 @@ def load_published(path) -> tuple[RecordingDetector, str]:
         trained.sha256 = file_digest(path)
         return trained.eval(), f"{path}: the weights lie under {taken_off}, taken off" if taken_off else ""
     raise AsvtkError(f"{path}: is not AASIST: {faults[0].replace('model.', '')}; expected {_EXPECTED}")
+
+
+def rename_published(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of the authors' AASIST under the names of ours; those of anything else as they are."""
+    inner = strip_prefixes(tensors, _PREFIXES)[0]
+    if not {"pos_S", "out_layer.weight"} <= inner.keys():
+        return tensors
+    return {_our_name(name): tensor for name, tensor in inner.items()}
 
 
 def _our_name(name: str) -> str:

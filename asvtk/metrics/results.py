@@ -6,7 +6,7 @@ import math
 from asvtk.io.errors import AsvtkError
 from asvtk.io.text import read_json
 
-__all__ = ["read_results", "write_results"]
+__all__ = ["check_results", "read_results", "write_results"]
 
 _RATES = ("eer_percent", "min_tdcf", "min_tdcf_revisited")
 _NUMBERS = (*_RATES, "eer_rocch_percent", "auc", "min_dcf", "act_dcf", "cllr", "threshold")
@@ -36,14 +36,18 @@ def read_results(path, sets=(), needs=("eer_percent",)) -> dict:
     Raises:
         AsvtkError: it cannot be read, or a value is missing or of another type than asvtk writes.
     """
-    results = read_json(path)
+    return check_results(read_json(path), path, sets, needs)
+
+
+def check_results(results: dict, where, sets=(), needs=("eer_percent",)) -> dict:
+    """The same of what was read already; ``where`` names it in messages."""
     faults = [f"no set {name}" for name in sets if name not in results]
     faults += [f"{name}: {fault}" for name, of_set in results.items() for fault in _faults(of_set, needs)]
     if not results:
         faults = ["it is empty"]
     if faults:
         raise AsvtkError(
-            f"{path}: holds no results of this asvtk ({faults[0]}); run stage 5 (asvtk evaluate) again"
+            f"{where}: holds no results of this asvtk ({faults[0]}); run stage 5 (asvtk evaluate) again"
         )
     return results
 

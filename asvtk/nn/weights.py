@@ -24,6 +24,7 @@ __all__ = [
     "read_state_dict",
     "require_finite",
     "shape_difference",
+    "strip_prefixes",
 ]
 
 _STATE_DICT = "a state dict that torch.save() wrote"
@@ -70,22 +71,25 @@ def read_shapes(path) -> Shapes:
         return {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
 
 
-def read_state_dict(path, expected: str = _STATE_DICT) -> tuple[dict[str, Tensor], str]:
+def read_state_dict(
+    path, expected: str = _STATE_DICT, prefixes: tuple[str, ...] = ("module.",)
+) -> tuple[dict[str, Tensor], str]:
     """A state dict that somebody published, as PyTorch or safetensors file.
 
     Args:
         path: the file.
         expected: what it should be, for messages.
+        prefixes: that are taken off where all names begin so; ``module.`` is DataParallel's.
 
     Returns:
-        the tensors; and what was taken off around them, in words: wrapping keys, and the prefix ``module.``
-        of DataParallel. Shapes may be larger than the file: compare them before the numbers are looked at.
+        the tensors; and what was taken off around them, in words: wrapping keys, and prefixes.
+        Shapes may be larger than the file: compare them before the numbers are looked at.
 
     Raises:
         AsvtkError: the file is missing or holds something else; says what.
     """
     try:
-        return _unwrapped(_load(path), path)
+        return _unwrapped(_load(path), path, prefixes)
     except AsvtkError as error:
         raise AsvtkError(f"{error}; expected {expected}") from None
 
@@ -129,6 +133,15 @@ def shape_difference(expected: Shapes, shapes: Shapes) -> str:
         if tuple(shapes[name]) != tuple(shape):
             return f"{name} has shape {tuple(shapes[name])}, expected {tuple(shape)}"
     return ""
+
+
+def strip_prefixes(tensors: dict[str, Tensor], prefixes: tuple[str, ...]) -> tuple[dict[str, Tensor], str]:
+    """Tensors without what all names begin with, as long as that is one of ``prefixes``; and what it was."""
+    taken = ""
+    while prefix := next((p for p in prefixes if all(name.startswith(p) for name in tensors)), ""):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        taken += prefix
+    return tensors, taken
 
 
 def require_finite(path, tensors: dict[str, Tensor]) -> None:
@@ -210,7 +223,7 @@ def _load(path):
         raise AsvtkError(f"{path}: holds more than named tensors, or is damaged") from None
 
 
-def _unwrapped(content, path) -> tuple[dict[str, Tensor], str]:
+def _unwrapped(content, path, prefixes) -> tuple[dict[str, Tensor], str]:
     taken = []
     while isinstance(content, dict):
         key = next((key for key in _WRAPPERS if isinstance(content.get(key), dict)), None)
@@ -223,7 +236,7 @@ def _unwrapped(content, path) -> tuple[dict[str, Tensor], str]:
         names = [str(name)[:40] for name in content] if isinstance(content, dict) else []
         found = f"keys {listing(names, 4)}" if names else type(content).__name__
         raise AsvtkError(f"{path}: holds no table of named tensors ({found})")
-    if all(name.startswith("module.") for name in content):
-        content = {name.removeprefix("module."): tensor for name, tensor in content.items()}
-        taken.append("the prefix 'module.' of all names")
+    content, prefix = strip_prefixes(content, prefixes)
+    if prefix:
+        taken.append(f"the prefix {prefix!r} of all names")
     return content, " and ".join(taken)

@@ -5,7 +5,6 @@ on. What was trained before had those of the shorter one, so that the weights ar
 one go.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -13,12 +12,14 @@ import yaml
 from torch import Tensor, nn
 
 from asvtk.inference.package import WEIGHTS, is_package, read_package
+from asvtk.inference.pretrained import find_pretrained
+from asvtk.inference.published import rename_published
 from asvtk.inference.weights import PREFIX, part
 from asvtk.io.atomic import write_text
 from asvtk.io.config import differences, to_mapping
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.stamps import file_digest, read_stamp, write_stamp
-from asvtk.nn.weights import read_safetensors, require_finite
+from asvtk.nn.weights import read_safetensors, read_state_dict, require_finite, strip_prefixes
 from asvtk.training.checkpoint import read_training, write_tensors
 from asvtk.training.config import ExperimentConfig
 from asvtk.training.experiment import Experiment
@@ -110,23 +111,29 @@ class InitialWeights(NamedTuple):
     def read(cls, source) -> "InitialWeights":
         """
         Args:
-            source: folder of an experiment, whose best weights are taken; a package; or a safetensors file.
+            source: folder of an experiment, whose best weights are taken; a package; a file of weights,
+                safetensors or PyTorch's; or a name that `asvtk.load` takes.
 
         Raises:
             AsvtkError: it is none of these, or its weights are damaged or not finite.
         """
-        path, best = Path(source), Experiment(source).checkpoints / "best.safetensors"
+        path = find_pretrained(source)
+        best = Experiment(path).checkpoints / "best.safetensors"
         if best.exists() or path.suffix == ".safetensors":
             path = best if best.exists() else path
             return cls._of(source, read_safetensors(path)[0], file_digest(path))
         if path.is_dir() and not is_package(path):
             raise AsvtkError(f"--init {source}: expected an experiment with checkpoints/best.safetensors")
+        if path.is_file() and not is_package(path):
+            expected = "an experiment, a package, or a state dict as safetensors or torch.save() writes it"
+            return cls._of(source, read_state_dict(path, expected)[0], file_digest(path))
         package = read_package(path)
         return cls._of(source, package.weights(), package.about["files"][WEIGHTS]["sha256"])
 
     @classmethod
     def _of(cls, source, tensors: dict[str, Tensor], sha256: str) -> "InitialWeights":
-        tensors = part(PREFIX, tensors) or tensors
+        tensors = strip_prefixes(tensors, ("module.", "_orig_mod."))[0]
+        tensors = rename_published(part(PREFIX, tensors) or tensors)
         require_finite(source, tensors)
         return cls(str(source), sha256, tensors)
 
@@ -141,13 +148,22 @@ class InitialWeights(NamedTuple):
         """
         # A front-end's extra state says which model it stands on, and is no weight.
         own = {name: x for name, x in detector.state_dict().items() if not name.endswith("_extra_state")}
-        taken = {name: x for name, x in self.tensors.items() if name in own and x.shape == own[name].shape}
+        given = self.tensors
+        taken = _fitting(given, own)
+        if not taken:  # of a back-end alone, or wrapped by a trainer
+            bare = strip_prefixes(given, ("model.", "net."))[0]
+            given = {f"model.{name}": x for name, x in bare.items()}
+            taken = _fitting(given, own)
         if not taken:
             raise AsvtkError(f"--init {self.source}: none of its tensors has a name and shape of this system")
         with torch.no_grad():
             for name, x in taken.items():
                 own[name].copy_(x)
-        fresh, unused = sorted(own.keys() - taken.keys()), sorted(self.tensors.keys() - taken.keys())
+        fresh, unused = sorted(own.keys() - taken.keys()), sorted(given.keys() - taken.keys())
         outcome = f"begins with {len(taken)} of {len(own)} tensors of {self.source}"
         outcome += f"; new: {listing(fresh, 4)}" if fresh else ""
         return set(taken), outcome + (f"; not used: {listing(unused, 4)}" if unused else "")
+
+
+def _fitting(given: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: x for name, x in given.items() if name in own and x.shape == own[name].shape}

@@ -31,6 +31,7 @@ import yaml
 
 from asvtk.io.atomic import write_text
 from asvtk.io.config import differences, to_mapping
+from asvtk.io.corpus_card import CorpusCard
 from asvtk.io.datadir import LABELS, DataDirectory
 from asvtk.io.environment import command_line, git_revision, package_versions
 from asvtk.io.errors import AsvtkError
@@ -204,6 +205,7 @@ def write_environment(folder, device: str, seed: int, data: dict[str, DataDirect
         "command": command_line(),
         "seed": seed,
         "data": {name: dict(zip(LABELS, of.count_classes(), strict=True)) for name, of in data.items()},
+        "corpora": _official_corpora(data.values()),
         "python": platform.python_version(),
         "packages": package_versions(PACKAGES),
         "device": torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine(),
@@ -219,6 +221,18 @@ def write_environment(folder, device: str, seed: int, data: dict[str, DataDirect
         write_text(patch, difference)
     else:
         patch.unlink(missing_ok=True)
+
+
+def _official_corpora(data) -> list[str]:
+    """Names of the corpora of which whole official sets are among the data."""
+    parts = [part for of in data for part in of.parts]
+    cards = [(CorpusCard.read(part.path), part) for part in parts]
+    official = {
+        card.corpus
+        for card, part in cards
+        if card is not None and card.is_counted and card.difference(*part.count_classes()) is None
+    }
+    return sorted(official)
 
 
 def _git_difference() -> str:

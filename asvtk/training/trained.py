@@ -121,13 +121,14 @@ def _curve(table: ScoreTable):
     return det_curve(table.scores[table.bonafide], table.scores[~table.bonafide])
 
 
-def pack(experiment: Experiment, out, card: str) -> None:
+def pack(experiment: Experiment, out, card: str, licence: str | None = None) -> None:
     """Write the package of a finished experiment in one step, with its calibration if there is one.
 
     Args:
         experiment: trained, scored and evaluated.
         out: the file to write or replace.
         card: text of the model card.
+        licence: of the weights, if it is stated.
 
     Raises:
         AsvtkError: see ``threshold_on_dev``; the front-end's model is not to be found any more; or the
@@ -135,6 +136,7 @@ def pack(experiment: Experiment, out, card: str) -> None:
     """
     about = {
         "name": experiment.folder.name,
+        **({"licence": licence} if licence else {}),
         "threshold": threshold_on_dev(experiment),
         "front-end": build_frontend(experiment.config().frontend).describe(),
         "layers": experiment.inputs()["layers"],

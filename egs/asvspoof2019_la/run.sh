@@ -24,7 +24,7 @@ test_sets=eval                      # those that are scored besides
 experiment=                         # finished experiments to score and evaluate, instead of training one
 config=conf/lfcc_moe_mamba.yaml     # front-end, model, loss, training
 override=                           # changes to the config: "training.epochs=10 model.experts=8"
-init=                               # begin training with the weights of an experiment, package or .safetensors
+init=                               # begin training with these weights: an experiment, package, file or a name
 tag=                                # name of the experiment; empty: the config's
 seeds=                              # 1:3 trains seeds 1, 2, 3 as TAG_seed1 ...; empty: the config's own
 nj=                                 # jobs of stage 2, and readers of stage 1; empty: 4, or ngpu if that is more

@@ -1,13 +1,17 @@
 """The console script: quick where nothing needs torch, one line for a user's fault."""
 
+import importlib
 import logging
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from asvtk.bin.arguments import Parser
 from asvtk.bin.main import CALLED, TYPED, VERBS, main
 
 
@@ -84,6 +88,23 @@ def test_every_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])
     assert ended.value.code == 0 and f"usage: asvtk {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_examples_of_every_verb_are_commands_that_it_takes(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    _, _, block = capsys.readouterr().out.partition("\nexamples:\n")
+    commands = re.findall(r"^  (?! )(?:.*\\\n)*.*", block, re.MULTILINE)
+    assert commands
+    module = importlib.import_module(f"asvtk.bin.{verb}")
+    for command in commands:
+        words = shlex.split(command.replace("\\\n", " ").rpartition(" | ")[2])
+        parser = Parser(allow_abbrev=False)
+        module.add_arguments(parser)
+        begin = words.index("asvtk")
+        assert words[begin + 1] == verb, command
+        parser.parse_args(words[begin + 2 : words.index(">") if ">" in words else None])
 
 
 def test_unknown_verb_is_a_usage_error(capsys):

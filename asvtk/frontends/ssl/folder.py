@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 from asvtk.frontends.ssl.architecture import TRUNCATED, Architecture
+from asvtk.io import hub
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.fields import field_of
@@ -29,9 +30,22 @@ _log = logging.getLogger(__name__)
 def find_model(name: str, revision: str | None) -> Path:
     """A local directory, or the local copy of a Hugging Face repository (fetched if need be).
 
+    Args:
+        name: of a directory; ``owner/name`` on the hub; or ``hf:owner/name[@revision]``, never a directory.
+        revision: of the repository: a tag, branch or commit.
+
     Raises:
         AsvtkError: there is no such directory, or the repository cannot be had.
     """
+    # Not model.fp32-*.safetensors, which lie beside the same weights.
+    wanted = ["*.json", "model.safetensors", "model-*.safetensors", "pytorch_model*.bin"]
+    if name.startswith(hub.PREFIX):
+        named = hub.HubName.parse(name)
+        if revision not in (None, named.revision) and named.revision is not None:
+            raise AsvtkError(
+                f"frontend.model: {name}: names another revision than frontend.revision, {revision}"
+            )
+        return hub.fetch_snapshot(named._replace(revision=named.revision or revision), wanted)
     folder = Path(name).expanduser()
     if folder.is_dir():
         _refuse_adapter(folder)
@@ -41,17 +55,12 @@ def find_model(name: str, revision: str | None) -> Path:
     # A path that is not there must not be looked up on the hub under its own name.
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise AsvtkError(f"frontend.model: {name}: no such directory")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     try:
-        # Not model.fp32-*.safetensors, which lie beside the same weights.
-        wanted = ["*.json", "model.safetensors", "model-*.safetensors", "pytorch_model*.bin"]
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        return hub.fetch_snapshot(hub.HubName(name, revision), wanted)
+    except AsvtkError as error:
         raise AsvtkError(
             f"frontend.model: {name}: neither a local directory nor to be had from the Hugging Face hub "
-            f"({type(error).__name__}); without a network, give a directory that save_pretrained() wrote"
+            f"({error}); without a network, give a directory that save_pretrained() wrote"
         ) from error
 
 

@@ -60,7 +60,7 @@ def encoder_class(kind: str) -> type[nn.Module]:
 @dataclass(frozen=True)
 class SslConfig(FrontEndConfig):
     name = "ssl"
-    model: str  # a Hugging Face name such as microsoft/wavlm-large, or a local directory
+    model: str  # a Hugging Face name such as microsoft/wavlm-large or hf:owner/name@revision; or a directory
     revision: str | None = None  # of a Hugging Face repository: a tag, branch or commit
     layers: Literal["all"] | tuple[int, ...] = "all"  # hidden states to use, 0 = input of the transformer
     normalise: bool | None = (
