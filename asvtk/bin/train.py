@@ -90,6 +90,11 @@ def run(args):
     if config.augmentation is not None:
         claim["augmented"] = cache_name(frontend, config.augmentation)
     claim |= _claim_of_data(training_sets, data["dev"], config.training.sampling)
+    if config.distillation is not None:
+        from asvtk.training.distillation import soft_targets
+
+        targets = soft_targets(config.distillation, training_sets)
+        claim["teacher"] = digest(targets)
     initial = None if args.init is None else InitialWeights.read(args.init)
     if initial is not None:
         claim["initial weights"] = initial.sha256
@@ -99,6 +104,8 @@ def run(args):
         return None
     sets = {name: open_dataset(of, args.dump, frontend) for name, of in data.items()}
     sets["train"] = open_dataset(training_sets, args.dump, frontend, config.augmentation)
+    if config.distillation is not None:
+        sets["train"].learn_from(targets)
     with distributed.joined(device), _alone(experiment):
         if distributed.is_writer():
             if args.force:

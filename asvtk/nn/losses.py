@@ -68,9 +68,14 @@ class OcSoftmax(nn.Module):
 
         Args:
             embedding: shape (batch, d_embedding).
-            bonafide: True for bona fide, shape (batch,).
+            bonafide: True for bona fide, shape (batch,); or its probability, float32, of which the loss is
+                the expectation.
         """
         cosine = self.score(embedding)
+        if bonafide.is_floating_point():
+            of_fake = F.softplus(self.config.alpha * (cosine - self.config.r_fake))
+            of_real = F.softplus(self.config.alpha * (self.config.r_real - cosine))
+            return torch.lerp(of_fake, of_real, bonafide).mean()
         shortfall = torch.where(bonafide, self.config.r_real - cosine, cosine - self.config.r_fake)
         return F.softplus(self.config.alpha * shortfall).mean()
 
@@ -115,6 +120,9 @@ class WeightedCrossEntropy(nn.Module):
     def forward(self, embedding: Tensor, bonafide: Tensor) -> Tensor:
         """Weighted mean loss; shapes as in ``OcSoftmax``."""
         logits = self._logits(embedding)
+        if bonafide.is_floating_point():
+            weighted = torch.stack([1 - bonafide, bonafide], dim=1) * self.weights.float()
+            return -(weighted * F.log_softmax(logits, dim=-1)).sum() / weighted.sum()
         return F.cross_entropy(logits, bonafide.long(), self.weights.float())
 
 

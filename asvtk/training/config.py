@@ -10,6 +10,7 @@ from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.config import apply_overrides, build, load_yaml
 from asvtk.io.errors import AsvtkError
 from asvtk.models.config import DetectorConfig, build_sections
+from asvtk.training.distillation import DistillationConfig
 from asvtk.training.sampling import Sampling
 from asvtk.vocoding.config import VocodedConfig
 
@@ -178,6 +179,7 @@ class ExperimentConfig(DetectorConfig):
 
     augmentation: AugmentationConfig | None = None
     vocoded: VocodedConfig | None = None
+    distillation: DistillationConfig | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 1
 

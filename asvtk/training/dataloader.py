@@ -159,7 +159,7 @@ class _Sent(NamedTuple):
     audio: tuple[int, ...] | None
     lengths: list[int] | None
     samples: list[int] | None
-    bonafide: list[bool]
+    bonafide: list[bool] | list[float]
 
     @classmethod
     def pack(cls, number: int, batch: tuple[Batch, Tensor]) -> "_Sent":

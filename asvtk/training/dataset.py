@@ -44,6 +44,7 @@ class UtteranceDataset(Dataset):
     Attributes:
         utterances: their ids.
         bonafide: True for bona fide, (utterances,).
+        targets: the labels of a training epoch, (utterances,): ``bonafide``, or probabilities of it.
         frontend: the same.
     """
 
@@ -58,6 +59,7 @@ class UtteranceDataset(Dataset):
             utterance for utterance in data.utterances if all(utterance in v.utterances for v in versions)
         ]
         self.bonafide = torch.tensor([data.label[utterance] == BONAFIDE for utterance in self.utterances])
+        self.targets = self.bonafide
         index = {utterance: number for number, utterance in enumerate(self.utterances)} | {None: -1}
         #: of vocoded spoofs, the index of what they were made of; -1 for all others, -2 for those of which
         #: that is not in the set
@@ -105,7 +107,7 @@ class UtteranceDataset(Dataset):
             if self._versions and window is not None:
                 frames = self.frontend.frames(max(window, self.frontend.min_samples))
                 features = features[:, begin // self._step :][:, :frames]
-        return features, audio, self.bonafide[index]
+        return features, audio, (self.bonafide if epoch_seed is None else self.targets)[index]
 
     def column(self, name: str) -> list[str]:
         """What a table of the data directories says of each utterance; see ``DataDirectory.column``."""
@@ -165,6 +167,10 @@ class UtteranceDataset(Dataset):
                     f"{path}: {bonafide} bona fide and {len(labels) - bonafide} spoofed utterances with "
                     "features; both are needed"
                 )
+
+    def learn_from(self, targets: dict[str, float]) -> None:
+        """From now on training epochs give probabilities of bona fide speech in the place of labels."""
+        self.targets = torch.tensor([targets[utterance] for utterance in self.utterances])
 
     def serve(self, system: BackEnd) -> None:
         """From now on give what ``system`` uses and nothing else."""

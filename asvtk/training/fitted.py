@@ -29,6 +29,8 @@ def check_fit(detector: Detector, config: ExperimentConfig) -> None:
             f"model {name}: is solved for in one epoch, without steps; set training.epochs to 1, "
             "training.warmup_epochs to 0, and leave training.ema out"
         )
+    if config.distillation is not None:
+        raise AsvtkError(f"model {name}: is solved for from labels; leave the section distillation out")
     others = [key for key, _ in detector.named_parameters() if not key.startswith("model.")]
     if others:
         raise AsvtkError(

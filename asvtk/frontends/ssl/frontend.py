@@ -63,9 +63,7 @@ class SslConfig(FrontEndConfig):
     model: str  # a Hugging Face name such as microsoft/wavlm-large or hf:owner/name@revision; or a directory
     revision: str | None = None  # of a Hugging Face repository: a tag, branch or commit
     layers: Literal["all"] | tuple[int, ...] = "all"  # hidden states to use, 0 = input of the transformer
-    normalise: bool | None = (
-        None  # zero mean, unit variance of each utterance; null: as in pretraining
-    )
+    normalise: bool | None = None  # zero mean, unit variance of each utterance; null: as in pretraining
     trainable: int = 0  # blocks that training changes, counted from the deepest layer down
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products that are frozen
     storage: Storage = "FM"  # FM: float32; CM2: 16 bits a number; CM: 8 bits
