@@ -39,8 +39,8 @@ def add_arguments(parser):
         help="for an upload, then for its judgement; without audio on a stream (default 60)",
     )  # fmt: skip
     limits.add_argument(
-        "--parallel", type=whole_number(1, 64), default=8, metavar="N",
-        help="recordings judged at once (default 8)",
+        "--parallel", type=whole_number(1, 64), default=16, metavar="N",
+        help="recordings judged at once (default 16)",
     )  # fmt: skip
     limits.add_argument(
         "--queue", type=whole_number(0, 10_000), default=16, metavar="N",

@@ -31,7 +31,7 @@ class ServeConfig:
     token: str | None = None
     max_mb: float = 50
     max_seconds: float = 3600
-    parallel: int = 8
+    parallel: int = 16
     queue: int = 16
     streams: int = 16
     timeout: float = 60
