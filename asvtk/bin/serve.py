@@ -56,11 +56,8 @@ def add_arguments(parser):
 
 
 def run(args):
-    try:
-        from asvtk.serve.server import bind, is_loopback, serve
-    except ImportError as error:
-        raise AsvtkError(f"asvtk serve needs more packages ({error}): pip install 'asvtk[serve]'") from None
     from asvtk.serve.config import ServeConfig
+    from asvtk.serve.listener import bind, is_loopback
 
     token = _token(args)
     if token is None and not args.no_token and not is_loopback(args.host):
@@ -75,7 +72,13 @@ def run(args):
         streams=args.streams,
         batch=args.batch,
     )
-    with bind(args.host, args.port) as listener:  # first: a port in use must not wait for the model
+    with bind(args.host, args.port) as listener:  # a port in use must not wait for the model
+        try:
+            from asvtk.serve.server import serve
+        except ImportError as error:
+            raise AsvtkError(
+                f"asvtk serve needs more packages ({error}): pip install 'asvtk[serve]'"
+            ) from None
         serve(detector_opener(args)(), config, listener)
 
 

@@ -1,8 +1,8 @@
-"""The server: its port, its process, and how it ends."""
+"""The server: its process, its connections, and how it ends."""
 
 import asyncio
 import contextlib
-import ipaddress
+import functools
 import logging
 import resource
 import signal
@@ -12,12 +12,11 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from asvtk.inference.detector import RecordingDetector
-from asvtk.io.errors import AsvtkError
 from asvtk.serve.app import Service, build_app
 from asvtk.serve.config import ServeConfig
 from asvtk.serve.telemetry import log_as_json
 
-__all__ = ["bind", "is_loopback", "serve"]
+__all__ = ["serve"]
 
 _CONNECTIONS = 1000  # at once; more get 503
 _PATIENCE = 15.0  # seconds for a client that has connected to send a request
@@ -26,46 +25,13 @@ _MESSAGE = 1 << 20  # bytes of a WebSocket message: 32 s of audio
 _log = logging.getLogger("asvtk.serve")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server there.
-
-    Raises:
-        AsvtkError: there is no such host.
-    """
-    return all(ipaddress.ip_address(place[4][0]).is_loopback for place in _resolve(host, 0))
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket that has the port, and does not listen yet.
-
-    Raises:
-        AsvtkError: the port is in use, or not allowed; the host is unknown, or not of this machine.
-    """
-    family, kind, protocol, _, address = _resolve(host, port)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # of one that was killed just now
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise AsvtkError(f"{host}:{port}: {error.strerror.lower()}; name another --port or --host") from None
-    return listener
-
-
-def _resolve(host: str, port: int) -> list:
-    try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        raise AsvtkError(f"--host {host}: {getattr(error, 'strerror', None) or 'no such host'}") from None
-
-
 def serve(detector: RecordingDetector, config: ServeConfig, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; what runs then is finished.
 
     Args:
         detector: on its device.
         config: limits and token.
-        listener: of ``bind``.
+        listener: of `asvtk.serve.listener.bind`.
     """
     log_as_json()
     # A socket or a file in memory for each client.
@@ -79,7 +45,7 @@ def serve(detector: RecordingDetector, config: ServeConfig, listener: socket.soc
     server = _Server(
         uvicorn.Config(
             app,
-            http=_Http,
+            http=functools.partial(_Http, min(config.timeout, _PATIENCE)),
             ws="websockets-sansio",
             ws_max_size=_MESSAGE,
             ws_per_message_deflate=False,  # a few bytes may become many
@@ -126,10 +92,13 @@ class _Server(uvicorn.Server):
 class _Http(H11Protocol):
     """HTTP, for clients that send their requests within a time."""
 
+    def __init__(self, patience: float, **options):
+        super().__init__(**options)
+        self._patience, self._seen = patience, None
+
     def connection_made(self, transport) -> None:
         super().connection_made(transport)
-        self._seen = None
-        self.loop.call_later(_PATIENCE, self._look)
+        self.loop.call_later(self._patience, self._look)
 
     def _look(self) -> None:
         """Close a connection that waits for a request as it did the last time."""
@@ -140,4 +109,4 @@ class _Http(H11Protocol):
             self.transport.close()
             return
         self._seen = state
-        self.loop.call_later(_PATIENCE, self._look)
+        self.loop.call_later(self._patience, self._look)

@@ -32,13 +32,14 @@ class JsonLines(logging.Handler):
 
 
 def log_as_json() -> None:
-    """Have the loggers of asvtk and of the server write JSON, and nothing else."""
+    """Have all loggers write JSON, and nothing else."""
     handler = JsonLines()
-    for name, level in (("asvtk", logging.INFO), ("uvicorn", logging.WARNING), ("asyncio", logging.ERROR)):
+    logging.captureWarnings(True)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of what the client is told
+    for name, level in ((None, logging.WARNING), ("asvtk", logging.INFO)):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(level)
-        logger.propagate = False
 
 
 class Metrics:

@@ -5,10 +5,11 @@
     taskset -c 0,1 python tools/bench/serve.py --model MODEL --speech FILE.flac --streams 50 --seconds 60
 
 It starts a server of its own, on the same CPUs, and hands it all other options. A client posts a 4 s clip
-of FILE, and the next one when it has the answer; 429 is waited out and counted. A stream sends 0.1 s of audio
-each 0.1 s; its delay is from a window's last sample to the answer. Streams begin spread over a hop; one that is
-more than a hop late in the end has fallen behind. `--batch 1` scores each recording's windows alone. Where the
-machine has other work, the CPU time of the server says more than times do. Never run as a test.
+of FILE, and the next one when it has the answer; 429 is waited out and counted. A stream sends 0.1 s of
+audio each 0.1 s; its delay is from a window's last sample to the answer. Streams begin spread over a hop;
+one that is more than a hop late in the end has fallen behind. `--batch 1` scores each recording's windows
+alone. Where the machine has other work, the CPU time of the server says more than times do. Never run as a
+test.
 """
 
 import argparse
