@@ -40,6 +40,7 @@ def log_as_json() -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(level)
+        logger.propagate = False
 
 
 class Metrics:
