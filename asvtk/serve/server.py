@@ -49,6 +49,8 @@ def serve(detector: RecordingDetector, config: ServeConfig, listener: socket.soc
             ws="websockets-sansio",
             ws_max_size=_MESSAGE,
             ws_per_message_deflate=False,  # a few bytes may become many
+            # A pong waits behind the audio that was sent before it; who has gone is told by --timeout.
+            ws_ping_timeout=None,
             limit_concurrency=_CONNECTIONS,
             timeout_graceful_shutdown=round(2 * config.timeout) + 2,
             log_config=None,

@@ -137,7 +137,9 @@ async def run_streams(url: str, pid: int, speech: np.ndarray, count: int, second
         await asyncio.sleep(number / count)
         audio = (np.roll(speech, -number * 5 * RATE) * 32767).astype("<i2")
         audio = np.resize(audio, round(seconds * RATE))
-        async with websockets.connect(address, compression=None, open_timeout=30) as socket:
+        async with websockets.connect(
+            address, compression=None, open_timeout=30, ping_interval=None
+        ) as socket:
             began, last = time.perf_counter(), 0.0
 
             async def listen() -> None:
