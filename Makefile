@@ -5,7 +5,7 @@ VENV := .venv
 ENV := $(VENV)/.installed
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: env mini test test-recipes test-slurm docs lint slurm clean
+.PHONY: env mini test test-recipes test-slurm test-browser docs lint slurm clean
 
 env: $(ENV)
 
@@ -23,8 +23,8 @@ $(ENV): pyproject.toml constraints.txt
 mini: env  ## the whole recipe on a generated corpus
 	cd egs/mini && ./run.sh
 
-test: env  ## all tests but those of the two targets below
-	$(VENV)/bin/python -m pytest --ignore=tests/recipes $(PARALLEL)
+test: env  ## all tests but those of the three targets below
+	$(VENV)/bin/python -m pytest --ignore=tests/recipes --ignore=tests/browser $(PARALLEL)
 
 test-recipes: env  ## whole runs of run.sh: killed, side by side, several seeds, faults
 	$(VENV)/bin/python -m pytest tests/recipes --ignore=tests/recipes/test_slurm_lab.py $(PARALLEL)
@@ -34,6 +34,9 @@ test-slurm: env  ## the recipe and its faults on a Slurm of two nodes; skipped w
 
 docs: env  ## the documentation as a site, site/index.html; a link that leads nowhere is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
+test-browser: env  ## the service's page in Debian's chromium; skipped where there is none
+	$(VENV)/bin/python -m pytest tests/browser
 
 lint: env
 	$(VENV)/bin/ruff check .

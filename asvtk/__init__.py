@@ -7,6 +7,7 @@
 The package is a house of floors, and imports only go down::
 
     bin         one small file per verb (= per stage): parse, call, report
+    serve       detection over HTTP and WebSocket, and its page
     report      RESULTS.md, plots, HTML
     training    trainer, checkpoints, experiments
     inference   trained detectors on any audio: load, packages, published weights, recordings

@@ -43,17 +43,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--list", metavar="FILE", help="a text file that names recordings, one a line")
     parser.add_argument("--raw", action="store_true", help="standard input is s16le, 16 kHz, one channel")
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model", required=True, metavar="MODEL", help="package, experiment, published weights, or a name"
-    )
-    model.add_argument("--calibration", metavar="FILE", help="made by 'asvtk calibrate --detector'")
-    model.add_argument("--ssl-model", metavar="DIR", help="directory of the front-end's model, if it has one")
-    model.add_argument(
-        "--import", nargs="+", default=[], dest="modules", metavar="MODULE",
-        help="import code outside asvtk that the model names",
-    )  # fmt: skip
-    model.add_argument("--ngpu", type=whole_number(), default=0, help="0: CPU, 1: GPU (default 0)")
+    add_model_arguments(parser)
     how = parser.add_argument_group("how to judge")
     how.add_argument("--prior", type=finite, default=0.5, help="prior probability of spoofed speech (0.5)")
     how.add_argument("--threshold", type=finite, help="bona fide lies above (default: from the prior)")
@@ -77,6 +67,21 @@ def add_arguments(parser):
     output.add_argument("--verbose", action="store_true", help="say what the model is and was trained on")
 
 
+def add_model_arguments(parser):
+    """Options for ``detector_opener``."""
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--model", required=True, metavar="MODEL", help="package, experiment, published weights, or a name"
+    )
+    model.add_argument("--calibration", metavar="FILE", help="made by 'asvtk calibrate --detector'")
+    model.add_argument("--ssl-model", metavar="DIR", help="directory of the front-end's model, if it has one")
+    model.add_argument(
+        "--import", nargs="+", default=[], dest="modules", metavar="MODULE",
+        help="import code outside asvtk that the model names",
+    )  # fmt: skip
+    model.add_argument("--ngpu", type=whole_number(), default=0, help="0: CPU, 1: GPU (default 0)")
+
+
 def run(args):
     _check(args)
     from asvtk.inference.detector import DetectConfig
@@ -90,9 +95,7 @@ def run(args):
         min_speech=args.min_speech,
         channel=args.channel,
     )
-    opened = functools.partial(
-        _load, args.model, args.calibration, args.ssl_model, args.ngpu, tuple(args.modules)
-    )
+    opened = detector_opener(args)
     if args.raw:
         return _judge_raw(opened(), config, args)
     # Files first: a wrong name must not wait for the model.
@@ -124,6 +127,13 @@ def _check(args) -> None:
         raise UsageError("-: has no name by which --out could know it again; write it to a file first")
     if args.force and not args.out:
         raise UsageError("--force: goes with --out")
+
+
+def detector_opener(args) -> functools.partial:
+    """A function, for any process, that gives the detector of ``add_model_arguments``."""
+    return functools.partial(
+        _load, args.model, args.calibration, args.ssl_model, args.ngpu, tuple(args.modules)
+    )
 
 
 @functools.cache  # once in each process

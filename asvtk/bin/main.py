@@ -26,6 +26,7 @@ TYPED = {
     "validate": "check a data directory, and say exactly what is wrong with it",
     "config": "check a configuration and print it resolved",
     "detect": "recordings -> bona fide or spoof, where, and how sure",
+    "serve": "the same over HTTP and WebSocket, and as a page for people",
     "score": "experiment, package or published weights + audio -> scores (stage 4)",
     "evaluate": "score files -> EER, min t-DCF, per-attack tables (stage 5)",
     "submit": "scores -> the files that a leaderboard takes",

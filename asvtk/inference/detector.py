@@ -13,12 +13,14 @@ from asvtk.inference import likeness
 from asvtk.inference.calibration import DetectorCalibration
 from asvtk.inference.detection import NO_SPEECH, UNDECIDED, Detection, probability_of_spoof
 from asvtk.inference.segments import cells_of_windows, find_segments
+from asvtk.inference.shared import SharedBatches
 from asvtk.inference.speech import FRAME, MIN_SPEECH, speech_seconds
 from asvtk.inference.windows import Heard, WindowScorer
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.datadir import BONAFIDE, SPOOF
 from asvtk.io.decoding import path_text
 from asvtk.io.errors import AsvtkError
+from asvtk.io.recording import Stream as RecordingStream
 from asvtk.io.recording import stream_recording, to_mono_16k
 from asvtk.models.detector import Detector
 
@@ -85,12 +87,14 @@ class RecordingDetector(Detector):
         threshold: scores above it were called bona fide on dev; None where none was chosen.
         calibration: what its scores mean; None: nobody has measured it.
         sha256: of its weights.
+        shared: scores windows of recordings and streams that are judged at once; None: each scores its own.
     """
 
     name = ""
     threshold: float | None = None
     calibration: DetectorCalibration | None = None
     sha256 = ""
+    shared: SharedBatches | None = None
 
     @classmethod
     def of(cls, detector: Detector) -> "RecordingDetector":
@@ -120,7 +124,37 @@ class RecordingDetector(Detector):
             AsvtkError: it cannot be read; or a value of the configuration makes no sense.
         """
         config = replace(config or DetectConfig(), **changes)
-        notes: tuple[str, ...] = ()
+        channel = None if config.channel is None else config.channel - 1
+
+        def read(open_sink):
+            if isinstance(recording, (str, Path)):
+                return stream_recording(recording, open_sink, channel)
+            if sample_rate is None:
+                raise AsvtkError("an array needs its sample_rate")
+            open_sink(None)(to_mono_16k(recording, sample_rate))
+            return RecordingStream((), "")
+
+        name = path_text(recording) if isinstance(recording, (str, Path)) else "array"
+        return self.detect_read(name, read, config, progress)
+
+    def detect_read(
+        self,
+        name: str,
+        read: Callable[[Callable], RecordingStream],
+        config: DetectConfig,
+        progress: Callable[[float, float | None], None] | None = None,
+    ) -> Detection:
+        """Judge what a function reads.
+
+        Args:
+            name: what to call it.
+            read: is given ``open_sink`` and does with it as `stream_recording`, which it may be.
+            config: how to judge.
+            progress: as ``detect``.
+
+        Raises:
+            AsvtkError: there is nothing in it. What ``read`` raises comes through.
+        """
         scorers: list[WindowScorer] = []
 
         def open_sink(seconds=None):
@@ -137,18 +171,10 @@ class RecordingDetector(Detector):
             return push
 
         try:
-            if isinstance(recording, (str, Path)):
-                channel = None if config.channel is None else config.channel - 1
-                stream = stream_recording(recording, open_sink, channel)
-                notes = stream.changes
-                if stream.doubt:
-                    notes += (f"it may be cut off ({stream.doubt})",)
-                name = path_text(recording)
-            else:
-                if sample_rate is None:
-                    raise AsvtkError("an array needs its sample_rate")
-                open_sink()(to_mono_16k(recording, sample_rate))
-                name = "array"
+            stream = read(open_sink)
+            notes = stream.changes
+            if stream.doubt:
+                notes += (f"it may be cut off ({stream.doubt})",)
             return self.judge(name, scorers[0].finish(), config, notes)
         finally:
             for scorer in scorers:
@@ -171,7 +197,12 @@ class RecordingDetector(Detector):
         least = min(config.min_speech, window / 2)
         samples, hop = (round(seconds * SAMPLE_RATE) for seconds in (window, config.hop))
         on_gpu = self.device.type != "cpu"
-        return WindowScorer(self._score_windows, samples, hop, least, eager, on_gpu)
+        score = self._score_windows if self.shared is None else self.shared
+        return WindowScorer(score, samples, hop, least, eager, on_gpu)
+
+    def share_batches(self, **options) -> None:
+        """From now on, score windows of all recordings and streams in common batches: see `SharedBatches`."""
+        self.shared = SharedBatches(self._score_windows, **options)
 
     @torch.inference_mode()
     def _score_windows(self, windows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import threading
 
 import numpy as np
 
@@ -61,14 +62,9 @@ def speech_probabilities(samples: np.ndarray, before: int = 0) -> np.ndarray:
     frames = np.concatenate([np.zeros((lead, FRAME), np.float32), frames, np.zeros((end, FRAME), np.float32)])
     start = first + lead - CONTEXT
     heard = np.stack([_levelled(frames[start + k * _ROW :][: CONTEXT + _ROW]) for k in range(rows)])
-    longest = CONTEXT + min(_ROW, count)
-    probabilities = np.empty((rows, longest), np.float32)
-    model = _model()
+    heard = heard[:, : CONTEXT + min(_ROW, count)]
     with _one_thread(), torch.inference_mode():
-        model.reset_states()
-        for frame in range(longest):
-            answer = model(torch.from_numpy(np.ascontiguousarray(heard[:, frame])), SAMPLE_RATE)
-            probabilities[:, frame] = answer.numpy()[:, 0]
+        probabilities = _model()(torch.from_numpy(np.ascontiguousarray(heard))).numpy()
     return probabilities[:, CONTEXT:].reshape(-1)[:count]
 
 
@@ -124,4 +120,54 @@ def _package():
 
 @functools.cache
 def _model():
-    return _package().load_silero_vad()
+    """Rows (rows, frames, FRAME) -> probabilities (rows, frames), for any number of threads."""
+    import torch
+
+    package = _package().load_silero_vad()
+    frame_by_frame = _FrameByFrame(package)
+    probe = torch.randn(2, 5, FRAME, generator=torch.Generator().manual_seed(0)) * _LEVEL
+    with _one_thread(), torch.inference_mode(), contextlib.suppress(AttributeError, KeyError, RuntimeError):
+        whole_rows = _WholeRows(package._model)
+        if torch.allclose(whole_rows(probe), frame_by_frame(probe), atol=1e-4):
+            return whole_rows
+    return frame_by_frame  # of a release that is built otherwise
+
+
+class _FrameByFrame:
+    """The package's own model: it keeps a state, and two threads at once end the process."""
+
+    def __init__(self, package):
+        self._package, self._lock = package, threading.Lock()
+
+    def __call__(self, rows):
+        import torch
+
+        with self._lock:
+            self._package.reset_states()
+            frames = [self._package(rows[:, i].contiguous(), SAMPLE_RATE) for i in range(rows.shape[1])]
+        return torch.cat(frames, dim=1)
+
+
+class _WholeRows:
+    """The package's network on all frames of all rows at once, six times as fast; it keeps no state."""
+
+    def __init__(self, network):
+        import torch
+
+        self._network, self._context = network, network.context_size_samples
+        weights = {f"{name}_l0": value for name, value in network.decoder.rnn.named_parameters()}
+        width = weights["weight_hh_l0"].shape[1]
+        self._lstm = torch.nn.LSTM(width, width, batch_first=True)
+        self._lstm.load_state_dict(weights)
+
+    def __call__(self, rows):
+        import torch
+
+        count, frames, _ = rows.shape
+        # Each frame is heard with the last samples of the one before.
+        before = torch.zeros_like(rows[:, :, -self._context :])
+        before[:, 1:] = rows[:, :-1, -self._context :]
+        flat = torch.cat([before, rows], dim=2).flatten(0, 1)
+        encoded = self._network.encoder(self._network.run_extractors(flat))
+        states, _ = self._lstm(encoded.reshape(count, frames, -1))
+        return self._network.decoder.decoder(states.flatten(0, 1)[..., None]).reshape(count, frames)

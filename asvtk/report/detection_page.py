@@ -1,12 +1,11 @@
 """A page about judged recordings, for who has never seen the tool: verdict, waveform, timeline, player."""
 
 import base64
-import contextlib
 import math
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
 from asvtk.inference.detection import VERDICTS, Detection
@@ -22,7 +21,7 @@ from asvtk.report.listening import Listened, listen
 from asvtk.report.svg import Markup, element
 from asvtk.version import __version__
 
-__all__ = ["LONGEST_AUDIO", "MOST_SECTIONS", "write_detection_page"]
+__all__ = ["LONGEST_AUDIO", "MOST_SECTIONS", "detection_page", "write_detection_page"]
 
 MOST_SECTIONS = 50  #: recordings that have a section of their own
 LONGEST_AUDIO = 2 * 3600.0  #: seconds of sound that one page holds
@@ -56,47 +55,62 @@ def write_detection_page(
     audio: bool = True,
     channel: int | None = None,
 ) -> None:
-    """Write one HTML page that needs nothing else: no network, no other file.
+    """Write one HTML page that needs nothing else: no network, no other file; see `detection_page`.
+
+    Args:
+        path: the page.
+        detections: of one recording or of several.
+        recordings, failures, audio, channel: as ``detection_page``.
+
+    Raises:
+        AsvtkError: the page cannot be written.
+    """
+    options = {"recordings": recordings, "failures": failures, "audio": audio, "channel": channel}
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as page:
+        for part in detection_page(detections, **options):
+            page.write(part)
+
+
+def detection_page(
+    detections: Detection | Iterable[Detection],
+    *,
+    recordings: Sequence | None = None,
+    failures: Sequence[tuple[str, str]] = (),
+    audio: bool = True,
+    channel: int | None = None,
+) -> Iterator[str]:
+    """The page, piece by piece.
 
     Of several recordings there is a table, and below it a section for each; of more than ``MOST_SECTIONS``
     for spoofed ones and those with warnings only. Recordings are read again for the waveform and the player.
 
     Args:
-        path: the page.
         detections: of one recording or of several.
         recordings: their files, in the same order; None where there is no file to read again. By default
             ``Detection.file``, which is no path where a name has bytes that are no UTF-8.
         failures: (file, reason) of recordings that could not be judged.
         audio: whether the page can play them: as MP3, for ``LONGEST_AUDIO`` seconds in all.
         channel: which was heard, from 1, where one was asked for.
-
-    Raises:
-        AsvtkError: the page cannot be written.
     """
     detections = [detections] if isinstance(detections, Detection) else list(detections)
     files = [detection.file for detection in detections] if recordings is None else list(recordings)
     if len(files) != len(detections):
         raise AsvtkError(f"{len(files)} recordings of {len(detections)} detections")
     chosen = _chosen(detections)
-    with contextlib.ExitStack() as stack:
-        players = _players(detections, chosen, stack) if audio else {}
-        seconds = sum(detections[i].duration for i, player in players.items() if player.copy)
-        rate = next(rate for rate, most in _RATES if seconds <= most)
-        sections = {}
-        for i in chosen:
-            player = players.get(i, _Player(None, ""))
-            heard = _listen(files[i], detections[i].duration, player.copy, rate, channel)
-            sections[i] = _section(
-                i, detections[i], heard, player, alone=len(detections) == 1 and not failures
-            )
-        text = _page(detections, sections, failures)
-        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as page:
-            # No text can hold the character that stands around the number of a player (`svg.text_of`).
-            for place, part in enumerate(text.split("\0")):
-                if place % 2:
-                    _write_base64(page, players[int(part)].copy)
-                else:
-                    page.write(part.encode(errors="backslashreplace").decode())
+    players = _players(detections, chosen) if audio else {}
+    seconds = sum(detections[i].duration for i, player in players.items() if player.copy)
+    rate = next(rate for rate, most in _RATES if seconds <= most)
+    sections = {}
+    for i in chosen:
+        player = players.get(i, _Player(None, ""))
+        heard = _listen(files[i], detections[i].duration, player.copy, rate, channel)
+        sections[i] = _section(i, detections[i], heard, player, alone=len(detections) == 1 and not failures)
+    # No text can hold the character that stands around the number of a player (`svg.text_of`).
+    for place, part in enumerate(_page(detections, sections, failures).split("\0")):
+        if place % 2:
+            yield from _base64(players[int(part)].copy)
+        else:
+            yield part.encode(errors="backslashreplace").decode()
 
 
 def _chosen(detections: list[Detection]) -> list[int]:
@@ -109,16 +123,14 @@ def _chosen(detections: list[Detection]) -> list[int]:
     return sorted((spoofed + warned)[:MOST_SECTIONS])
 
 
-def _players(
-    detections: list[Detection], chosen: list[int], stack: contextlib.ExitStack
-) -> dict[int, _Player]:
+def _players(detections: list[Detection], chosen: list[int]) -> dict[int, _Player]:
     """A player for each recording, spoofed ones first, as far as the page's room goes."""
     players, room, hours = {}, LONGEST_AUDIO, f"{LONGEST_AUDIO / 3600:g} hours"
     for i in sorted(chosen, key=lambda i: detections[i].verdict != SPOOF):
         seconds = detections[i].duration
         if seconds <= room:
             room -= seconds
-            players[i] = _Player(stack.enter_context(tempfile.TemporaryFile()), "")
+            players[i] = _Player(BytesIO(), "")
         elif seconds > LONGEST_AUDIO:
             players[i] = _Player(None, f"it lasts more than {hours}, which a page could hardly carry")
         else:
@@ -151,10 +163,10 @@ def _section(i: int, detection: Detection, heard: Listened | str, player: _Playe
     return recording_section(detection, heard, sound, mute, place=None if alone else i)
 
 
-def _write_base64(page, copy: BinaryIO) -> None:
+def _base64(copy: BinaryIO) -> Iterator[str]:
     copy.seek(0)
     while block := copy.read(_BLOCK):
-        page.write(base64.b64encode(block).decode())
+        yield base64.b64encode(block).decode()
 
 
 def _page(detections: list[Detection], sections: dict[int, Markup], failures) -> str:

@@ -1,8 +1,12 @@
 """What is speech, and what is not."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+import torch
 
+from asvtk.inference import speech
 from asvtk.inference.speech import has_speech
 from asvtk.io.audio import read_audio
 
@@ -38,3 +42,18 @@ def test_real_speech_is_speech_also_where_it_is_faint(shared_data):
     assert has_speech(0.003 * clips[0]) and not has_speech(clips[0][:15000])
     silence = np.zeros(40 * 16000, np.float32)
     assert has_speech(np.concatenate([silence, clips[0]]))
+
+
+def test_rows_at_once_are_what_the_package_says_frame_by_frame_in_any_number_of_threads(shared_data):
+    paths = sorted((shared_data / "la_real" / "LA").glob("*/flac/*.flac"))[:4]
+    clips = [np.resize(read_audio(path), 124 * speech.FRAME) for path in paths]
+    rows = torch.from_numpy(np.stack(clips).reshape(8, 62, speech.FRAME))
+    model = speech._model()
+    assert isinstance(model, speech._WholeRows)
+    with torch.inference_mode():
+        plain = speech._FrameByFrame(speech._package().load_silero_vad())(rows)
+        assert torch.allclose(model(rows), plain, atol=1e-5) and plain.max() > 0.9
+    alone = [speech.speech_probabilities(clip) for clip in clips]
+    with ThreadPoolExecutor(4) as pool:
+        for number, found in enumerate(pool.map(speech.speech_probabilities, clips * 5)):
+            assert np.array_equal(found, alone[number % 4])

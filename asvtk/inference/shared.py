@@ -1,0 +1,96 @@
+"""Common batches: windows of all recordings and streams that are judged at once, scored together."""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+__all__ = ["SharedBatches"]
+
+
+class _Request(NamedTuple):
+    windows: list[np.ndarray]
+    answer: Future
+
+
+class SharedBatches:
+    """Scorer of windows for many threads: what waits when a batch is begun goes into it.
+
+    Nothing waits for a batch to fill up. A window's score does not depend on what else is in its batch, but
+    for rounding, as `Detector.score_batch` has it. Where a batch fails, each recording's windows are scored
+    again alone, so that a fault stays with its own.
+
+    Args:
+        score: windows (samples,) each -> their scores (windows,) and embeddings (windows, d_embedding).
+        most: windows in a batch; 1: each recording's alone.
+        workers: batches that are scored side by side.
+        threads: of each, for products within a batch.
+        observe: is told how many windows each batch has.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[list[np.ndarray]], tuple[np.ndarray, np.ndarray]],
+        most: int = 16,
+        workers: int = 1,
+        threads: int = 1,
+        observe: Callable[[int], None] = lambda windows: None,
+    ):
+        self._score, self._most, self._observe = score, most, observe
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._workers = [
+            threading.Thread(target=self._work, args=(threads,), name="scorer", daemon=True)
+            for _ in range(workers)
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    def __call__(self, windows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """As ``score``; waits for the answer, and raises what ``score`` raised."""
+        answer: Future = Future()
+        self._requests.put(_Request(windows, answer))
+        return answer.result()
+
+    def close(self) -> None:
+        """Score what waits, and end the workers."""
+        for _ in self._workers:
+            self._requests.put(None)
+        for worker in self._workers:
+            worker.join()
+
+    def _work(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+        while (request := self._requests.get()) is not None:
+            batch, count = [request], len(request.windows)
+            while count < self._most:
+                try:
+                    request = self._requests.get_nowait()
+                except queue.Empty:
+                    break
+                if request is None:
+                    self._requests.put(None)  # for after this batch
+                    break
+                batch.append(request)
+                count += len(request.windows)
+            self._answer(batch)
+
+    def _answer(self, batch: list[_Request]) -> None:
+        self._observe(sum(len(request.windows) for request in batch))
+        try:
+            scores, embeddings = self._score([window for request in batch for window in request.windows])
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].answer.set_exception(error)
+                return
+            for request in batch:
+                self._answer([request])
+            return
+        begin = 0
+        for request in batch:
+            here = slice(begin, begin + len(request.windows))
+            request.answer.set_result((scores[here], embeddings[here]))
+            begin = here.stop
