@@ -38,7 +38,7 @@ def search(tmp_path):
 
         def run(self, status=0, **options):
             answer = subprocess.run(
-                self.command(**options), cwd=RECIPE, capture_output=True, text=True, timeout=300
+                self.command(**options), cwd=RECIPE, capture_output=True, text=True, timeout=600
             )
             assert answer.returncode == status, answer.stdout + answer.stderr
             return answer.stdout + answer.stderr
@@ -56,8 +56,15 @@ def search(tmp_path):
 
 def test_a_search_killed_goes_on_and_ends_with_a_configuration(search):
     process = search.start()
-    wait_for(search, process, "expdir/trial_00?_seed3/checkpoints/last.safetensors")
-    kill(process)
+    try:
+        for sign in (
+            "dumpdir/*/dev",
+            "expdir/study.db",
+            "expdir/trial_00?_seed3/checkpoints/last.safetensors",
+        ):
+            wait_for(search, process, sign)
+    finally:
+        kill(process)
     said = search.run()
     assert "taken up again: trial_000" in said and "stage 0" in said
     page = (search.exp / "RESULTS.md").read_text()
