@@ -19,7 +19,7 @@ help_message="Usage: ./run.sh [--option value ...]        (in a recipe's folder,
   --database-options 'W ...'    more words for asvtk prepare, such as '--version v9' (docs/corpora.md)
   --corpora FILE.yaml   several databases and tables instead of one (docs/corpora.md)
   --train-sets 'NAME ...' --dev-sets 'NAME ...' --test-sets 'NAME ...'     data directories in $datadir
-                        (default: '$train_sets', '$dev_sets', '$test_sets')
+                        (default: '$train_sets', '$dev_sets', '$test_sets'; test sets may be empty)
   --experiment 'DIR ...'  finished experiments, of any recipe: score and evaluate them, train nothing
   --config FILE.yaml    front-end, model, loss, training (default: $config)
   --override 'K=V ...'  changes to the config, such as 'training.epochs=10 frontend.layers=[3,12,24]'

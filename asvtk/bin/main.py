@@ -52,6 +52,7 @@ CALLED = {
     "vocode": "bona fide training speech -> vocoded data, further spoofs (stage 1)",
     "extract": "data directory -> cached front-end features (stage 2)",
     "train": "cached features or audio -> a trained experiment (stage 3)",
+    "tune": "search space -> trials by run.sh, the best configuration (local/tune.sh)",
 }
 VERBS = TYPED | CALLED
 

@@ -1,10 +1,12 @@
 """Layer probing: which cached layer tells bona fide speech from spoofs, by logistic regression.
 
 Reads the layers that stage 2 cached, pooled over time; pooled vectors are computed once and kept beside
-the cache. The penalty is chosen by cross-validation on the training set, whose folds share no speaker
-(--group), or on dev (--choose dev). Writes probe.md, probe.json and probe.html: EER by layer, set and attack.
+the cache. --pooling attentive learns the weights of the frames, and reads them several times. The penalty is
+chosen by cross-validation on the training set, whose folds share no speaker (--group), or on dev (--choose
+dev). Writes probe.md, probe.json and probe.html: EER by layer, set and attack.
 """
 
+import functools
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # layers share the cores already
@@ -12,14 +14,21 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # layers share the cores alr
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from asvtk.bin.arguments import whole_number
+from asvtk.bin.arguments import UsageError, whole_number
 
 EXAMPLES = """\
   asvtk probe --config conf/wavlm_moe_mamba.yaml --dump dump --train-data data/train --dev-data data/dev \\
       --test-data data/eval --out exp/probe_wavlm
 """
 
-POOLINGS = ("mean", "mean_std")
+#: utterances whose frames stay in memory, of a layer: of a small set all
+_KEPT = 1000
+#: option -> what is classified
+POOLINGS = {
+    "mean": "the mean over time",
+    "mean_std": "mean and deviation over time",
+    "attentive": "a mean over time with learned weights (attention)",
+}
 
 
 def add_arguments(parser):
@@ -52,6 +61,8 @@ def run(args):
     from asvtk.io.datadir import DataDirectory, refuse_same_names
     from asvtk.report.probe import probe_table, write_probe
 
+    if args.pooling == "attentive" and args.choose == "dev":
+        raise UsageError("--choose dev does not go with --pooling attentive, whose C is fixed")
     config, _ = load_frontend_config(args.config, args.override)
     name = cache_name(build_frontend(config))
     parts = [DataDirectory.read(path) for path in args.train_data]
@@ -69,8 +80,8 @@ def run(args):
     names = ["all" if len(row) > 1 else str(row[0]) for row in rows]
     result = {
         "features": name,
-        "pooling": "mean over time" if args.pooling == "mean" else "mean and deviation over time",
-        "choice": "the EER of dev" if args.choose == "dev" else f"cross-validation grouped by {args.group}",
+        "pooling": POOLINGS[args.pooling],
+        "choice": _choice(args),
         "resamples": args.bootstrap,
         "sets": [data.name for data in judged],
         "layers": dict(zip(names, found, strict=True)),
@@ -92,7 +103,7 @@ def _probe(layers: list[int], parts: list, judged: list, caches: dict, args) -> 
 
     def features(data) -> np.ndarray:
         pooled = [pooled_features(caches[data.name], data, layer) for layer in layers]
-        kept = [of[:, :1] if args.pooling == "mean" else of for of in pooled]
+        kept = [of if args.pooling == "mean_std" else of[:, :1] for of in pooled]
         return np.concatenate([of.reshape(len(of), -1) for of in kept], axis=1)
 
     def labels(data) -> np.ndarray:
@@ -100,18 +111,34 @@ def _probe(layers: list[int], parts: list, judged: list, caches: dict, args) -> 
 
     train = np.concatenate([features(data) for data in parts])
     bonafide = np.concatenate([labels(data) for data in parts])
-    groups = None
-    if args.group != "none":
-        groups = np.array([value for data in parts for value in _column(data, args.group)])
-    dev = (features(judged[0]), labels(judged[0])) if args.choose == "dev" else None
-    fitted = fit_probe(train, bonafide, groups=groups, dev=dev, seed=args.seed)
+    if args.pooling == "attentive":
+        from asvtk.training.attentive_probe import fit_attentive_probe
+
+        opened = {data.name: caches[data.name].open(data, layers) for data in (*parts, *judged)}
+        places = [(opened[data.name], utterance) for data in parts for utterance in data.utterances]
+        read = functools.lru_cache(_KEPT)(lambda number: _frames(*places[number]))
+        attentive = fit_attentive_probe(train, read, bonafide, args.seed)
+        fitted = attentive.linear
+
+        def score(data) -> np.ndarray:
+            return attentive.score(_frames(opened[data.name], utterance) for utterance in data.utterances)
+    else:
+        groups = None
+        if args.group != "none":
+            groups = np.array([value for data in parts for value in _column(data, args.group)])
+        dev = (features(judged[0]), labels(judged[0])) if args.choose == "dev" else None
+        fitted = fit_probe(train, bonafide, groups=groups, dev=dev, seed=args.seed)
+
+        def score(data) -> np.ndarray:
+            return fitted.score(features(data))
+
     sets = {}
     for data in judged:
         table = ScoreTable(
             utterances=np.array(data.utterances, dtype=object),
             bonafide=labels(data),
             attacks=np.array([data.attack[u] for u in data.utterances], dtype=object),
-            scores=fitted.score(features(data)),
+            scores=score(data),
             source=str(data.path),
         )
         results = evaluate(table, bootstrap=args.bootstrap, seed=args.seed)
@@ -122,6 +149,22 @@ def _probe(layers: list[int], parts: list, judged: list, caches: dict, args) -> 
         }
     chosen_by = {f"{strength:g}": rate for strength, rate in fitted.chosen_by.items()}
     return {"strength": fitted.strength, "chosen_by": chosen_by, "sets": sets}
+
+
+def _frames(features, utterance: str):
+    """Frames of several layers side by side, float32 (frames, dimensions of all layers)."""
+    stacked = features[utterance].transpose(1, 0, 2)
+    return stacked.reshape(len(stacked), -1)
+
+
+def _choice(args) -> str:
+    """What C is, or how it was chosen, as a predicate."""
+    if args.pooling == "attentive":
+        return "is 1"
+    if args.choose == "dev":
+        return "is chosen by the least EER on dev, whose own column it flatters"
+    groups = "" if args.group == "none" else f" whose folds share no {args.group}"
+    return f"is chosen by cross-validation within the training set{groups}"
 
 
 def _column(data, name: str) -> list[str]:

@@ -17,7 +17,16 @@ import yaml
 from asvtk.io.errors import AsvtkError
 from asvtk.io.text import check_extent, parse_float, read_text
 
-__all__ = ["apply_overrides", "build", "build_named", "differences", "load_yaml", "parse_yaml", "to_mapping"]
+__all__ = [
+    "apply_overrides",
+    "build",
+    "build_named",
+    "differences",
+    "load_yaml",
+    "parse_yaml",
+    "set_value",
+    "to_mapping",
+]
 
 #: bytes of the largest configuration: PyYAML reads some 100 kB a second
 _LARGEST = 256 << 10
@@ -97,19 +106,29 @@ def apply_overrides(content: dict, overrides: list[str]) -> dict:
         dotted, equals, value = word.partition("=")
         if not equals:
             raise AsvtkError(f"override {word!r}: expected section.key=value, such as training.epochs=3")
-        *sections, key = dotted.split(".")
-        place = content
-        for section in sections:
-            if place.get(section) is None:  # absent, or named and left empty
-                place[section] = {}
-            place = place[section]
-            if not isinstance(place, dict):
-                raise AsvtkError(f"override {word!r}: {section} is a value, no section")
         try:
-            place[key] = parse_yaml(value, f"override {word!r}")
+            parsed = parse_yaml(value, f"override {word!r}")
         except AsvtkError as error:
             raise AsvtkError(f"{error}; write lists without spaces") from None
+        set_value(content, dotted, parsed, f"override {word!r}")
     return content
+
+
+def set_value(content: dict, dotted: str, value, where: str) -> None:
+    """Set ``section.key`` of a loaded configuration; sections that are not there are made.
+
+    Raises:
+        AsvtkError: a section on the way is a value.
+    """
+    *sections, key = dotted.split(".")
+    place = content
+    for section in sections:
+        if place.get(section) is None:  # absent, or named and left empty
+            place[section] = {}
+        place = place[section]
+        if not isinstance(place, dict):
+            raise AsvtkError(f"{where}: {section} is a value, no section")
+    place[key] = value
 
 
 def build(cls, content, where: str):

@@ -34,7 +34,7 @@ from asvtk.metrics.results import read_results
 from asvtk.models import build_detector
 from asvtk.report.markdown import table
 from asvtk.report.seeds import seed_groups
-from asvtk.report.values import kind_name, mean_sd
+from asvtk.report.values import config_values, kind_name, mean_sd
 from asvtk.training.config import load_config
 from asvtk.training.experiment import Experiment
 
@@ -129,7 +129,7 @@ def ablation_table(cells: list[Cell], seeds: list[int], folder) -> str:
             for cell, why, of in zip(of_group, refused, found, strict=True)
         ]
         header.insert(0, "Cell")
-        common = f" with {_in_words(first.common)}" if first.common else ""
+        common = f" with {config_values(first.common)}" if first.common else ""
         parts += [f"## {group}", f"`{first.config.name}`{common}", table(header, rows)]
     return "\n\n".join(parts) + "\n"
 
@@ -232,14 +232,4 @@ def cost(results: list[dict]) -> list[str]:
 
 
 def _title(cell: Cell) -> str:
-    return f"{cell.name}: {_in_words(cell.changes)}" if cell.changes else cell.name
-
-
-def _in_words(changes: dict) -> str:
-    return ", ".join(f"{key} = {_plain(value)}" for key, value in changes.items())
-
-
-def _plain(value) -> str:
-    if isinstance(value, dict):
-        return " ".join(str(of) if key == "name" else f"{key}={_plain(of)}" for key, of in value.items())
-    return json.dumps(value) if isinstance(value, list | bool) or value is None else str(value)
+    return f"{cell.name}: {config_values(cell.changes)}" if cell.changes else cell.name

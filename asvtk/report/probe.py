@@ -13,8 +13,9 @@ from asvtk.report.values import interval, shown
 __all__ = ["probe_table", "write_probe"]
 
 _LEGEND = (
-    "Logistic regression on {pooling} of each layer; layer 0 is what enters the transformer. C by {choice}, "
-    "on the training set alone unless it says dev. EER in percent, 95 % intervals of {resamples} resamples."
+    "Logistic regression on {pooling} of each layer, fitted to the training set; layer 0 is what enters the "
+    "transformer. C, the inverse of the penalty, {choice}. EER in percent, 95 % intervals of "
+    "{resamples} resamples."
 )
 
 

@@ -1,5 +1,6 @@
 """Numbers and names as they are shown: the page, ``RESULTS.md`` and the terminal say the same digits."""
 
+import json
 import math
 import statistics
 
@@ -11,6 +12,8 @@ __all__ = [
     "TWO_WAY",
     "VERIFICATION",
     "average",
+    "config_value",
+    "config_values",
     "corpus_heading",
     "interval",
     "kind_name",
@@ -78,6 +81,22 @@ def mean_sd(values: list, digits: int | None = 2, sign: str = "") -> str:
 def average(members: list[dict], key: str, digits: int | None) -> str:
     """`mean_sd` of a value of several runs of one system; each has a threshold of its own, and no mean."""
     return "–" if digits is None else mean_sd([of.get(key) for of in members], digits)
+
+
+def config_value(value) -> str:
+    """A value of a configuration for people: sections as ``wce score=difference``, floats to four digits."""
+    if isinstance(value, dict):
+        return " ".join(
+            str(of) if key == "name" else f"{key}={config_value(of)}" for key, of in value.items()
+        )
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return json.dumps(value) if isinstance(value, list | bool) or value is None else str(value)
+
+
+def config_values(values: dict) -> str:
+    """``training.lr = 0.0002, loss = wce bonafide_weight=0.5``, of dotted keys and values."""
+    return ", ".join(f"{key} = {config_value(value)}" for key, value in values.items())
 
 
 def corpus_heading(corpus: dict) -> str:

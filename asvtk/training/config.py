@@ -14,7 +14,15 @@ from asvtk.training.distillation import DistillationConfig
 from asvtk.training.sampling import Sampling
 from asvtk.vocoding.config import VocodedConfig
 
-__all__ = ["ExperimentConfig", "Rates", "TrainingConfig", "Unfreezing", "Windows", "load_config"]
+__all__ = [
+    "ExperimentConfig",
+    "Rates",
+    "TrainingConfig",
+    "Unfreezing",
+    "Windows",
+    "build_config",
+    "load_config",
+]
 
 
 @dataclass(frozen=True)
@@ -211,5 +219,13 @@ def load_config(path, overrides: list[str] = ()) -> ExperimentConfig:
         AsvtkError: anything unknown, missing or impossible in it, with the nearest valid key, or with what
             became of a key that was valid once.
     """
-    content = apply_overrides(load_yaml(path), overrides)
-    return build(ExperimentConfig, build_sections(content, str(path)), str(path))
+    return build_config(apply_overrides(load_yaml(path), overrides), str(path))
+
+
+def build_config(content: dict, where: str) -> ExperimentConfig:
+    """Check a loaded configuration; ``where`` names it in messages.
+
+    Raises:
+        AsvtkError: as `load_config`.
+    """
+    return build(ExperimentConfig, build_sections(content, where), where)

@@ -55,7 +55,7 @@ def fit_probe(
         bonafide: bool (utterances,).
         groups: speaker or source of each utterance, (utterances,): no fold shares one with another.
         dev: features and labels to choose C on, instead of cross-validation.
-        strengths: values of C to choose from, the smallest of equally good ones.
+        strengths: values of C to choose from, the smallest of equally good ones; of one nothing is chosen.
         seed: of the choice of utterances, where there are more than 5,000.
 
     Raises:
@@ -65,12 +65,14 @@ def fit_probe(
     mean, scale = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
     mean, scale = mean.astype(np.float32), np.maximum(scale, 1e-6).astype(np.float32)
     standard = (features - mean) / scale
-    if dev is not None:
+    if len(strengths) == 1:
+        rates = {}
+    elif dev is not None:
         held = (dev[0] - mean) / scale
         rates = _rates(_fits(standard, bonafide, strengths), [(held, dev[1])])
     else:
         rates = _cross_validate(standard, bonafide, groups, strengths, seed)
-    best = min(strengths, key=lambda strength: (rates[strength], strength))
+    best = min(strengths, key=lambda strength: (rates.get(strength), strength))
     (weights, bias), *_ = _fits(standard, bonafide, [best]).values()
     return LinearProbe(mean, scale, weights, bias, best, rates)
 

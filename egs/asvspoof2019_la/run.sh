@@ -20,7 +20,7 @@ corpora=                            # several databases and tables instead: a YA
 download=false                      # fetch the database where it is not there and may be fetched
 train_sets=train                    # data directories to train on, as one
 dev_sets=dev                        # those that choose the epoch, the threshold and the calibration
-test_sets=eval                      # those that are scored besides
+test_sets=eval                      # those that are scored besides; empty: none
 experiment=                         # finished experiments to score and evaluate, instead of training one
 config=conf/lfcc_moe_mamba.yaml     # front-end, model, loss, training
 override=                           # changes to the config: "training.epochs=10 model.experts=8"
@@ -54,7 +54,7 @@ fi
 
 # What the trainings are told; with --check they only say what there is in the folder of an experiment.
 train=(--config "$config" --dump "$dumpdir" --train-data "${training_sets[@]/#/$datadir/}"
-    --dev-data "${dev_sets[@]/#/$datadir/}" --eval-data "${test_sets[@]/#/$datadir/}" --ngpu "$ngpu"
+    --dev-data "${dev_sets[@]/#/$datadir/}" ${test_sets:+--eval-data "${test_sets[@]/#/$datadir/}"} --ngpu "$ngpu"
     ${init:+--init "$init"} --override $override)
 
 if stage 0 "corpus $corpus$corpora"; then
@@ -117,7 +117,7 @@ if stage 4 "score ${dev_sets[*]} ${test_sets[*]}"; then
     score=(--exp "${experiments[@]}" --dump "$dumpdir" --data "${evaluated[@]}")
     launcher=($decode_cmd --gpu "$job_gpu" --num-threads "$num_threads")
     if [ "$score_nj" -eq 1 ]; then
-        "${launcher[@]}" "$exp/log/score.log" asvtk score "${score[@]}" --ngpu "$job_gpu" "${again[@]}"
+        "${launcher[@]}" "${exp//SEED/${numbers[0]}}/log/score.log" asvtk score "${score[@]}" --ngpu "$job_gpu" "${again[@]}"
     else
         jobs=$(ask '[0-9]+' asvtk score begin "${score[@]}" --nj "$score_nj" "${again[@]}")
         if [ "$jobs" -gt 0 ]; then
@@ -132,7 +132,7 @@ fi
 if stage 5 "calibrate and evaluate -> ${experiments[*]}"; then
     hold "$expdir/.$tag.evaluate.lock"
     if [ -z "$experiment" ]; then
-        sets=(--dev-data "${dev_sets[@]/#/$datadir/}" --eval-data "${test_sets[@]/#/$datadir/}"
+        sets=(--dev-data "${dev_sets[@]/#/$datadir/}" ${test_sets:+--eval-data "${test_sets[@]/#/$datadir/}"}
             --train-data "${train_sets[@]/#/$datadir/}" "${again[@]}")
         todo=$(asvtk calibrate --check --exp "${experiments[@]}" "${sets[@]}")
         if [ -n "$todo" ]; then

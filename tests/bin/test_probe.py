@@ -55,6 +55,33 @@ def test_every_layer_of_every_set(lab, capsys):
     assert "EER by layer" in page and "eval: which layer finds which attack" in page
 
 
+def test_attention_over_the_frames_of_a_layer_and_of_two(lab, monkeypatch):
+    monkeypatch.setattr("asvtk.training.attentive_probe._LEAST_STEPS", 50)
+    assert probe(lab, "--layers", "1", "2", "--all", "--pooling", "attentive", "--bootstrap", "0") == 0
+    page = (lab / "out" / "probe.md").read_text()
+    assert "a mean over time with learned weights (attention) of each layer" in page
+    assert "C, the inverse of the penalty, is 1." in page
+    found = json.loads((lab / "out" / "probe.json").read_text())
+    assert list(found["layers"]) == ["1", "2", "all"]
+    assert all(of["sets"]["eval"]["eer_percent"] <= 40 for of in found["layers"].values())
+    assert probe(lab, "--layers", "1", "--pooling", "attentive", "--choose", "dev") == 2
+
+
+@pytest.mark.parametrize(
+    "options, how",
+    [
+        (
+            [],
+            "is chosen by cross-validation within the training set whose folds share no speaker.",
+        ),
+        (["--choose", "dev"], "is chosen by the least EER on dev, whose own column it flatters."),
+    ],
+)
+def test_the_page_says_what_chose_the_penalty(lab, options, how):
+    assert probe(lab, "--layers", "1", "--bootstrap", "0", *options) == 0
+    assert how in (lab / "out" / "probe.md").read_text()
+
+
 def test_vectors_are_pooled_once_and_again_when_features_change(lab, capsys):
     assert probe(lab, "--layers", "1") == 0
     (cache,) = (lab / "dump").glob("wavlm-*")

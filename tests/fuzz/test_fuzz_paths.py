@@ -33,7 +33,7 @@ INPUTS = [
     ("score", "--model PACKAGE --data IN --out o.txt"),
     ("score", "--system aasist --weights IN --data data/dev --out o.txt"),
     ("score", "--exp IN --dump dump --data data/dev"), ("pack", "--exp IN"), ("shortcuts", "IN"),
-    ("ablations", "configs IN out"),
+    ("ablations", "configs IN out"), ("tune", "--check --config c.yaml --space IN"),
 ]  # fmt: skip
 
 

@@ -201,6 +201,8 @@ def test_fault_19_a_value_of_no_sense_is_a_usage_error_of_one_line(option, value
     [
         ("ablations", ["--parallel", "0"], "expected a whole number, at least 1"),
         ("ablations", ["--seeds", "5:1"], "expected A:B, A not above B"),
+        ("tune", ["--trials", "0"], "expected a whole number, at least 1"),
+        ("tune", ["--sampler", "best"], "expected tpe, random or grid"),
         ("robustness", [], "--tag '': expected a name"),
         ("robustness", ["--tag", "a", "--nj", "0"], "expected a whole number, at least 1"),
         ("robustness", ["--tag", "a", "more"], "not an option"),
@@ -250,6 +252,7 @@ def test_training_on_several_gpus_is_one_job_of_as_many_processes(tmp_path):
     (tmp_path / "note").chmod(0o755)
     (tmp_path / "cmd.sh").write_text("export cuda_cmd=./note\n")
     words = ["--stage", "3", "--stop-stage", "3", "--ngpu", "4", "--num-threads", "2", "--seeds", "1:3"]
+    words += ["--test-sets", ""]
     answer = subprocess.run([RECIPE / "run.sh", *words], cwd=tmp_path, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     said = (tmp_path / "noted").read_text()
@@ -258,7 +261,7 @@ def test_training_on_several_gpus_is_one_job_of_as_many_processes(tmp_path):
         "MKL_NUM_THREADS=2 OPENBLAS_NUM_THREADS=2 "
         "torchrun --nnodes 1 --nproc-per-node 4 --standalone -m asvtk train --config "
     )
-    assert " --ngpu 4 " in said
+    assert " --ngpu 4 " in said and " --eval-data" not in said
 
 
 def test_launcher_alone_killed_the_same_command_waits_for_the_orphan(extracted, finished):
