@@ -5,7 +5,8 @@
   asvtk detect --model MODEL FOLDER --out RESULTS --nj 4        thousands of files; killed, it goes on
   ffmpeg ... -f s16le -ar 16000 -ac 1 - | asvtk detect --model MODEL --raw -     an answer each second
 
-MODEL is a package, the folder of an experiment, or published weights (AASIST.pth). A recording of any kind
+MODEL is a package, the folder of an experiment, published weights (AASIST.pth), or what asvtk export wrote
+(NAME.onnx: torch is not needed). A recording of any kind
 and length is heard in windows as long as those of training. Verdicts: bonafide, spoof, no_speech (silence,
 noise, music, less than a second of speech), undecided (the model has no calibration and no threshold: see
 'asvtk calibrate --detector'). A calibrated model gives log-likelihood ratios, positive = bona fide, and
@@ -37,7 +38,7 @@ def add_arguments(parser):
     parser.add_argument("--raw", action="store_true", help="standard input is s16le, 16 kHz, one channel")
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--model", required=True, metavar="PATH", help="package, experiment or published weights"
+        "--model", required=True, metavar="PATH", help="package, experiment, published weights, ONNX file"
     )
     model.add_argument("--calibration", metavar="FILE", help="made by 'asvtk calibrate --detector'")
     model.add_argument("--ssl-model", metavar="DIR", help="directory of the front-end's model, if it has one")
@@ -123,14 +124,18 @@ def _load(model: str, calibration, ssl_model, ngpu: int, modules: tuple[str, ...
     import importlib
 
     from asvtk.inference.load import load
-    from asvtk.training.distributed import choose_device
 
+    device = "cpu"
+    if ngpu:  # else torch is not needed for that
+        from asvtk.training.distributed import choose_device
+
+        device = choose_device(ngpu)
     for module in modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
             raise AsvtkError(f"--import {module}: {error}") from None
-    return load(model, choose_device(ngpu), ssl_model=ssl_model, calibration=calibration)
+    return load(model, device, ssl_model=ssl_model, calibration=calibration)
 
 
 def _find(args) -> tuple[list[Path], list[str]]:

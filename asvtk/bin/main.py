@@ -39,6 +39,7 @@ TYPED = {
     "splice": "data directory -> long recordings with spoofed stretches in bona fide speech",
     "pack": "finished experiment -> one file: weights, model card, threshold (stage 7)",
     "unpack": "check such a file and open it",
+    "export": "trained detector -> ONNX or torch.export, compared with torch",
     "truncate": "speech encoder -> a folder of its first blocks alone",
     "cache": "list, verify, prune, predict and import cached features",
     "doctor": "print the whole environment and which fast paths are on",

@@ -6,7 +6,7 @@ The names of their tensors are translated; nothing else is changed, and nothing 
 import re
 
 from asvtk.frontends.waveform import Waveform, WaveformConfig
-from asvtk.inference.detector import RecordingDetector
+from asvtk.inference.torch_detector import TorchDetector
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import file_digest
 from asvtk.models.aasist import Aasist, AasistConfig
@@ -43,7 +43,7 @@ _NAMES = {
 _EXPECTED = "AASIST.pth or AASIST-L.pth as the authors of AASIST publish them"
 
 
-def load_published(path) -> tuple[RecordingDetector, str]:
+def load_published(path) -> tuple[TorchDetector, str]:
     """Read published weights, of AASIST or of AASIST-L: their shapes tell which.
 
     Returns:
@@ -67,7 +67,7 @@ def load_published(path) -> tuple[RecordingDetector, str]:
             continue
         require_finite(path, tensors)
         detector.load_state_dict(tensors)
-        trained = RecordingDetector.of(detector)
+        trained = TorchDetector.of(detector)
         trained.name = "AASIST" if config is AASIST else "AASIST-L"
         trained.sha256 = file_digest(path)
         return trained.eval(), f"{path}: the weights lie under {taken_off}, taken off" if taken_off else ""

@@ -1,7 +1,13 @@
-"""Voice activity detection by Silero VAD (package silero-vad, which brings its weights)."""
+"""Voice activity detection by Silero VAD (package silero-vad, which brings its weights).
+
+By torch where a program uses it; else by ONNX Runtime, as the package itself imports torch.
+"""
 
 import contextlib
 import functools
+import importlib.util
+import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -25,6 +31,9 @@ FRAME = 512  #: samples of a frame of the detector: 32 ms
 #: side by side, many times faster than one after the other; 1 % of the frames are judged otherwise.
 _ROW, CONTEXT = 62, 16
 _LEVEL = 0.1  # RMS that the detector is given: it takes faint speech for none
+#: Silero's settings: probabilities from which somebody speaks, and below which nobody does any more; samples
+#: of a pause that ends a stretch of speech, of a burst that is none, and of the margin around a stretch
+_SPEECH, _NO_SPEECH, _GAP, _BURST, _MARGIN = 0.5, 0.35, 1600, 4000, 480
 _SILENCE = 2.0**-13  # four steps of 16 bits: nothing louder is digital silence, with or without dither
 
 
@@ -47,8 +56,6 @@ def speech_probabilities(samples: np.ndarray, before: int = 0) -> np.ndarray:
         samples: float at 16 kHz, full scale at 1, shape (samples,).
         before: so many of them, a multiple of ``FRAME``, come first and are only heard as context.
     """
-    import torch
-
     first = before // FRAME
     frames = np.pad(samples, (0, -len(samples) % FRAME)).astype(np.float32).reshape(-1, FRAME)
     count = len(frames) - first
@@ -63,22 +70,35 @@ def speech_probabilities(samples: np.ndarray, before: int = 0) -> np.ndarray:
     heard = np.stack([_levelled(frames[start + k * _ROW :][: CONTEXT + _ROW]) for k in range(rows)])
     longest = CONTEXT + min(_ROW, count)
     probabilities = np.empty((rows, longest), np.float32)
-    model = _model()
-    with _one_thread(), torch.inference_mode():
-        model.reset_states()
-        for frame in range(longest):
-            answer = model(torch.from_numpy(np.ascontiguousarray(heard[:, frame])), SAMPLE_RATE)
-            probabilities[:, frame] = answer.numpy()[:, 0]
+    hear = _network()(rows)
+    for frame in range(longest):
+        probabilities[:, frame] = hear(np.ascontiguousarray(heard[:, frame]))
     return probabilities[:, CONTEXT:].reshape(-1)[:count]
 
 
 def speech_seconds(probabilities: np.ndarray) -> float:
-    """Seconds of speech, short gaps filled and short bursts left out, as Silero's own settings have it."""
-    _package()
-    from silero_vad.utils_vad import get_speech_timestamps_from_probs
+    """Seconds of speech, short gaps filled and short bursts left out, as Silero's own settings have it.
 
-    stretches = get_speech_timestamps_from_probs(probabilities.tolist(), sampling_rate=SAMPLE_RATE)
-    return sum(part["end"] - part["start"] for part in stretches) / SAMPLE_RATE
+    What ``silero_vad.get_speech_timestamps_from_probs`` finds by its defaults, which imports torch.
+    """
+    values = np.asarray(probabilities)
+    changes = np.flatnonzero((values >= _SPEECH) | (values < _NO_SPEECH))  # between them, all stays as it was
+    states = values[changes] >= _SPEECH
+    stretches, begin, silence = [], None, None
+    for frame, speech in zip(changes.tolist(), states.tolist(), strict=True):
+        if speech:
+            begin, silence = frame if begin is None else begin, None
+        elif begin is not None:
+            silence = frame if silence is None else silence
+            if (frame - silence) * FRAME >= _GAP:
+                stretches.append((begin * FRAME, silence * FRAME))
+                begin = silence = None
+    end = len(values) * FRAME
+    if begin is not None:
+        stretches.append((begin * FRAME, end))
+    stretches = [(start, stop) for start, stop in stretches if stop - start > _BURST]
+    # Gaps are longer than twice the margin: stretches never meet.
+    return sum(min(end, stop + _MARGIN) - max(0, start - _MARGIN) for start, stop in stretches) / SAMPLE_RATE
 
 
 def require_detector() -> None:
@@ -87,7 +107,7 @@ def require_detector() -> None:
         AsvtkError: the package is not installed.
     """
     try:
-        _package()
+        _network()
     except ImportError as error:
         raise AsvtkError(f"speech cannot be told from noise ({error}): pip install silero-vad") from None
 
@@ -101,6 +121,57 @@ def _levelled(frames: np.ndarray) -> np.ndarray:
     return frames * np.float32(min(_LEVEL / np.sqrt(np.mean(np.square(frames, dtype=np.float64))), 1 / peak))
 
 
+def _network():
+    """What gives, for so many rows, a function of their next frames (rows, FRAME) -> probabilities (rows,)."""
+    return _torch_network() if "torch" in sys.modules else _onnx_network()
+
+
+@functools.cache
+def _torch_network():
+    import torch
+
+    with _one_thread():
+        import silero_vad  # sets the number of threads of the whole process
+
+    model = silero_vad.load_silero_vad()
+
+    def begin(rows: int):
+        model.reset_states()
+
+        def hear(frames: np.ndarray) -> np.ndarray:
+            with _one_thread(), torch.inference_mode():
+                return model(torch.from_numpy(frames), SAMPLE_RATE).numpy()[:, 0]
+
+        return hear
+
+    return begin
+
+
+@functools.cache
+def _onnx_network():
+    from asvtk.inference.onnx_session import open_session
+
+    package = importlib.util.find_spec("silero_vad")
+    if package is None:
+        raise ImportError("No module named 'silero_vad'")
+    session = open_session((Path(package.origin).parent / "data" / "silero_vad.onnx").read_bytes(), threads=1)
+    rate = np.array(SAMPLE_RATE)
+
+    def begin(rows: int):
+        state, before = np.zeros((2, rows, 128), np.float32), np.zeros((rows, 64), np.float32)
+
+        def hear(frames: np.ndarray) -> np.ndarray:
+            nonlocal state, before
+            heard = {"input": np.concatenate([before, frames], axis=1), "state": state, "sr": rate}
+            probabilities, state = session.run(["output", "stateN"], heard)
+            before = frames[:, -64:]
+            return probabilities[:, 0]
+
+        return hear
+
+    return begin
+
+
 @contextlib.contextmanager
 def _one_thread():
     """So small are the products of this model that several threads only wait for each other."""
@@ -112,16 +183,3 @@ def _one_thread():
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@functools.cache
-def _package():
-    with _one_thread():
-        import silero_vad  # sets the number of threads of the whole process
-
-    return silero_vad
-
-
-@functools.cache
-def _model():
-    return _package().load_silero_vad()

@@ -1,12 +1,34 @@
-"""Padded frame sequences: masks, means, reversal, stacking, rows of one length at a time."""
+"""Frame sequences, padded: cut from audio, masks, means, reversal, stacking, rows of one length at a time."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["by_length", "frame_mask", "mean_over_frames", "reverse_frames", "stack_frames"]
+__all__ = [
+    "by_length",
+    "cut_frames",
+    "frame_mask",
+    "mean_over_frames",
+    "reverse_frames",
+    "stack_frames",
+]
+
+
+def cut_frames(audio: Tensor, length: int, shift: int) -> Tensor:
+    """Frames of ``length`` samples every ``shift``: (batch, samples) -> (batch, frames, length).
+
+    ``unfold``; in an exported graph, where that would be a table of all indices, slices of what both lengths
+    are made of, side by side.
+    """
+    if not torch.compiler.is_exporting():
+        return audio.unfold(1, length, shift)
+    step, samples = math.gcd(length, shift), audio.shape[1]
+    last, stride = (samples - length) // shift * (shift // step), shift // step
+    pieces = audio[:, : samples - samples % step].unflatten(1, (-1, step))
+    return torch.cat([pieces[:, k : k + last + 1 : stride] for k in range(length // step)], dim=2)
 
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
@@ -41,8 +63,8 @@ def by_length(function: Callable[[Tensor], Tensor], x: Tensor, lengths: Tensor |
     Returns:
         shape (batch, d); the shortest rows are computed first.
     """
-    if x.is_cuda and torch.cuda.is_current_stream_capturing():
-        lengths = None  # only full crops are recorded, and a GPU that records cannot be asked
+    if torch.compiler.is_exporting() or (x.is_cuda and torch.cuda.is_current_stream_capturing()):
+        lengths = None  # only full crops are recorded, or exported, and neither can ask for a number
     distinct = [x.shape[1]] if lengths is None else sorted(set(lengths.tolist()))
     if len(distinct) == 1:
         return function(x[:, : distinct[0]])

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asvtk.io.audio import SAMPLE_RATE
-from asvtk.nn.frames import frame_mask
+from asvtk.nn.frames import cut_frames, frame_mask
 
 __all__ = ["KaldiLogMel", "WhisperLogMel", "kaldi_filters", "slaney_filters"]
 
@@ -42,7 +42,7 @@ class WhisperLogMel(nn.Module):
             # Far behind its end, an utterance has nothing to mirror, and nobody looks.
             mirrored = (last - (places.abs() - last).abs()).clamp_min(0)
             audio = audio.gather(1, mirrored)
-        x = audio.unfold(1, WINDOW, SHIFT)[:, :frames] * self.window
+        x = cut_frames(audio, WINDOW, SHIFT)[:, :frames] * self.window
         x = torch.fft.rfft(x).abs().square() @ self.filters
         x = x.clamp_min(1e-10).log10()
         if samples is None:
@@ -77,7 +77,7 @@ class KaldiLogMel(nn.Module):
 
     def forward(self, audio: Tensor, samples: Tensor | None) -> Tensor:
         """float32 (batch, samples) -> float32 (batch, frames, mels); zeros behind real frames."""
-        x = audio.double().unfold(1, WINDOW, SHIFT) * 2**15
+        x = cut_frames(audio.double(), WINDOW, SHIFT) * 2**15
         x = x - x.mean(-1, keepdim=True)
         before = F.pad(x[..., :-1], (1, 0))
         before[..., 0] = x[..., 0]
