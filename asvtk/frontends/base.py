@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asvtk.frontends.crop import Conditioning, Crop, hear
+from asvtk.frontends.rounding import rounded
 from asvtk.io.ark import as_stored
 
 __all__ = ["Conditioning", "Crop", "Features", "FrontEnd", "FrontEndConfig", "Storage"]
@@ -196,6 +197,8 @@ class FrontEnd(nn.Module, abc.ABC):
 
     def _rounded(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Features (batch, frames, width) as the cache gives them back."""
+        if torch.compiler.is_exporting():
+            return rounded(x, self.storage)
         x = x.clone()
         for row, length in zip(x, lengths.tolist(), strict=True):
             if row[:length].isfinite().all():

@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import json
 import logging
+import math
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -35,9 +36,10 @@ from asvtk.version import __version__
 
 __all__ = ["OPSET", "Written", "export_graph", "window_of", "write_export"]
 
-OPSET = 20  #: the first with a DFT whose axis ONNX Runtime takes as torch exports it
+OPSET = 20  #: ONNX Runtime has it from 1.17 on
 _LARGEST = 2**31 - 2**24  # bytes of weights in an ONNX file, with some room for the graph
 _FOLDED = 2**28  # numbers in a constant that is computed once and for all
+_SMALL = 1024  # numbers in a weight that stays in float32: there is nothing to gain
 #: parts of a front-end that measure the signal: in 8 bits, weak bands would drown beside strong ones
 _EXACT = ("Filterbank", "Cepstra", "LogMel", "SincBank", "StemLayer")
 
@@ -46,7 +48,7 @@ class WindowGraph(nn.Module):
     """A detector on full windows: audio (batch, window) -> scores (batch,), embeddings (batch, d).
 
     Args:
-        detector: in evaluation mode; is changed: it takes every window for full from now on.
+        detector: in evaluation mode; is changed: takes every window for full from now on.
         window: samples.
     """
 
@@ -110,12 +112,14 @@ def write_export(
         clips: float32 at 16 kHz, (samples,) each; what both are compared on.
         form: ``onnx``, or ``torch``: an archive that ``torch.export.load`` reads.
         opset: of ONNX.
-        int8: ONNX: quantise the weights of products and convolutions, and what enters them as it comes.
+        int8: ONNX: quantise the weights of matrix products, and what enters them as it comes.
 
     Raises:
         AsvtkError: it cannot be exported; scores differ by more than `parity.TOLERANCE` of their deviation, or
             are not finite. Nothing is written.
     """
+    if form == "onnx":
+        _require_onnx()
     program = export_graph(detector)
     said = _about(detector)
     if form == "torch":
@@ -125,13 +129,13 @@ def write_export(
         with atomic_path(out) as temporary:
             torch.export.save(program, temporary, extra_files={f"{k}.json": text for k, text in metadata.items()})
         return Written(parity, None, Path(out).stat().st_size)
-    model = _onnx_model(program, opset, detector.name)
+    model, exact = _onnx_model(program, opset, detector.name)
     _describe(model, detector, said)
     parity = compare(detector, OnnxDetector(model.SerializeToString(), detector.name).score_windows, clips)
     parity.require(detector.name)
     of_int8 = None
     if int8:
-        model = _quantised(model)
+        model = _quantised(model, exact)
         said = dataclasses.replace(said, precision="int8", name=f"{detector.name} (int8)")
         _describe(model, detector, said)
         of_int8 = compare(detector, OnnxDetector(model.SerializeToString(), said.name).score_windows, clips)
@@ -187,19 +191,25 @@ def _program_scores(program: torch.export.ExportedProgram, said: OnnxAbout):
     return score
 
 
+def _require_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise AsvtkError(f"exporting to ONNX needs more ({error}): pip install 'asvtk[export]'") from None
+
+
 def _onnx_model(program: torch.export.ExportedProgram, opset: int, name: str):
-    """The program as ``onnx.ModelProto``.
+    """The program as ``onnx.ModelProto``, and the names of nodes that 8 bits are too few for.
 
     torch's own clean-up of the graph is not used: with onnxscript 0.7 it takes numbers as small as the 1e-10
     under a logarithm for zero, and drops the addition.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript.optimizer
-        from onnx_ir import to_proto
-        from onnx_ir.passes import common
-    except ImportError as error:
-        raise AsvtkError(f"exporting to ONNX needs more ({error}): pip install 'asvtk[export]'") from None
+    import onnxscript.optimizer
+    from onnx_ir import to_proto
+    from onnx_ir.passes import common
+
     size = sum(x.numel() * x.element_size() for x in {**program.state_dict, **program.constants}.values())
     if size > _LARGEST:
         raise AsvtkError(
@@ -231,7 +241,12 @@ def _onnx_model(program: torch.export.ExportedProgram, opset: int, name: str):
             common.NameFixPass(),
         ):
             tidy(model)
-        return to_proto(model)
+    nodes = list(model.graph.all_nodes())
+    exact = [x.name for x in nodes if any(part in str(x.metadata_props) for part in _EXACT)]
+    for part in (*nodes, *(value for node in nodes for value in node.outputs), model.graph, model):
+        part.metadata_props.clear()  # paths of this machine among them
+        part.doc_string = None
+    return to_proto(model), exact
 
 
 def _describe(model, detector: TorchDetector, said: OnnxAbout) -> None:
@@ -241,23 +256,28 @@ def _describe(model, detector: TorchDetector, said: OnnxAbout) -> None:
         model.metadata_props.add(key=key, value=value)
 
 
-def _quantised(model):
-    """An ``onnx.ModelProto`` with weights of 8 bits, one scale for each output channel of a product."""
+def _quantised(model, exact: list[str]):
+    """An ``onnx.ModelProto`` whose products have weights of 8 bits, one scale for each output channel.
+
+    Convolutions stay in float32: ONNX Runtime's of 8 bits took seven times as long (docs/export.md).
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    exact = [
-        node.name
-        for node in model.graph.node
-        if any(part in property.value for property in node.metadata_props for part in _EXACT)
-    ]
+    # Stacked matrices, those of Mamba's two directions, have no scales of channels in ONNX Runtime.
+    weights = {x.name: tuple(x.dims) for x in model.graph.initializer}
+    for node in model.graph.node:
+        shapes = [weights[name] for name in node.input if name in weights]
+        is_stacked = node.op_type == "MatMul" and any(len(shape) != 2 for shape in shapes)
+        if is_stacked or all(math.prod(shape) < _SMALL for shape in shapes):
+            exact.append(node.name)
     with tempfile.TemporaryDirectory(prefix="asvtk_") as folder, _quiet():
         before, after = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
         before.write_bytes(model.SerializeToString())
         quantize_dynamic(
             before,
             after,
-            op_types_to_quantize=["MatMul", "Gemm", "Conv"],
+            op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=exact,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,6 +13,7 @@ __all__ = [
     "cut_frames",
     "frame_mask",
     "mean_over_frames",
+    "power_by_products",
     "reverse_frames",
     "stack_frames",
 ]
@@ -29,6 +31,22 @@ def cut_frames(audio: Tensor, length: int, shift: int) -> Tensor:
     last, stride = (samples - length) // shift * (shift // step), shift // step
     pieces = audio[:, : samples - samples % step].unflatten(1, (-1, step))
     return torch.cat([pieces[:, k : k + last + 1 : stride] for k in range(length // step)], dim=2)
+
+
+def power_by_products(frames: Tensor, fft: int) -> Tensor:
+    """Power spectra of frames by products of matrices, for exported graphs: (..., length) -> (..., bins).
+
+    ONNX Runtime's transform (1.32) of 400 samples is a hundred times less exact than a product, which shows
+    in bands 80 dB below the loudest.
+
+    Args:
+        frames: no longer than ``fft``, to which zeros fill them up.
+        fft: size of the spectrum; of its bins the first ``fft // 2 + 1`` are given.
+    """
+    turns = np.outer(np.arange(frames.shape[-1]), np.arange(fft // 2 + 1)) % fft / fft
+    parts = (torch.from_numpy(wave(2 * np.pi * turns)).to(frames.dtype) for wave in (np.cos, np.sin))
+    real, imaginary = (frames @ part for part in parts)
+    return real.square() + imaginary.square()
 
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
