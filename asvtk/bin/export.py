@@ -28,10 +28,16 @@ def add_arguments(parser):
     )
     parser.add_argument("--int8", action="store_true", help="weights of 8 bits: other scores, see above")
     parser.add_argument(
-        "--clips", nargs="+", default=[], metavar="PATH", help="files and folders to compare on (default: made up)"
+        "--clips",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="files and folders to compare on (default: made up)",
     )
     parser.add_argument("--calibration", metavar="FILE", help="made by 'asvtk calibrate --detector'")
-    parser.add_argument("--ssl-model", metavar="DIR", help="directory of the front-end's model, if it has one")
+    parser.add_argument(
+        "--ssl-model", metavar="DIR", help="directory of the front-end's model, if it has one"
+    )
     parser.add_argument(
         "--import", nargs="+", default=[], dest="modules", metavar="MODULE",
         help="import code outside asvtk that the model names",
@@ -60,9 +66,7 @@ def run(args):
     detector = load(args.model, ssl_model=args.ssl_model, calibration=args.calibration)
     if not isinstance(detector, TorchDetector):
         raise AsvtkError(f"{args.model}: is exported already; give the model that it was made of")
-    written = write_export(
-        detector, args.out, clips or speech_like(), args.format, args.opset, args.int8
-    )
+    written = write_export(detector, args.out, clips or speech_like(), args.format, args.opset, args.int8)
     kind = "clips" if clips else "made-up signals"
     print(_line(f"float32 against torch, {written.parity.windows} {kind}", written.parity))
     if written.int8 is not None:
@@ -72,8 +76,8 @@ def run(args):
 
 def _line(what: str, parity) -> str:
     return (
-        f"{what}: scores differ by {parity.difference:.2g} at the most, {parity.relative:.1e} of their standard "
-        f"deviation; {parity.speed:.2f} times as fast"
+        f"{what}: scores differ by {parity.difference:.2g} at the most, {parity.relative:.1e} of their "
+        f"standard deviation; {parity.speed:.2f} times as fast"
     )
 
 

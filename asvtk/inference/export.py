@@ -102,9 +102,14 @@ def export_graph(detector: TorchDetector) -> torch.export.ExportedProgram:
 
 
 def write_export(
-    detector: TorchDetector, out, clips: list[np.ndarray], form: str = "onnx", opset: int = OPSET, int8: bool = False
+    detector: TorchDetector,
+    out,
+    clips: list[np.ndarray],
+    form: str = "onnx",
+    opset: int = OPSET,
+    int8: bool = False,
 ) -> "Written":
-    """Export a detector, compare it with torch on clips, and write it in one step if it gives the same scores.
+    """Export a detector, compare it with torch on clips, and write it if it gives the same scores.
 
     Args:
         detector: on the CPU.
@@ -115,8 +120,8 @@ def write_export(
         int8: ONNX: quantise the weights of matrix products, and what enters them as it comes.
 
     Raises:
-        AsvtkError: it cannot be exported; scores differ by more than `parity.TOLERANCE` of their deviation, or
-            are not finite. Nothing is written.
+        AsvtkError: it cannot be exported; or scores differ by more than `parity.TOLERANCE` says, or are not
+            finite. Nothing is written.
     """
     if form == "onnx":
         _require_onnx()
@@ -127,7 +132,9 @@ def write_export(
         parity.require(detector.name)
         metadata = _metadata(detector, dataclasses.replace(said, parity=parity.relative))
         with atomic_path(out) as temporary:
-            torch.export.save(program, temporary, extra_files={f"{k}.json": text for k, text in metadata.items()})
+            torch.export.save(
+                program, temporary, extra_files={f"{k}.json": text for k, text in metadata.items()}
+            )
         return Written(parity, None, Path(out).stat().st_size)
     model, exact = _onnx_model(program, opset, detector.name)
     _describe(model, detector, said)
@@ -213,8 +220,8 @@ def _onnx_model(program: torch.export.ExportedProgram, opset: int, name: str):
     size = sum(x.numel() * x.element_size() for x in {**program.state_dict, **program.constants}.values())
     if size > _LARGEST:
         raise AsvtkError(
-            f"{name}: {size / 2**30:.1f} GiB of weights; an ONNX file holds 2 GiB. Export --format torch, or cut "
-            "the speech model with asvtk truncate and train on that"
+            f"{name}: {size / 2**30:.1f} GiB of weights; an ONNX file holds 2 GiB. Export --format torch, or "
+            "cut the speech model with asvtk truncate and train on that"
         )
     inputs = ["audio", "samples"][: len(program.graph_signature.user_inputs)]
     with torch.no_grad(), _quiet(), _explained(name):
@@ -305,7 +312,9 @@ def _explained(name: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without what torch and onnxscript say of packages that are not there, and of their own insides."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "root")]
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "root")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

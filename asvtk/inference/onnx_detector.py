@@ -77,7 +77,9 @@ class OnnxDetector(RecordingDetector):
     def __init__(self, content: bytes, where):
         metadata = read_metadata(content, where)
         if ABOUT not in metadata:
-            raise AsvtkError(f"{where}: is an ONNX file that asvtk export did not write: it says nothing of asvtk")
+            raise AsvtkError(
+                f"{where}: is an ONNX file that asvtk export did not write: it says nothing of asvtk"
+            )
         said = parse_json(metadata[ABOUT], f"{where}: metadata")
         form = said.get("format") if isinstance(said, dict) else None
         if form != FORMAT:
@@ -150,8 +152,8 @@ class OnnxDetector(RecordingDetector):
         yield from super()._warnings(heard, config, llr, threshold)
         if not self.about.repeated and 0 < heard.samples < self.about.window:
             yield (
-                f"shorter than the {self.about.window / SAMPLE_RATE:.2f} s that the exported graph takes, and "
-                "repeated; the model itself hears short recordings as they are"
+                f"shorter than the {self.about.window / SAMPLE_RATE:.2f} s that the exported graph takes, "
+                "and repeated; the model itself hears short recordings as they are"
             )
 
 

@@ -25,7 +25,9 @@ def open_session(content: bytes, threads: int):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = _ERRORS_ONLY
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # not ORT's own, which was not checked
+    options.add_session_config_entry(
+        "session.load_model_format", "ONNX"
+    )  # not ORT's own, which was not checked
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own classes, one for each kind of fault, are no part of its interface

@@ -39,9 +39,9 @@ class Parity(NamedTuple):
         """
         if not self.difference <= max(TOLERANCE * self.deviation, _ROUNDING * self.largest):
             raise AsvtkError(
-                f"{name}: the exported graph gives other scores than torch: they differ by {self.difference:.2g} "
-                f"on {self.windows} windows, {self.relative:.2g} of the scores' standard deviation, where "
-                f"{TOLERANCE:g} is allowed; nothing was written"
+                f"{name}: the exported graph gives other scores than torch: they differ by "
+                f"{self.difference:.2g} on {self.windows} windows, {self.relative:.2g} of the scores' "
+                f"standard deviation, where {TOLERANCE:g} is allowed; nothing was written"
             )
 
 
@@ -69,14 +69,18 @@ def compare(
     deviation = float(expected.std()) if len(expected) > 1 else 0.0
     if not deviation > 0:
         raise AsvtkError(
-            f"{detector.name}: {len(windows)} clips with the same score: expected two at least that score otherwise"
+            f"{detector.name}: {len(windows)} clips with the same score: expected "
+            "two at least that score otherwise"
         )
     alone = np.concatenate([exported([x])[0] for x in windows])
     batches = [windows[k : k + _SEVERAL] for k in range(0, len(windows), _SEVERAL)]
     together = np.concatenate([exported(batch)[0] for batch in batches])
     difference = max(np.abs(alone - expected).max(), np.abs(together - expected).max())
     times = np.array(
-        [[_seconds(score, windows[:1]) for score in (detector.score_windows, exported)] for _ in range(_TIMED)]
+        [
+            [_seconds(score, windows[:1]) for score in (detector.score_windows, exported)]
+            for _ in range(_TIMED)
+        ]
     )
     torch_time, time_of_exported = times.min(axis=0)
     largest = float(np.abs(expected).max())
@@ -114,5 +118,7 @@ def speech_like(count: int = 12, seconds: float = 4.5, seed: int = 0) -> list[np
             syllables += [sound * np.hanning(samples), np.zeros(int(generator.uniform(0, 0.1) * SAMPLE_RATE))]
         signal = np.concatenate(syllables)[: int(seconds * SAMPLE_RATE)]
         signal += 10 ** generator.uniform(-4, -2) * np.abs(signal).max() * generator.normal(size=len(signal))
-        signals.append((10 ** generator.uniform(-1.5, -0.3) * signal / np.abs(signal).max()).astype(np.float32))
+        signals.append(
+            (10 ** generator.uniform(-1.5, -0.3) * signal / np.abs(signal).max()).astype(np.float32)
+        )
     return signals

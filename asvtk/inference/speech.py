@@ -122,7 +122,7 @@ def _levelled(frames: np.ndarray) -> np.ndarray:
 
 
 def _network():
-    """What gives, for so many rows, a function of their next frames (rows, FRAME) -> probabilities (rows,)."""
+    """So many rows -> a function of their next frames: (rows, FRAME) -> probabilities (rows,)."""
     return _torch_network() if "torch" in sys.modules else _onnx_network()
 
 

@@ -89,9 +89,7 @@ def small(tmp_path_factory, clips):
     """An exported logistic regression with a calibration, and the detector that it was made of."""
     folder = tmp_path_factory.mktemp("small")
     detector = make(LFCC, dict(name="logistic"), folder)
-    affine = Calibration(
-        systems=("s",), weights=(20.0,), negated=(False,), offset=0.3, prior=0.5, dev=DEV
-    )
+    affine = Calibration(systems=("s",), weights=(20.0,), negated=(False,), offset=0.3, prior=0.5, dev=DEV)
     detector.calibration = DetectorCalibration(window=affine, recording=affine)
     write_export(detector, folder / "small.onnx", clips)
     return folder / "small.onnx", detector

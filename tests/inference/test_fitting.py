@@ -16,8 +16,8 @@ from asvtk.frontends.crop import Crop
 from asvtk.frontends.waveform import Waveform, WaveformConfig
 from asvtk.inference import windows
 from asvtk.inference.calibration import DetectorCalibration
-from asvtk.inference.torch_detector import TorchDetector
 from asvtk.inference.fitting import Judged, fit_calibration, measure_errors
+from asvtk.inference.torch_detector import TorchDetector
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import ScoreTable
