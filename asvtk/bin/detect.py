@@ -1,11 +1,12 @@
 """Decide about recordings: is this speech spoofed, where, and how sure is that.
 
-MODEL is a package, the folder of an experiment, published weights (AASIST.pth), a name of 'asvtk models ls',
-or hf:OWNER/NAME. A recording of any kind and length is heard in windows as long as those of training.
-Verdicts: bonafide, spoof, no_speech (silence, noise, music, less than a second of speech), undecided (the
-model has no calibration and no threshold: see 'asvtk calibrate --detector'). A calibrated model gives
-log-likelihood ratios, positive = bona fide, and with --prior a probability of spoofed speech. Exit: 0 all
-files were judged, 3 some could not be, 4 with --fail-on spoof one is spoofed.
+MODEL is a package, the folder of an experiment, published weights (AASIST.pth), what asvtk export wrote
+(NAME.onnx: torch is not needed), a name of 'asvtk models ls', or hf:OWNER/NAME. A recording of any kind and
+length is heard in windows as long as those of training. Verdicts: bonafide, spoof, no_speech (silence,
+noise, music, less than a second of speech), undecided (the model has no calibration and no threshold: see
+'asvtk calibrate --detector'). A calibrated model gives log-likelihood ratios, positive = bona fide, and
+with --prior a probability of spoofed speech. Exit: 0 all files were judged, 3 some could not be, 4 with
+--fail-on spoof one is spoofed.
 """
 
 import functools
@@ -141,14 +142,18 @@ def _load(model: str, calibration, ssl_model, ngpu: int, modules: tuple[str, ...
     import importlib
 
     from asvtk.inference.load import load
-    from asvtk.training.distributed import choose_device
 
+    device = "cpu"
+    if ngpu:  # else torch is not needed for that
+        from asvtk.training.distributed import choose_device
+
+        device = choose_device(ngpu)
     for module in modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
             raise AsvtkError(f"--import {module}: {error}") from None
-    return load(model, choose_device(ngpu), ssl_model=ssl_model, calibration=calibration)
+    return load(model, device, ssl_model=ssl_model, calibration=calibration)
 
 
 def _find(args) -> tuple[list[Path], list[str]]:

@@ -41,6 +41,7 @@ TYPED = {
     "splice": "data directory -> long recordings with spoofed stretches in bona fide speech",
     "pack": "finished experiment -> one file: weights, model card, threshold (stage 7)",
     "unpack": "check such a file and open it",
+    "export": "trained detector -> ONNX or torch.export, compared with torch",
     "models": "list and fetch pretrained detectors by name",
     "push": "package -> the Hugging Face hub, with a model card",
     "truncate": "speech encoder -> a folder of its first blocks alone",

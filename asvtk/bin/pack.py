@@ -14,6 +14,9 @@ def add_arguments(parser):
     parser.add_argument(
         "--out", metavar="FILE", help="file to write or replace (default: DIR/NAME.asvtk.tar)"
     )
+    parser.add_argument(
+        "--precision", choices=("float32", "float16"), default="float32", help="of the weights in the file"
+    )
     parser.add_argument("--licence", metavar="TEXT", help="of the weights, for the model card")
 
 
@@ -26,5 +29,5 @@ def run(args):
     experiment.config()  # something was trained here
     out = args.out or experiment.package
     card = model_card(experiment, threshold_on_dev(experiment), args.licence)
-    pack(experiment, out, card, args.licence)
+    pack(experiment, out, card, args.licence, args.precision)
     print(f"{out}: packed")

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from asvtk.frontends.crop import Conditioning, Crop
+from asvtk.frontends.crop import Conditioning, Crop, hear
+from asvtk.frontends.rounding import rounded
 from asvtk.io.ark import as_stored
 
 __all__ = ["Conditioning", "Crop", "Features", "FrontEnd", "FrontEndConfig", "Storage"]
@@ -63,6 +64,7 @@ class FrontEnd(nn.Module, abc.ABC):
         uses_gpu: whether a GPU would help ``lower``; if not, stage 2 asks for none.
         batch_size: how many utterances of the crop's length ``lower`` likes at once.
         storage: how its features are stored.
+        by_real_samples: whether ``prepare`` asks what of an utterance is no repetition.
     """
 
     label: str
@@ -73,6 +75,7 @@ class FrontEnd(nn.Module, abc.ABC):
     uses_gpu: bool = False
     batch_size: int = 16
     storage: Storage = "FM"
+    by_real_samples: bool = False
 
     def __init__(self, config: FrontEndConfig):
         super().__init__()
@@ -128,6 +131,11 @@ class FrontEnd(nn.Module, abc.ABC):
         return {**self.details(), **heard, **self.conditioning.describe()}
 
     @property
+    def frozen(self) -> tuple[nn.Module, ...]:
+        """Modules that are no part of this one's parameters and state: a speech model that stays as it is."""
+        return ()
+
+    @property
     def cut(self) -> tuple[int, ...]:
         return self.layers
 
@@ -145,11 +153,22 @@ class FrontEnd(nn.Module, abc.ABC):
 
     def hear(self, audio: np.ndarray) -> np.ndarray:
         """The head of an utterance, conditioned, repeated where short: float32 (samples,) -> (samples',)."""
-        return self.crop(self.conditioning(audio[: self.crop.samples]))
+        return hear(audio, self.crop, self.conditioning)
 
     def prepare(self, audio: np.ndarray) -> np.ndarray:
         """What ``lower`` takes: ``hear``, then padding to ``min_samples``."""
         return self.pad(self.hear(audio))
+
+    def prepare_heard(self, audio: Tensor, samples: Tensor | None) -> Tensor:
+        """What ``prepare`` does behind ``hear``, in an exported graph: for windows that are full.
+
+        Override it together with ``prepare``.
+
+        Args:
+            audio: as ``hear`` gives it, float32 (batch, samples).
+            samples: of each, without repetitions, (batch,); given where ``by_real_samples``.
+        """
+        return audio
 
     def pad(self, audio: np.ndarray) -> np.ndarray:
         """Zeros behind audio that is shorter than ``min_samples``."""
@@ -178,6 +197,8 @@ class FrontEnd(nn.Module, abc.ABC):
 
     def _rounded(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Features (batch, frames, width) as the cache gives them back."""
+        if torch.compiler.is_exporting():
+            return rounded(x, self.storage)
         x = x.clone()
         for row, length in zip(x, lengths.tolist(), strict=True):
             if row[:length].isfinite().all():

@@ -6,7 +6,7 @@ import numpy as np
 
 from asvtk.io.audio import SAMPLE_RATE
 
-__all__ = ["Conditioning", "Crop", "draw_begin"]
+__all__ = ["Conditioning", "Crop", "draw_begin", "hear"]
 
 
 @dataclass(frozen=True)
@@ -86,3 +86,8 @@ class Conditioning:
         if self.loudness_db is not None:
             audio = level(audio, self.loudness_db)
         return audio.astype(np.float32, copy=False)
+
+
+def hear(audio: np.ndarray, crop: Crop, conditioning: Conditioning) -> np.ndarray:
+    """The head of an utterance, conditioned, repeated where short: float32 (samples,) -> (samples',)."""
+    return crop(conditioning(audio[: crop.samples]))

@@ -62,6 +62,10 @@ class Spectrogram(FrontEnd):
         audio = super().prepare(audio)
         return audio / np.float32(max(np.sqrt(np.square(audio, dtype=np.float64).mean()), SILENCE))
 
+    def prepare_heard(self, audio: Tensor, samples: Tensor | None) -> Tensor:
+        rms = audio.double().square().mean(1, keepdim=True).sqrt().clamp_min(SILENCE)
+        return audio / rms.float()
+
     def frames(self, samples):
         return self.filterbank.frames(samples)
 

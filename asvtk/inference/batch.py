@@ -68,10 +68,9 @@ def _judge(detector: RecordingDetector, file: Path, config: DetectConfig, progre
 
 @functools.cache
 def _detector_of_process(opened: Callable[[], RecordingDetector], threads: int) -> RecordingDetector:
-    import torch
-
-    torch.set_num_threads(threads)
-    return opened()
+    detector = opened()
+    detector.use_threads(threads)
+    return detector
 
 
 def _judge_in_process(opened, config: DetectConfig, threads: int, file: Path) -> Detection | Fault:

@@ -1,28 +1,31 @@
-"""Trained detectors on recordings of any length: windows, verdicts, timelines and streams."""
+"""Trained detectors on recordings of any length: windows, verdicts, timelines and streams.
 
+Nothing here needs torch: what scores windows is `TorchDetector` or `OnnxDetector`.
+"""
+
+import abc
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from asvtk.frontends.crop import Crop
 from asvtk.inference import likeness
 from asvtk.inference.calibration import DetectorCalibration
 from asvtk.inference.detection import NO_SPEECH, UNDECIDED, Detection, probability_of_spoof
 from asvtk.inference.segments import cells_of_windows, find_segments
 from asvtk.inference.shared import SharedBatches
 from asvtk.inference.speech import FRAME, MIN_SPEECH, speech_seconds
-from asvtk.inference.windows import Heard, WindowScorer
+from asvtk.inference.windows import MOST_WORKERS, Heard, WindowScorer, Workers
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.datadir import BONAFIDE, SPOOF
 from asvtk.io.decoding import path_text
 from asvtk.io.errors import AsvtkError
 from asvtk.io.recording import Stream as RecordingStream
 from asvtk.io.recording import stream_recording, to_mono_16k
-from asvtk.models.detector import Detector
 
 __all__ = ["POOLINGS", "DetectConfig", "RecordingDetector", "Stream"]
 
@@ -79,7 +82,7 @@ class DetectConfig:
             raise AsvtkError(f"channel {self.channel}: they are counted from 1")
 
 
-class RecordingDetector(Detector):
+class RecordingDetector(abc.ABC):
     """Trained detector, as ``asvtk.load`` gives it: scores waveforms and judges recordings.
 
     Attributes:
@@ -96,10 +99,36 @@ class RecordingDetector(Detector):
     sha256 = ""
     shared: SharedBatches | None = None
 
-    @classmethod
-    def of(cls, detector: Detector) -> "RecordingDetector":
-        """The same detector; nothing is copied."""
-        return cls(detector.frontend, detector.model, detector.loss).train(detector.training)
+    @property
+    @abc.abstractmethod
+    def crop(self) -> Crop:
+        """How much of a recording a score is of."""
+
+    @abc.abstractmethod
+    def score(self, audio, sample_rate: int = SAMPLE_RATE) -> float:
+        """Score of a recording, of as much as ``crop`` says, higher = bona fide."""
+
+    @abc.abstractmethod
+    def score_batch(self, audios: Iterable, sample_rate: int = SAMPLE_RATE):
+        """Scores of recordings: an array, or a tensor on the CPU, float32 (recordings,)."""
+
+    @abc.abstractmethod
+    def score_windows(self, windows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and embeddings of windows, float32 (samples,) each: (windows,), (windows, d_embedding).
+
+        Several threads may call it at once.
+
+        Raises:
+            AsvtkError: a score is not finite.
+        """
+
+    @abc.abstractmethod
+    def workers(self, most: int) -> Workers:
+        """Threads, ``most`` at the most, that call ``score_windows`` side by side."""
+
+    @abc.abstractmethod
+    def use_threads(self, count: int) -> None:
+        """Compute with so many threads of the CPU, where nothing was computed yet."""
 
     def detect(
         self,
@@ -188,7 +217,7 @@ class RecordingDetector(Detector):
         """How long a window is."""
         if config.window is not None:
             return config.window
-        crop = self.frontend.crop.samples
+        crop = self.crop.samples
         return _WINDOW if crop is None else crop / SAMPLE_RATE
 
     def window_scorer(self, config: DetectConfig, eager: bool = False) -> WindowScorer:
@@ -196,22 +225,13 @@ class RecordingDetector(Detector):
         window = self.window_seconds(config)
         least = min(config.min_speech, window / 2)
         samples, hop = (round(seconds * SAMPLE_RATE) for seconds in (window, config.hop))
-        on_gpu = self.device.type != "cpu"
-        score = self._score_windows if self.shared is None else self.shared
-        return WindowScorer(score, samples, hop, least, eager, on_gpu)
+        score = self.score_windows if self.shared is None else self.shared
+        workers = self.workers(1 if eager else MOST_WORKERS)
+        return WindowScorer(score, samples, hop, least, eager, workers)
 
     def share_batches(self, **options) -> None:
         """From now on, score windows of all recordings and streams in common batches: see `SharedBatches`."""
-        self.shared = SharedBatches(self._score_windows, **options)
-
-    @torch.inference_mode()
-    def _score_windows(self, windows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        with self.evaluating():
-            embedding = self.embed(self.prepare(windows)).embedding
-            scores = self.loss.score(embedding).double().cpu().numpy()
-        if not np.isfinite(scores).all():
-            raise AsvtkError("a score is not finite; look at the recording, and at the detector's weights")
-        return scores, embedding.float().cpu().numpy()
+        self.shared = SharedBatches(self.score_windows, **options)
 
     def judge(self, name: str, heard: Heard, config: DetectConfig, notes: tuple[str, ...] = ()) -> Detection:
         """The verdict on what was heard of a recording.
@@ -287,7 +307,7 @@ class RecordingDetector(Detector):
         return SPOOF if spoofed else BONAFIDE
 
     def _warnings(self, heard: Heard, config: DetectConfig, llr, threshold):
-        crop = self.frontend.crop.samples
+        crop = self.crop.samples
         window = self.window_seconds(config)
         if crop is not None and abs(window - crop / SAMPLE_RATE) > 0.01:
             yield f"windows of {window:.2f} s; {self.name} was trained on {crop / SAMPLE_RATE:.2f} s"

@@ -8,7 +8,7 @@ import re
 from torch import Tensor
 
 from asvtk.frontends.waveform import Waveform, WaveformConfig
-from asvtk.inference.detector import RecordingDetector
+from asvtk.inference.torch_detector import TorchDetector
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import file_digest
 from asvtk.models.aasist import Aasist, AasistConfig
@@ -47,7 +47,7 @@ _PREFIXES = ("module.", "model.", "_orig_mod.", "net.")
 _EXPECTED = "AASIST.pth or AASIST-L.pth as the authors of AASIST publish them"
 
 
-def load_published(path) -> tuple[RecordingDetector, str]:
+def load_published(path) -> tuple[TorchDetector, str]:
     """Read published weights, of AASIST or of AASIST-L: their shapes tell which.
 
     Returns:
@@ -71,7 +71,7 @@ def load_published(path) -> tuple[RecordingDetector, str]:
             continue
         require_finite(path, tensors)
         detector.load_state_dict(tensors)
-        trained = RecordingDetector.of(detector)
+        trained = TorchDetector.of(detector)
         trained.name = "AASIST" if config is AASIST else "AASIST-L"
         trained.sha256 = file_digest(path)
         return trained.eval(), f"{path}: the weights lie under {taken_off}, taken off" if taken_off else ""

@@ -87,7 +87,7 @@ def score_files(
         try:
             audio, note = read(item)
             # A copy: of a long recording only what is heard has to stay.
-            return audio[: detector.frontend.crop.samples].copy(), Scored(None, "", note)
+            return audio[: detector.crop.samples].copy(), Scored(None, "", note)
         except AsvtkError as error:
             return None, Scored(None, str(error))
         except (OSError, MemoryError) as error:  # such as a disk that fails

@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 __all__ = ["SharedBatches"]
 
@@ -28,7 +27,7 @@ class SharedBatches:
         score: windows (samples,) each -> their scores (windows,) and embeddings (windows, d_embedding).
         most: windows in a batch; 1: each recording's alone.
         workers: batches that are scored side by side.
-        threads: of each, for products within a batch.
+        begin: what each worker does first, such as to say how many threads a batch has.
         observe: is told how many windows each batch has.
     """
 
@@ -37,13 +36,13 @@ class SharedBatches:
         score: Callable[[list[np.ndarray]], tuple[np.ndarray, np.ndarray]],
         most: int = 16,
         workers: int = 1,
-        threads: int = 1,
+        begin: Callable[[], None] | None = None,
         observe: Callable[[int], None] = lambda windows: None,
     ):
         self._score, self._most, self._observe = score, most, observe
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._workers = [
-            threading.Thread(target=self._work, args=(threads,), name="scorer", daemon=True)
+            threading.Thread(target=self._work, args=(begin,), name="scorer", daemon=True)
             for _ in range(workers)
         ]
         for worker in self._workers:
@@ -62,8 +61,9 @@ class SharedBatches:
         for worker in self._workers:
             worker.join()
 
-    def _work(self, threads: int) -> None:
-        torch.set_num_threads(threads)
+    def _work(self, begin: Callable[[], None] | None) -> None:
+        if begin is not None:
+            begin()
         while (request := self._requests.get()) is not None:
             batch, count = [request], len(request.windows)
             while count < self._most:

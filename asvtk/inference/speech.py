@@ -1,8 +1,14 @@
-"""Voice activity detection by Silero VAD (package silero-vad, which brings its weights)."""
+"""Voice activity detection by Silero VAD (package silero-vad, which brings its weights).
+
+By torch where a program uses it; else by ONNX Runtime, as the package itself imports torch.
+"""
 
 import contextlib
 import functools
+import importlib.util
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 
@@ -26,6 +32,9 @@ FRAME = 512  #: samples of a frame of the detector: 32 ms
 #: side by side, many times faster than one after the other; 1 % of the frames are judged otherwise.
 _ROW, CONTEXT = 62, 16
 _LEVEL = 0.1  # RMS that the detector is given: it takes faint speech for none
+#: Silero's settings: probabilities from which somebody speaks, and below which nobody does any more; samples
+#: of a pause that ends a stretch of speech, of a burst that is none, and of the margin around a stretch
+_SPEECH, _NO_SPEECH, _GAP, _BURST, _MARGIN = 0.5, 0.35, 1600, 4000, 480
 _SILENCE = 2.0**-13  # four steps of 16 bits: nothing louder is digital silence, with or without dither
 
 
@@ -48,8 +57,6 @@ def speech_probabilities(samples: np.ndarray, before: int = 0) -> np.ndarray:
         samples: float at 16 kHz, full scale at 1, shape (samples,).
         before: so many of them, a multiple of ``FRAME``, come first and are only heard as context.
     """
-    import torch
-
     first = before // FRAME
     frames = np.pad(samples, (0, -len(samples) % FRAME)).astype(np.float32).reshape(-1, FRAME)
     count = len(frames) - first
@@ -63,18 +70,33 @@ def speech_probabilities(samples: np.ndarray, before: int = 0) -> np.ndarray:
     start = first + lead - CONTEXT
     heard = np.stack([_levelled(frames[start + k * _ROW :][: CONTEXT + _ROW]) for k in range(rows)])
     heard = heard[:, : CONTEXT + min(_ROW, count)]
-    with _one_thread(), torch.inference_mode():
-        probabilities = _model()(torch.from_numpy(np.ascontiguousarray(heard))).numpy()
+    probabilities = _network()(np.ascontiguousarray(heard))
     return probabilities[:, CONTEXT:].reshape(-1)[:count]
 
 
 def speech_seconds(probabilities: np.ndarray) -> float:
-    """Seconds of speech, short gaps filled and short bursts left out, as Silero's own settings have it."""
-    _package()
-    from silero_vad.utils_vad import get_speech_timestamps_from_probs
+    """Seconds of speech, short gaps filled and short bursts left out, as Silero's own settings have it.
 
-    stretches = get_speech_timestamps_from_probs(probabilities.tolist(), sampling_rate=SAMPLE_RATE)
-    return sum(part["end"] - part["start"] for part in stretches) / SAMPLE_RATE
+    What ``silero_vad.get_speech_timestamps_from_probs`` finds by its defaults, which imports torch.
+    """
+    values = np.asarray(probabilities)
+    changes = np.flatnonzero((values >= _SPEECH) | (values < _NO_SPEECH))  # between them, all stays as it was
+    states = values[changes] >= _SPEECH
+    stretches, begin, silence = [], None, None
+    for frame, speech in zip(changes.tolist(), states.tolist(), strict=True):
+        if speech:
+            begin, silence = frame if begin is None else begin, None
+        elif begin is not None:
+            silence = frame if silence is None else silence
+            if (frame - silence) * FRAME >= _GAP:
+                stretches.append((begin * FRAME, silence * FRAME))
+                begin = silence = None
+    end = len(values) * FRAME
+    if begin is not None:
+        stretches.append((begin * FRAME, end))
+    stretches = [(start, stop) for start, stop in stretches if stop - start > _BURST]
+    # Gaps are longer than twice the margin: stretches never meet.
+    return sum(min(end, stop + _MARGIN) - max(0, start - _MARGIN) for start, stop in stretches) / SAMPLE_RATE
 
 
 def require_detector() -> None:
@@ -83,7 +105,7 @@ def require_detector() -> None:
         AsvtkError: the package is not installed.
     """
     try:
-        _package()
+        _network()
     except ImportError as error:
         raise AsvtkError(f"speech cannot be told from noise ({error}): pip install silero-vad") from None
 
@@ -95,6 +117,47 @@ def _levelled(frames: np.ndarray) -> np.ndarray:
     if peak < _SILENCE:
         return np.zeros_like(frames)
     return frames * np.float32(min(_LEVEL / np.sqrt(np.mean(np.square(frames, dtype=np.float64))), 1 / peak))
+
+
+def _network():
+    """Rows (rows, frames, FRAME) -> probabilities (rows, frames), for any number of threads."""
+    return _torch_network() if "torch" in sys.modules else _onnx_network()
+
+
+@functools.cache
+def _onnx_network():
+    from asvtk.inference.onnx_session import open_session
+
+    package = importlib.util.find_spec("silero_vad")
+    if package is None:
+        raise ImportError("No module named 'silero_vad'")
+    session = open_session((Path(package.origin).parent / "data" / "silero_vad.onnx").read_bytes(), threads=1)
+    rate = np.array(SAMPLE_RATE)
+
+    def hear(rows: np.ndarray) -> np.ndarray:
+        probabilities = np.empty(rows.shape[:2], np.float32)
+        state, before = np.zeros((2, len(rows), 128), np.float32), np.zeros((len(rows), 64), np.float32)
+        for frame in range(rows.shape[1]):
+            heard = {"input": np.concatenate([before, rows[:, frame]], axis=1), "state": state, "sr": rate}
+            found, state = session.run(["output", "stateN"], heard)
+            probabilities[:, frame] = found[:, 0]
+            before = rows[:, frame, -64:]
+        return probabilities
+
+    return hear
+
+
+@functools.cache
+def _torch_network():
+    import torch
+
+    model = _model()
+
+    def hear(rows: np.ndarray) -> np.ndarray:
+        with _one_thread(), torch.inference_mode():
+            return model(torch.from_numpy(rows)).numpy()
+
+    return hear
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from asvtk.models import Detector, build_detector
 from asvtk.nn.construction import require_shapes
 from asvtk.nn.weights import require_finite
 
-__all__ = ["build_trained", "part", "prefixed", "put_detector", "require_features_of"]
+__all__ = ["PREFIX", "build_trained", "part", "prefixed", "put_detector", "require_features_of"]
 
 #: their names in a checkpoint begin so
 PREFIX = "detector."

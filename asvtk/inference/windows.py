@@ -6,17 +6,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from asvtk.inference import likeness
 from asvtk.inference.speech import CONTEXT, FRAME, speech_probabilities, speech_seconds
 from asvtk.io.audio import SAMPLE_RATE
 
-__all__ = ["Heard", "WindowScorer"]
+__all__ = ["MOST_WORKERS", "Heard", "WindowScorer", "Workers"]
 
 _BLOCK = 4000 * FRAME  #: samples that speech is looked for in at once: 2 minutes
 BATCH_SIZE = 4  #: windows that a detector scores at once
-_MOST_THREADS = 4  # that score batches side by side
+MOST_WORKERS = 4  #: threads that score batches side by side
+
+
+class Workers(NamedTuple):
+    """Threads that score batches of windows side by side, while the next audio is decoded and looked through.
+
+    Small products gain more by that than by threads that share each of them.
+    """
+
+    count: int = 1
+    begin: Callable[[], None] | None = None  # what each of them does first
 
 
 class Heard(NamedTuple):
@@ -42,7 +51,7 @@ class WindowScorer:
         window, hop: samples.
         min_speech: seconds of speech in a window that is scored.
         eager: look for speech in all that has come instead of waiting for the next minutes.
-        on_gpu: ``score`` computes on a GPU, where batches follow each other.
+        workers: that call ``score``.
     """
 
     def __init__(
@@ -52,7 +61,7 @@ class WindowScorer:
         hop: int,
         min_speech: float,
         eager: bool = False,
-        on_gpu: bool = False,
+        workers: Workers = Workers(),  # noqa: B008
     ):
         self.window, self.hop = window, hop
         self.starts: list[int] = []  # of the windows that are scored, or will be
@@ -66,13 +75,8 @@ class WindowScorer:
         self._looked = 0  # up to where speech was looked for
         self._batch: list[np.ndarray] = []
         self._pending: list[Future] = []
-        # Batches are scored side by side while the next audio is decoded and looked through: small products
-        # gain more by that than by threads that share each of them.
-        threads = torch.get_num_threads()
-        self._workers = 1 if on_gpu or eager else min(threads, _MOST_THREADS)
-        self._pool = ThreadPoolExecutor(
-            self._workers, initializer=torch.set_num_threads, initargs=(threads // self._workers,)
-        )
+        self._workers = workers.count
+        self._pool = ThreadPoolExecutor(workers.count, initializer=workers.begin)
         self._embeddings, self._measured, self._measured_to = 0.0, [], 0
 
     def push(self, samples: np.ndarray) -> None:

@@ -196,9 +196,10 @@ class ResidualBlock(nn.Module):
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int]) -> Tensor:
     """``conv2d``; that of a single channel as a matrix product of written-out patches.
 
-    cuDNN has no good kernel for a single channel: two such convolutions were a third of a GPU's step.
+    cuDNN has no good kernel for a single channel: two such convolutions were a third of a GPU's step. An
+    exported graph has the convolution: written-out patches would be a table of all indices.
     """
-    if x.shape[1] > 1:
+    if x.shape[1] > 1 or torch.compiler.is_exporting():
         return F.conv2d(x, weight, bias, padding=padding)
     above, beside = padding
     image = F.pad(x.squeeze(1), (beside, beside, above, above))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from asvtk.frontends.base import Features, FrontEnd
+from asvtk.frontends.base import Crop, Features, FrontEnd
 from asvtk.io.recording import to_mono_16k
 from asvtk.models.base import BackEnd, Batch, Output
 
@@ -123,6 +123,11 @@ class Detector(nn.Module):
         if self.model.uses_audio:
             audio, samples = _padded([self.frontend.hear(x) for x in audios])
         return Batch(features, lengths, audio, samples).to(self.device)
+
+    @property
+    def crop(self) -> Crop:
+        """How much of a recording a score is of."""
+        return self.frontend.crop
 
     @property
     def device(self) -> torch.device:

@@ -63,7 +63,7 @@ class Logistic(FittedBackEnd):
 
     def forward(self, batch: Batch) -> Output:
         terms = (self.summary(batch) - self.mean) * self.scale * self.weight
-        embedding = torch.cat([terms, self.bias.expand(len(terms), 1)], dim=1)
+        embedding = torch.cat([terms, self.bias.expand(terms.shape[0], 1)], dim=1)
         return Output(embedding, embedding.new_zeros(()))
 
     def summary(self, batch: Batch) -> Tensor:

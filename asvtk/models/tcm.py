@@ -70,7 +70,7 @@ class Tcm(BackEnd):
         x = self.projection(self.layer_sum(self.mvn(batch.features)))
         mask = frame_mask(batch.lengths, x.shape[1])
         x = F.selu(self.norm(x, mask)) + sinusoidal_positions(x.shape[1], x.shape[2], x.device)
-        x = torch.cat([self.class_token.expand(len(x), 1, -1), x], dim=1)
+        x = torch.cat([self.class_token.expand(x.shape[0], 1, -1), x], dim=1)
         mask = F.pad(mask, (1, 0), value=True)
         for block in self.blocks:
             x = block(x, mask)

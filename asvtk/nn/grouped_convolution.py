@@ -37,7 +37,7 @@ def grouped_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int,
         return F.conv1d(x.float(), weight.float(), bias, padding=padding, groups=groups).to(x.dtype)
     inputs, taps = weight.shape[1:]
     in_half_on_gpu = x.device.type == "cuda" and x.dtype != torch.float32
-    few = inputs < _FAST or len(x) * x.shape[2] < _MANY
+    few = inputs < _FAST or x.shape[0] * x.shape[2] < _MANY
     if in_half_on_gpu and taps >= _FAST and inputs > _FAST // 2 and inputs != _FAST and few:
         return conv1d_in_blocks(x, weight, bias, padding, groups)
     return F.conv1d(x, weight, bias, padding=padding, groups=groups)

@@ -14,6 +14,7 @@ import math
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from asvtk.nn.sinc import mel_band_edges
 
@@ -52,6 +53,7 @@ class LearnableSincBank(nn.Module):
         half = taps // 2
         self.register_buffer("seconds", torch.arange(-half, half + 1) / sample_rate, persistent=False)
         self.register_buffer("window", torch.from_numpy(np.hamming(taps)).float(), persistent=False)
+        self.register_buffer("frozen", None, persistent=False)
 
     def cutoffs(self) -> tuple[Tensor, Tensor]:
         """Lower and upper cut-off of each filter: Hz, float32 (filters,) each."""
@@ -70,6 +72,15 @@ class LearnableSincBank(nn.Module):
         phase = math.pi * (low + high) * self.seconds
         return torch.stack([phase.cos(), phase.sin()], dim=1) * (low_pass * self.window).unsqueeze(1)
 
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Keep the impulse responses as they are now.
+
+        An exported graph would compute them with another cosine: filters of narrow low bands are small
+        differences, and the logarithm of what hardly passes them would differ.
+        """
+        self.frozen = self.kernels()
+
     def forward(self, audio: Tensor) -> Tensor:
         """Natural logarithm of the power of each band.
 
@@ -83,9 +94,11 @@ class LearnableSincBank(nn.Module):
             float32, shape (batch, filters, (samples - taps) // stride + 1); no padding is added.
         """
         with torch.autocast(audio.device.type, enabled=False):
-            # Few channels in, many out, long filters: a product of matrices, and faster as one.
-            windows = audio.float().unfold(-1, self.taps, self.stride)
-            filtered = windows @ self.kernels().flatten(0, 1).T
+            kernels = (self.kernels() if self.frozen is None else self.frozen).flatten(0, 1)
+            if torch.compiler.is_exporting():  # ``unfold`` would be a table of all indices
+                filtered = F.conv1d(audio.unsqueeze(1), kernels.unsqueeze(1), stride=self.stride).mT
+            else:  # few channels in, many out, long filters: a product of matrices, and faster as one
+                filtered = audio.float().unfold(-1, self.taps, self.stride) @ kernels.T
             power = filtered.unflatten(-1, (-1, 2)).square().sum(-1)
             return (power + FLOOR).log().transpose(1, 2)
 

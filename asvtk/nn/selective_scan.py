@@ -4,7 +4,8 @@
     y_t = <C_t, h_t> + D u_t
 
 with A < 0. Backends: ``mamba_ssm``, that package's CUDA kernel; ``torch``, ours, which runs
-everywhere. ``auto`` takes the first where it runs, else the second.
+everywhere. ``auto`` takes the first where it runs, else the second. Exported graphs have a third form
+(``scan_operator``).
 
 Source: Gu and Dao, "Mamba: Linear-time sequence modeling with selective state spaces", 2023,
 arXiv 2312.00752, algorithm 2. Names and shapes follow the mamba_ssm package.
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from asvtk.io.errors import AsvtkError
 from asvtk.nn.scan_mamba_ssm import scan_mamba_ssm, why_not_mamba_ssm
+from asvtk.nn.scan_operator import scan_operator
 from asvtk.nn.scan_torch import scan_torch
 
 __all__ = ["BACKENDS", "active_backend", "select_backend", "selective_scan"]
@@ -94,11 +96,12 @@ def selective_scan(
     Raises:
         AsvtkError: ``mamba_ssm`` was selected and cannot run where the tensors are.
     """
-    if u.dtype != torch.float64 and active_backend(u.device) == "mamba_ssm":
+    exported = torch.compiler.is_exporting()
+    if u.dtype != torch.float64 and not exported and active_backend(u.device) == "mamba_ssm":
         return scan_mamba_ssm(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
     if delta_bias is not None:
         delta = delta + delta_bias.unsqueeze(-1)
     if delta_softplus:
         delta = F.softplus(delta)
-    y = scan_torch(u, delta, A, B, C, D).to(u.dtype)
+    y = (scan_operator if exported else scan_torch)(u, delta, A, B, C, D).to(u.dtype)
     return y if z is None else y * F.silu(z)

@@ -70,8 +70,11 @@ class PooledSincBank(nn.Module):
         bank = self.bank
         if self.training and self.max_masked > 1:
             bank = bank * self._draw_kept()[: len(bank), None, None]
-        windows = audio.to(bank.dtype).unfold(-1, bank.shape[-1], self.POOL)  # (batch, columns, taps + 2)
-        filtered = torch.matmul(bank.flatten(0, 1), windows.transpose(1, 2))
+        if torch.compiler.is_exporting():  # ``unfold`` would be a table of all indices
+            filtered = F.conv1d(audio.unsqueeze(1), bank.flatten(0, 1).unsqueeze(1), stride=self.POOL)
+        else:
+            windows = audio.to(bank.dtype).unfold(-1, bank.shape[-1], self.POOL)  # (batch, columns, taps + 2)
+            filtered = torch.matmul(bank.flatten(0, 1), windows.transpose(1, 2))
         return filtered.abs_().unflatten(1, (self.rows, self.POOL**2)).amax(2)
 
     def _draw_kept(self) -> Tensor:

@@ -6,7 +6,6 @@ import os
 from importlib import resources
 from typing import Annotated
 
-import torch
 from fastapi import Depends, FastAPI, Query, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -72,11 +71,11 @@ class Service:
     def __init__(self, detector: RecordingDetector, config: ServeConfig):
         self.detector, self.config, self.metrics = detector, config, Metrics()
         # As many workers as the CPU has cores: small products gain more by that than by threads in each.
-        workers = min(len(os.sched_getaffinity(0)), _WORKERS) if detector.device.type == "cpu" else 1
+        workers = detector.workers(min(len(os.sched_getaffinity(0)), _WORKERS))
         detector.share_batches(
             most=config.batch,
-            workers=workers,
-            threads=max(1, torch.get_num_threads() // workers),
+            workers=workers.count,
+            begin=workers.begin,
             observe=self.metrics.batches.observe,
         )
         self.judge, self.streams = Judge(detector, config), Streams(detector, config)

@@ -3,11 +3,15 @@
 import dataclasses
 import functools
 import json
+from pathlib import Path
+
+import safetensors.torch
+import torch
 
 from asvtk.frontends import build_frontend
 from asvtk.inference.experiment import dev_sets, local_model, pooled_scores
 from asvtk.inference.package import CALIBRATION, WEIGHTS, write_package
-from asvtk.inference.weights import build_trained, require_features_of
+from asvtk.inference.weights import PREFIX, build_trained, part, prefixed, require_features_of
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import ScoreTable
@@ -17,6 +21,7 @@ from asvtk.metrics.eer import det_curve, eer
 from asvtk.metrics.operating_point import operating_point
 from asvtk.metrics.results import read_results
 from asvtk.models import Detector
+from asvtk.nn.weights import read_safetensors
 from asvtk.training.calibration import current_calibration
 from asvtk.training.checkpoint import read_tensors
 from asvtk.training.dataset import UtteranceDataset, open_dataset
@@ -121,7 +126,9 @@ def _curve(table: ScoreTable):
     return det_curve(table.scores[table.bonafide], table.scores[~table.bonafide])
 
 
-def pack(experiment: Experiment, out, card: str, licence: str | None = None) -> None:
+def pack(
+    experiment: Experiment, out, card: str, licence: str | None = None, precision: str = "float32"
+) -> None:
     """Write the package of a finished experiment in one step, with its calibration if there is one.
 
     Args:
@@ -129,6 +136,7 @@ def pack(experiment: Experiment, out, card: str, licence: str | None = None) -> 
         out: the file to write or replace.
         card: text of the model card.
         licence: of the weights, if it is stated.
+        precision: of the weights' matrices; ``float16`` halves the file. They are computed in float32.
 
     Raises:
         AsvtkError: see ``threshold_on_dev``; the front-end's model is not to be found any more; or the
@@ -140,13 +148,28 @@ def pack(experiment: Experiment, out, card: str, licence: str | None = None) -> 
         "threshold": threshold_on_dev(experiment),
         "front-end": build_frontend(experiment.config().frontend).describe(),
         "layers": experiment.inputs()["layers"],
+        "precision": precision,
     }
     environment = read_json(experiment.folder / "environment.json")
     environment.pop("host", None)  # is nobody's business
     members = {name: (experiment.folder / name).read_bytes() for name in ("config.yaml", "results.json")}
-    members[WEIGHTS] = (experiment.checkpoints / "best.safetensors").read_bytes()
+    members[WEIGHTS] = _weights(experiment.checkpoints / "best.safetensors", precision)
     members["card.md"] = card.encode()
     if current_calibration(experiment)[0] is not None:
         members[CALIBRATION] = experiment.calibration.read_bytes()
     members["environment.json"] = (json.dumps(environment, indent=1) + "\n").encode()
     write_package(out, about, members)
+
+
+def _weights(path: Path, precision: str) -> bytes:
+    """A file of weights, its matrices in another precision; vectors, such as statistics of features, stay."""
+    if precision == "float32":
+        return path.read_bytes()
+    tensors, _ = read_safetensors(path)
+    tensors = part(PREFIX, tensors)
+    for name, x in tensors.items():
+        if x.dtype == torch.float32 and x.ndim > 1 and not name.startswith("model.mvn."):
+            tensors[name] = x.half()
+            if not tensors[name].isfinite().all():
+                raise AsvtkError(f"{path}: {name} has numbers that float16 cannot hold; pack it in float32")
+    return safetensors.torch.save(prefixed(PREFIX, tensors))

@@ -13,8 +13,9 @@ from asvtk.frontends.crop import Crop
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
 from asvtk.inference.calibration import DetectorCalibration, ErrorCurve, Reference
 from asvtk.inference.detection import Detection, Segment, probability_of_spoof
-from asvtk.inference.detector import DetectConfig, RecordingDetector
+from asvtk.inference.detector import DetectConfig
 from asvtk.inference.segments import cells_of_windows, find_segments
+from asvtk.inference.torch_detector import TorchDetector
 from asvtk.inference.windows import WindowScorer
 from asvtk.io.errors import AsvtkError
 from asvtk.metrics.calibration import Calibration, DevStatistics
@@ -39,7 +40,7 @@ def detector():
     torch.manual_seed(0)
     frontend = Lfcc(LfccConfig(crop=Crop(samples=RATE)))
     made = assemble(frontend, MoeMambaConfig(d_model=8, blocks=1, d_state=2, d_expert=8), OcSoftmaxConfig())
-    trained = RecordingDetector.of(made.eval())
+    trained = TorchDetector.of(made.eval())
     trained.name, trained.sha256 = "tiny", "0" * 64
     return trained
 
@@ -225,7 +226,7 @@ def test_a_spoofed_minute_in_bona_fide_speech_is_found(everybody_speaks, detecto
         means = np.array([float(np.abs(x).mean()) for x in windows])
         return means, np.zeros((len(windows), 8), np.float32)
 
-    monkeypatch.setattr(RecordingDetector, "_score_windows", score)
+    monkeypatch.setattr(TorchDetector, "score_windows", score)
     detector.calibration = DetectorCalibration(window=affine(20, -6), recording=affine(20, -6))
     detection = detector.detect(samples, RATE, window=4.0)
     spoofed = [part for part in detection.segments if part.verdict == "spoof"]

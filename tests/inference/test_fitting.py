@@ -16,8 +16,8 @@ from asvtk.frontends.crop import Crop
 from asvtk.frontends.waveform import Waveform, WaveformConfig
 from asvtk.inference import windows
 from asvtk.inference.calibration import DetectorCalibration
-from asvtk.inference.detector import RecordingDetector
 from asvtk.inference.fitting import Judged, fit_calibration, measure_errors
+from asvtk.inference.torch_detector import TorchDetector
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import ScoreTable
@@ -52,7 +52,7 @@ def detector(monkeypatch):
         windows, "speech_probabilities", lambda x, before=0: np.ones(math.ceil((len(x) - before) / 512))
     )
     model = Mean()
-    made = RecordingDetector(Waveform(WaveformConfig(crop=Crop(samples=WINDOW))), model, model).eval()
+    made = TorchDetector(Waveform(WaveformConfig(crop=Crop(samples=WINDOW))), model, model).eval()
     made.name = "mean"
     return made
 

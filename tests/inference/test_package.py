@@ -81,6 +81,17 @@ def test_scores_of_a_package_are_those_of_stage_4(experiment, package, tmp_path,
     assert [line[2] for line in lines[1:]] == decisions and len(set(decisions)) == 2
 
 
+def test_half_precision_makes_a_smaller_file_of_nearly_the_same_scores(experiment, package, tmp_path):
+    half = tmp_path / "half.asvtk.tar"
+    assert asvtk("pack", "--exp", experiment, "--precision", "float16", "--out", half) == 0
+    whole, small = read_package(package), read_package(half)
+    assert len(small.members["model.safetensors"]) < 0.7 * len(whole.members["model.safetensors"])
+    assert small.about["precision"] == "float16"
+    clips = np.random.default_rng(0).normal(size=(8, 6_000)).astype(np.float32)
+    expected, found = (load(file).score_batch(clips).numpy() for file in (package, half))
+    assert found == pytest.approx(expected, abs=3e-3) and not np.array_equal(found, expected)
+
+
 def assert_alike(found: str, expected: str) -> None:
     """The same trials, and the same scores but for rounding: batches are composed otherwise."""
     found, expected = ([line.split() for line in text.splitlines()] for text in (found, expected))

@@ -52,10 +52,10 @@ def score_alone(model: str, speech: np.ndarray, windows: int) -> float:
     detector = asvtk.load(model)
     length = round(detector.window_seconds(DetectConfig()) * 16_000)
     batch = [np.resize(speech[k * 16_000 :], length).astype(np.float32) for k in range(8)]
-    detector._score_windows(batch)
+    detector.score_windows(batch)
     began = time.perf_counter()
     for _ in range(-(-windows // 8)):
-        detector._score_windows(batch)
+        detector.score_windows(batch)
     return time.perf_counter() - began
 
 

@@ -31,7 +31,7 @@ from asvtk.frontends.ssl.blocks import (
     is_gelu,
     is_pre_norm,
 )
-from asvtk.nn.frames import frame_mask
+from asvtk.nn.frames import cut_frames, frame_mask
 from asvtk.nn.fused_norm import norm_gelu
 from asvtk.nn.grouped_convolution import grouped_conv1d
 
@@ -150,7 +150,7 @@ class StemLayer(nn.Module):
         batch, rows, channels = x.shape
         if self.written_out:
             width = self.first.weight.shape[1]
-            windows = F.pad(x.flatten(1), (0, width - self.stride)).unfold(1, width, self.stride)
+            windows = cut_frames(F.pad(x.flatten(1), (0, width - self.stride)), width, self.stride)
             y = self.first(windows.reshape(-1, width))
         else:
             hops = x.reshape(-1, self.stride * channels)
@@ -171,7 +171,7 @@ class StemLayer(nn.Module):
 def _normalise_over_time(x: Tensor, real: int | Tensor, norm: nn.GroupNorm) -> Tensor:
     """Zero mean and unit variance of each channel over the real rows: (batch, rows, channels)."""
     # full() and not tensor(): a CUDA graph cannot hold a copy from the host's memory.
-    lengths = real if isinstance(real, Tensor) else torch.full((len(x),), real, device=x.device)
+    lengths = real if isinstance(real, Tensor) else torch.full((x.shape[0],), real, device=x.device)
     mask = frame_mask(lengths, x.shape[1]).unsqueeze(-1)
     count = lengths.view(-1, 1, 1)
     mean = (x.float() * mask).sum(1, keepdim=True) / count

@@ -41,6 +41,7 @@ from asvtk.frontends.ssl.whisper import WhisperEncoder
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import digest
+from asvtk.nn.frames import frame_mask
 
 __all__ = ["Ssl", "SslConfig", "encoder_class"]
 
@@ -125,12 +126,17 @@ class Ssl(FrontEnd):
         self._normalise = config.normalise
         if self._normalise is None:
             self._normalise = wants_normalised_input(self._folder, architecture.normalised_stem)
+        self.by_real_samples = self._normalise
         self._encoder = ()  # in a tuple, modules are not registered
         self.top = None
 
     @property
     def cut(self) -> tuple[int, ...]:
         return (*(layer for layer in self.layers if layer < self._frozen_depth), self._frozen_depth)
+
+    @property
+    def frozen(self) -> tuple[nn.Module, ...]:
+        return self._encoder
 
     def details(self) -> dict:
         return {
@@ -153,6 +159,14 @@ class Ssl(FrontEnd):
         if self._normalise:  # by the statistics of what is heard, not of its repetitions
             audio = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
         return self.pad(self.crop(audio))
+
+    def prepare_heard(self, audio: Tensor, samples: Tensor | None) -> Tensor:
+        if not self._normalise:
+            return audio
+        real, count = frame_mask(samples, audio.shape[1]), samples.unsqueeze(1)
+        mean = (audio * real).sum(1, keepdim=True) / count
+        variance = ((audio - mean) * real).square().sum(1, keepdim=True) / count
+        return (audio - mean) * (variance + 1e-7).rsqrt()
 
     def frames(self, samples):
         return self.architecture.frames(samples)

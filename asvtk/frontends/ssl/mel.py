@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asvtk.io.audio import SAMPLE_RATE
-from asvtk.nn.frames import frame_mask
+from asvtk.nn.frames import cut_frames, frame_mask, power_by_products
 
 __all__ = ["KaldiLogMel", "WhisperLogMel", "kaldi_filters", "slaney_filters"]
 
@@ -42,8 +42,8 @@ class WhisperLogMel(nn.Module):
             # Far behind its end, an utterance has nothing to mirror, and nobody looks.
             mirrored = (last - (places.abs() - last).abs()).clamp_min(0)
             audio = audio.gather(1, mirrored)
-        x = audio.unfold(1, WINDOW, SHIFT)[:, :frames] * self.window
-        x = torch.fft.rfft(x).abs().square() @ self.filters
+        x = cut_frames(audio, WINDOW, SHIFT)[:, :frames] * self.window
+        x = _power(x, WINDOW) @ self.filters
         x = x.clamp_min(1e-10).log10()
         if samples is None:
             return (torch.maximum(x, x.amax((1, 2), keepdim=True) - 8) + 4) / 4
@@ -77,11 +77,11 @@ class KaldiLogMel(nn.Module):
 
     def forward(self, audio: Tensor, samples: Tensor | None) -> Tensor:
         """float32 (batch, samples) -> float32 (batch, frames, mels); zeros behind real frames."""
-        x = audio.double().unfold(1, WINDOW, SHIFT) * 2**15
+        x = cut_frames(audio.double(), WINDOW, SHIFT) * 2**15
         x = x - x.mean(-1, keepdim=True)
         before = F.pad(x[..., :-1], (1, 0))
         before[..., 0] = x[..., 0]
-        x = torch.fft.rfft((x - 0.97 * before) * self.window, self.FFT).abs().square() @ self.filters
+        x = _power((x - 0.97 * before) * self.window, self.FFT) @ self.filters
         x = x.clamp_min(2.0**-23).log()
         if samples is None:
             variance, mean = torch.var_mean(x, 1, keepdim=True)
@@ -91,6 +91,12 @@ class KaldiLogMel(nn.Module):
         centred = (x - (x * real).sum(1, keepdim=True) / count) * real
         variance = centred.square().sum(1, keepdim=True) / (count - 1)
         return (centred * (variance + 1e-7).rsqrt()).float()
+
+
+def _power(frames: Tensor, fft: int) -> Tensor:
+    if torch.compiler.is_exporting():
+        return power_by_products(frames, fft)
+    return torch.fft.rfft(frames, fft).abs().square()
 
 
 def slaney_filters(count: int, fft: int = WINDOW) -> np.ndarray:

@@ -45,7 +45,7 @@ class W2vBertEncoder(nn.Module):
         """
         x = self.mel(audio, samples)
         pairs = x.shape[1] // 2
-        x = x[:, : 2 * pairs].reshape(len(x), pairs, -1)
+        x = x[:, : 2 * pairs].reshape(x.shape[0], pairs, -1)
         lengths = None if samples is None else ((samples - WINDOW) // SHIFT + 1) // 2
         return self.stack(self.projection(self.norm(x)), None, None, lengths)
 
