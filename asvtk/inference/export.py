@@ -286,6 +286,7 @@ def _quantised(model, exact: list[str]):
             after,
             op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
+            reduce_range=True,  # 7 bits: products of 8 overflow on processors without VNNI
             weight_type=QuantType.QInt8,
             nodes_to_exclude=exact,
         )

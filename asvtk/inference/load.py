@@ -1,5 +1,7 @@
 """``asvtk.load``: a trained detector from a package, an experiment, published weights or an ONNX file."""
 
+from pathlib import Path
+
 from asvtk.inference.calibration import DetectorCalibration
 from asvtk.inference.detector import RecordingDetector
 from asvtk.io.errors import AsvtkError

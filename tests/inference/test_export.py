@@ -124,7 +124,7 @@ def test_quantised_weights_are_smaller_and_the_front_end_stays_exact(tmp_path, c
     detector = make(LFCC, dict(name="mhfa", heads=16, d_compressed=64, d_embedding=64), tmp_path)
     plain = write_export(detector, tmp_path / "x.onnx", clips)
     quantised = write_export(detector, tmp_path / "y.onnx", clips, int8=True)
-    assert quantised.size < 0.5 * plain.size
+    assert plain.size - quantised.size > 200_000  # three quarters of its large matrices
     assert quantised.int8.relative > 1e-4
     names = [weight.name for weight in onnx.load(tmp_path / "y.onnx").graph.initializer]
     assert any("quantized" in name for name in names)

@@ -9,8 +9,8 @@ import torch
 
 from asvtk.frontends.crop import Crop
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
-from asvtk.inference.detector import RecordingDetector
 from asvtk.inference.shared import SharedBatches
+from asvtk.inference.torch_detector import TorchDetector
 from asvtk.io.errors import AsvtkError
 from asvtk.models import assemble
 from asvtk.models.moe_mamba import MoeMambaConfig
@@ -81,9 +81,9 @@ def test_a_window_scores_in_company_as_alone_whatever_its_length():
     torch.manual_seed(0)
     frontend = Lfcc(LfccConfig(crop=Crop(samples=None)))
     made = assemble(frontend, MoeMambaConfig(d_model=16, blocks=1, d_state=4, d_expert=16), OcSoftmaxConfig())
-    detector = RecordingDetector.of(made.eval())
+    detector = TorchDetector.of(made.eval())
     clips = [0.1 * RNG.normal(size=n).astype(np.float32) for n in (64_600, 16_000, 40_000, 64_600, 9_000)]
-    alone = [detector._score_windows([clip])[0][0] for clip in clips]
+    alone = [detector.score_windows([clip])[0][0] for clip in clips]
     detector.share_batches(most=16)
     with ThreadPoolExecutor(20) as pool:
         together = list(pool.map(lambda k: detector.shared([clips[k % 5]])[0][0], range(60)))
