@@ -30,15 +30,15 @@ def add_arguments(parser):
     token.add_argument("--no-token", action="store_true", help="let all who reach --host use it")
     limits = parser.add_argument_group("limits")
     limits.add_argument(
-        "--max-mb", type=between(0.001, 2000, ends=True), default=50, metavar="MIB",
+        "--max-mb", type=between(0.001, 2000, ends=True), default=50.0, metavar="MIB",
         help="of an upload (default 50)",
     )  # fmt: skip
     limits.add_argument(
-        "--max-seconds", type=between(1, 86_400, ends=True), default=3600, metavar="S",
+        "--max-seconds", type=between(1, 86_400, ends=True), default=3600.0, metavar="S",
         help="of a recording or a stream (default 3600)",
     )  # fmt: skip
     limits.add_argument(
-        "--timeout", type=between(0.1, 3600, ends=True), default=60, metavar="S",
+        "--timeout", type=between(0.1, 3600, ends=True), default=60.0, metavar="S",
         help="for an upload, then for its judgement; without audio on a stream (default 60)",
     )  # fmt: skip
     limits.add_argument(
