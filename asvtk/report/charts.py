@@ -1,8 +1,9 @@
-"""Bars of the EER per attack, and histograms of the scores: SVG with positions in percent.
+"""Bars of the EER per attack, histograms of the scores, axes of rates: SVG with positions in percent.
 
 Nothing is scaled but the drawing itself, so letters keep their size on a phone.
 """
 
+from collections.abc import Callable
 from math import floor, log10
 
 import numpy as np
@@ -11,7 +12,7 @@ from asvtk.report.svg import Markup, element, linear_ticks, plain
 from asvtk.report.system import tag
 from asvtk.report.values import shown
 
-__all__ = ["attack_bars", "histogram"]
+__all__ = ["attack_bars", "histogram", "rate_axis"]
 
 _BAR, _PITCH = 12, 20  # pixels: thickness of a bar, and from bar to bar
 
@@ -78,6 +79,21 @@ def _group(systems, attack: str, top: float) -> Markup:
         y += _PITCH
     parts.append(element("line", x1=0, x2=0, y1=0, y2=y, class_="base"))
     return element("svg", *parts, class_="plot bar-plot", height=y, role="img", aria_label=f"EER of {attack}")
+
+
+def rate_axis(up: Callable[[float], str], top: float, title: str = "EER, %") -> list[Markup]:
+    """Frame of a chart of rates in percent, with a line and a number for round ones.
+
+    Args:
+        up: a rate -> its ``y``.
+        top: the highest rate.
+        title: what the numbers are.
+    """
+    parts = [element("rect", width="100%", height="100%", class_="frame")]
+    for tick in linear_ticks(0, top):
+        parts.append(element("line", x1=0, x2="100%", y1=up(tick), y2=up(tick), class_="grid"))
+        parts.append(element("text", plain(tick), x=0, dx=-8, y=up(tick), dy=5, class_="tick end"))
+    return [*parts, element("text", title, x=0, y=0, dy=-12, class_="axis")]
 
 
 def histogram(system) -> Markup:

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 from asvtk.io.atomic import write_text
+from asvtk.report.charts import rate_axis
 from asvtk.report.document import document, footer
 from asvtk.report.html_tables import html_table
 from asvtk.report.markdown import environment, table, table_page
-from asvtk.report.svg import Markup, element, join, linear_ticks, plain
+from asvtk.report.svg import Markup, element, join
 from asvtk.report.values import interval, shown
 
 __all__ = ["probe_table", "write_probe"]
@@ -91,10 +92,7 @@ def _chart(found: dict) -> Markup:
     def up(rate: float) -> str:
         return f"{100 * (1 - rate / top):.2f}%"
 
-    parts = [element("rect", width="100%", height="100%", class_="frame")]
-    for tick in linear_ticks(0, top):
-        parts.append(element("line", x1=0, x2="100%", y1=up(tick), y2=up(tick), class_="grid"))
-        parts.append(element("text", plain(tick), x=0, dx=-8, y=up(tick), dy=5, class_="tick end"))
+    parts = rate_axis(up, top)
     for place, layer in enumerate(layers):
         if place % max(1, len(layers) // 12) == 0:
             parts.append(element("text", layer, x=along(place), y="100%", dy=20, class_="tick middle"))
@@ -110,7 +108,6 @@ def _chart(found: dict) -> Markup:
             title = element("title", f"{name}: EER {of['eer_percent']:.2f} %")
             at = {"cx": x, "cy": up(of["eer_percent"]), "r": 5, "class_": f"mark c{number % 8}"}
             parts.append(element("circle", title, **at))
-    parts.append(element("text", "EER, %", x=0, y=0, dy=-12, class_="axis"))
     parts.append(element("text", "layer", x="50%", y="100%", dy=42, class_="axis middle"))
     keys = []
     for number, name in enumerate(sets):

@@ -5,10 +5,11 @@ from math import log10
 from pathlib import Path
 
 from asvtk.io.atomic import write_text
+from asvtk.report.charts import rate_axis
 from asvtk.report.document import document, footer
 from asvtk.report.markdown import environment, table_page
 from asvtk.report.robustness import Copy, Robustness, summary_lines, tables
-from asvtk.report.svg import Markup, element, linear_ticks, plain
+from asvtk.report.svg import Markup, element
 from asvtk.report.values import mean_sd
 
 __all__ = ["robustness_page", "write_robustness"]
@@ -146,11 +147,7 @@ def _lines(system: Robustness, copies: list[Copy], axis: str, top: float) -> lis
     def up(rate: float) -> float:
         return 100 * (1 - rate / top)
 
-    parts = [element("rect", width="100%", height="100%", class_="frame")]
-    for tick in linear_ticks(0, top):
-        y = f"{up(tick):.2f}%"
-        parts.append(element("line", x1=0, x2="100%", y1=y, y2=y, class_="grid"))
-        parts.append(element("text", plain(tick), x=0, dx=-8, y=y, dy=5, class_="tick end"))
+    parts = rate_axis(lambda rate: f"{up(rate):.2f}%", top)
     for value in _apart(values, along):
         x, text = f"{along(value):.2f}%", f"{value:,g}"
         parts.append(element("text", text, x=x, y="100%", dy=20, class_="tick middle"))
@@ -172,7 +169,6 @@ def _lines(system: Robustness, copies: list[Copy], axis: str, top: float) -> lis
                 text = {"x": f"{x:.2f}%", "y": f"{y:.2f}%", "dy": -10 if rate >= base else 21}
                 text["class_"] = "value middle"
                 parts.append(element("text", f"{rate:.1f}", **text))
-    parts.append(element("text", "EER, %", x=0, y=0, dy=-12, class_="axis"))
     parts.append(element("text", axis, x="50%", y="100%", dy=42, class_="axis middle"))
     about = f"EER over {axis}: {', '.join(kinds)}"
     chart = element("svg", *parts, class_="plot degradation", role="img", aria_label=about)

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from asvtk.io.atomic import write_text
+from asvtk.report.charts import rate_axis
 from asvtk.report.document import document, footer
 from asvtk.report.html_tables import html_table
 from asvtk.report.markdown import code, environment, table, table_page
-from asvtk.report.svg import Markup, element, linear_ticks, plain
+from asvtk.report.svg import Markup, element, linear_ticks
 from asvtk.report.values import config_value, config_values, mean_sd
 
 __all__ = ["best_of", "write_search"]
@@ -108,10 +109,7 @@ def _history(outcomes: list) -> Markup:
     def up(rate: float) -> str:
         return f"{100 * (1 - rate / top):.2f}%"
 
-    parts = [element("rect", width="100%", height="100%", class_="frame")]
-    for tick in linear_ticks(0, top):
-        parts.append(element("line", x1=0, x2="100%", y1=up(tick), y2=up(tick), class_="grid"))
-        parts.append(element("text", plain(tick), x=0, dx=-8, y=up(tick), dy=5, class_="tick end"))
+    parts = rate_axis(up, top, "EER, %; the line: the least so far")
     for tick in linear_ticks(0, last, 10):
         if tick == int(tick):
             parts.append(element("text", int(tick), x=along(tick), y="100%", dy=20, class_="tick middle"))
@@ -124,7 +122,6 @@ def _history(outcomes: list) -> Markup:
     for of in done:
         title = element("title", f"trial {of.number}: EER {mean_sd(of.eers)} %, {config_values(of.values)}")
         parts.append(element("circle", title, cx=along(of.number), cy=up(of.eer), r=5, class_="mark c1"))
-    parts.append(element("text", "EER, %; the line: the least so far", x=0, y=0, dy=-12, class_="axis"))
     parts.append(element("text", "trial", x="50%", y="100%", dy=42, class_="axis middle"))
     return element("svg", *parts, class_="plot degradation", role="img", aria_label="EER by trial")
 
