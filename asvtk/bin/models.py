@@ -57,7 +57,8 @@ def _get(name: str, folder: str | None) -> None:
     if not name.startswith(PREFIX) and name.lower() not in list_pretrained():
         known = ", ".join(list_pretrained())
         raise AsvtkError(f"{name}: no such model; known are {known}, and {PREFIX}OWNER/NAME")
-    path = find_pretrained(name if name.startswith(PREFIX) else list_pretrained()[name.lower()].fetch())
+    # A file here of that name is not meant.
+    path = find_pretrained(name) if name.startswith(PREFIX) else list_pretrained()[name.lower()].fetch()
     if folder is not None:
         into = Path(folder) / path.name
         if path.is_dir() and is_package(path):
