@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -89,9 +90,11 @@ class Service:
     """
 
     def __init__(self, model: Path, folder: Path, *words):
-        self.home, self.temporary, self._writes = folder / "home", folder / "tmp", folder / "writes"
-        for place in (self.home, self.temporary):
-            place.mkdir(exist_ok=True)
+        self.home, self._writes = folder / "home", folder / "writes"
+        self.home.mkdir(exist_ok=True)
+        # Not in a folder of the test, of which the path may be too long for a socket.
+        self._temporary = tempfile.TemporaryDirectory(prefix="asvtk_")
+        self.temporary = Path(self._temporary.name)
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),

@@ -4,11 +4,13 @@ Such a process has no torch, can write no file, and is killed when it takes too 
 piece by piece: a byte that says what follows, then samples or JSON.
 """
 
+import contextlib
 import json
 import logging
 import multiprocessing
 import os
 import resource
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -24,6 +26,7 @@ __all__ = ["Decoder", "DecoderTimeout", "TooLong"]
 _BEGIN, _SAMPLES, _END, _FAULT, _TOO_LONG = b"BSEFL"
 _MEMORY = 4 << 30  # bytes of address space
 _PIECE = 1 << 18  # samples in a message
+_LONGEST = 75  # bytes of a folder that leave room for a socket's name: a path of one has 107 at most
 _PRELOADED = ["asvtk.serve.decoder", "av", "scipy.signal"]
 
 
@@ -73,7 +76,7 @@ class Decoder:
             while True:
                 if not self._connection.poll(max(0.0, deadline - time.monotonic())):
                     raise DecoderTimeout(f"{path}: was not decoded in time")
-                message = self._connection.recv_bytes()
+                message = self._receive()
                 kind, body = message[0], message[1:]
                 if kind == _SAMPLES:
                     sink(np.frombuffer(body, np.float32))
@@ -92,6 +95,12 @@ class Decoder:
             raise
         raise (TooLong if kind == _TOO_LONG else AsvtkError)(json.loads(body))
 
+    def _receive(self) -> bytes:
+        try:
+            return self._connection.recv_bytes()
+        except OSError:  # it died in the midst of a message
+            raise EOFError from None
+
     def close(self) -> None:
         """Kill the process."""
         if self._process is not None:
@@ -106,8 +115,21 @@ class Decoder:
             self.close()
             self._connection, theirs = self._context.Pipe()
             self._process = self._context.Process(target=_decode_files, args=(theirs,), daemon=True)
-            self._process.start()
+            with _room_for_sockets():
+                self._process.start()
             theirs.close()
+
+
+@contextlib.contextmanager
+def _room_for_sockets():
+    """Where $TMPDIR is too deep for the forkserver's socket, put that into /tmp."""
+    usual = tempfile.gettempdir()
+    if len(os.fsencode(usual)) > _LONGEST:
+        tempfile.tempdir = "/tmp"
+    try:
+        yield
+    finally:
+        tempfile.tempdir = usual
 
 
 def _decode_files(connection) -> None:

@@ -1,6 +1,8 @@
 """Decoders in processes of their own: they may die, hang or be fed anything."""
 
 import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -46,6 +48,21 @@ def test_it_gives_what_reading_here_gives(decoder, sound):
     process = decoder._process.pid
     assert decoded(decoder, sound, channel=1)[1].changes[0].startswith("channel 2")
     assert decoder._process.pid == process
+
+
+def test_a_deep_temporary_folder_leaves_no_room_for_a_socket_and_needs_none(sound, tmp_path):
+    deep = tmp_path / ("x" * 120)
+    deep.mkdir()
+    program = (
+        "import sys, time; from asvtk.serve.decoder import Decoder; heard = []\n"
+        "decoder = Decoder()\n"
+        "decoder.decode(sys.argv[1], lambda _: heard.append, None, 60.0, time.monotonic() + 60)\n"
+        "decoder.close(); print(sum(map(len, heard)))"
+    )
+    words = [sys.executable, "-c", program, sound]
+    environment = {**os.environ, "TMPDIR": str(deep)}
+    answer = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert answer.returncode == 0 and int(answer.stdout) == 20 * 16_000, answer.stderr
 
 
 def test_faults_limits_and_deadlines(decoder, sound, tmp_path):
