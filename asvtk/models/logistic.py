@@ -135,9 +135,9 @@ class Logistic(FittedBackEnd):
 
 
 def _standardisation(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean, and inverse standard deviation; 0 of what never changes."""
+    """Mean, and inverse standard deviation; 0 of what varies by nothing but rounding, beside the others."""
     deviation = x.std(0)
-    varies = deviation > 1e-9 * np.abs(x).max(0)
+    varies = deviation > np.maximum(1e-4 * np.median(deviation), 1e-6 * np.abs(x).max(0))
     return x.mean(0), np.divide(1, deviation, out=np.zeros_like(deviation), where=varies)
 
 

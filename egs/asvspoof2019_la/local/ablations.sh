@@ -32,7 +32,7 @@ help_message="Usage: local/ablations.sh [--option value ...]        (in a recipe
   --list FILE.yaml      another list of cells (default: conf/ablations/full.yaml, or small.yaml)
   --cells 'NAME ...'    only these cells (default: all)
   --seeds A:B           seeds of each cell (default: $seeds)
-  --parallel N          cells at a time; several fit on one GPU (default: $parallel)
+  --parallel N          cells at a time, spread over the GPUs; several fit on one (default: $parallel)
   --nj N --ngpu auto|0|N --num-threads N --datadir DIR --dumpdir DIR    as for run.sh
   --expdir DIR          experiments, logs and RESULTS.md (default: exp/ablations_NAME for the list NAME.yaml)
   --force true          train again what is finished (default: $force)"
@@ -71,6 +71,19 @@ basis() {
     local sets=(${train_sets:-train} ${dev_sets:-dev} ${test_sets:-eval})
     sets=("${sets[@]/#/$datadir/}")
     cat "$expdir/conf/$1.yaml" "${sets[@]/%//utt2md5}" <(echo "$seeds" "${sets[@]}") | sha256sum
+}
+
+# On this machine each cell has all GPUs, the first of them another one for each cell; run.py takes them in order.
+. ./cmd.sh
+gpus=()
+if [[ $cuda_cmd = run.p[ly]* ]]; then
+    IFS=, read -ra gpus <<<"${CUDA_VISIBLE_DEVICES-$(seq -s , 0 $(($(run.py --count-gpus) - 1)))}"
+fi
+turn_gpus() {
+    [ "${#gpus[@]}" -gt 1 ] || return 0
+    gpus=("${gpus[@]:1}" "${gpus[0]}")
+    CUDA_VISIBLE_DEVICES=$(IFS=,; echo "${gpus[*]}")
+    export CUDA_VISIBLE_DEVICES
 }
 
 train_cell() {
@@ -122,6 +135,7 @@ trap 'for group in $(jobs -p); do kill -- "-$group" 2>/dev/null || true; done; w
 for cell in "${todo[@]}"; do
     while [ "$(jobs -rp | wc -l)" -ge "$parallel" ]; do wait -n || true; done
     log "$cell: train, score, evaluate; $expdir/log/$cell.log"
+    turn_gpus
     train_cell "$cell" &
 done
 wait

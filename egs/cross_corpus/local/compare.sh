@@ -30,7 +30,7 @@ help_message="Usage: local/compare.sh [--option value ...]        (in egs/cross_
   --all-train 'NAME ...' --all-dev 'NAME ...'     the second: several ('$all_train', '$all_dev')
   --test-sets 'NAME ...'                          of both ('$test_sets')
   --seeds A:B           seeds of each system (default: $seeds)
-  --parallel N          systems at a time; several fit on one GPU (default: $parallel)
+  --parallel N          systems at a time, spread over the GPUs; several fit on one (default: $parallel)
   --nj N --ngpu auto|0|N --num-threads N --datadir DIR --dumpdir DIR    as for run.sh
   --expdir DIR          experiments, logs and RESULTS.md (default: $expdir)
   --force true          train again what is finished (default: $force)"
