@@ -10,6 +10,7 @@ import pytest
 from tiny_corpus import prepare_split, write_tiny_corpus
 
 from asvtk.frontends.base import Crop, FrontEnd, FrontEndConfig
+from asvtk.frontends.cache import extraction
 from asvtk.frontends.cache.extraction import Source, extract_missing
 from asvtk.frontends.cache.extractor import Extractor
 from asvtk.frontends.cache.store import FeatureCache, cache_name, description
@@ -89,6 +90,20 @@ def test_every_utterance_and_layer_is_there_whatever_the_jobs(dump, data, jobs):
         assert both.shape == (2, 5, 4)
         np.testing.assert_array_equal(both[1], 2 * both[0])
     assert sum(count for count, _ in spy.asked) == 12
+
+
+@pytest.mark.parametrize("layers, parts", [((1,), 4), ((1, 2), 2), ((1, 2, 3, 4, 5), 1)])
+def test_several_writers_give_the_same_in_every_run(dump, data, tmp_path, monkeypatch, layers, parts):
+    monkeypatch.setattr(extraction, "_processes", lambda extractor: 4)  # as beside a GPU
+    features = extract(dump, data, Spy(*layers)).open(data, layers)
+    for utterance in data.utterances:
+        np.testing.assert_array_equal(features[utterance][-1], layers[-1] * features[utterance][0])
+    again = extract(tmp_path / "again", data, Spy(*layers))
+    for layer in layers:
+        arks = sorted(again.layer_folder(layer).glob("part.*.ark"))
+        others = sorted(open_cache(dump, Spy(1), data).layer_folder(layer).glob("part.*.ark"))
+        assert [ark.read_bytes() for ark in arks] == [ark.read_bytes() for ark in others]
+        assert len(arks) == parts
 
 
 def test_more_layers_compute_only_the_missing_ones(dump, data):

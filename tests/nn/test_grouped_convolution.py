@@ -1,11 +1,12 @@
-"""Half precision is tried before it is trusted; blocks of channels give the convolution they are cut from."""
+"""Half precision is tried before it is trusted; matrix products give the convolution they stand for."""
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from asvtk.nn import grouped_convolution
-from asvtk.nn.grouped_convolution import conv1d_in_blocks, grouped_conv1d, half_is_sound
+from asvtk.nn.grouped_convolution import PositionalConv1d, grouped_conv1d, half_is_sound
 
 
 def test_convolution_that_a_cpu_gets_wrong_is_computed_in_float32(monkeypatch, capsys):
@@ -29,16 +30,15 @@ def test_convolution_that_a_cpu_gets_wrong_is_computed_in_float32(monkeypatch, c
     half_is_sound.cache_clear()
 
 
-@pytest.mark.parametrize(
-    "width, groups, taps", [(48, 3, 8), (64, 2, 5), (80, 2, 8), (120, 2, 7), (130, 1, 4)]
-)
-def test_blocks_of_channels(width, groups, taps):
+@pytest.mark.parametrize("width, groups, taps", [(48, 3, 128), (64, 2, 35), (80, 2, 128)])
+def test_position_embedding_by_matrix_products(width, groups, taps):
     torch.manual_seed(0)
-    x, bias = torch.randn(2, groups * width, 20), torch.randn(groups * width)
-    weight = torch.randn(groups * width, width, taps) / (width * taps) ** 0.5
-    expected = F.conv1d(x, weight, bias, padding=taps // 2, groups=groups)
-    assert torch.allclose(conv1d_in_blocks(x, weight, bias, taps // 2, groups), expected, atol=1e-5)
-    halves = (x.bfloat16(), weight.bfloat16())
-    expected = F.conv1d(*(half.float() for half in halves), padding=taps // 2, groups=groups)
-    found = conv1d_in_blocks(*halves, None, taps // 2, groups)
+    conv = nn.Conv1d(groups * width, groups * width, taps, padding=taps // 2, groups=groups)
+    x = torch.randn(3, 37, groups * width)
+    expected = conv(x.transpose(1, 2))[..., :37].transpose(1, 2)
+    embedding = PositionalConv1d(conv, torch.float32)
+    torch.testing.assert_close(embedding(x), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(embedding.by_matrices(x), expected, atol=1e-5, rtol=1e-5)
+    assert embedding.by_matrices(x[:1, :1]).shape == (1, 1, groups * width)
+    found = PositionalConv1d(conv, torch.bfloat16).by_matrices(x.bfloat16())
     assert found.dtype == torch.bfloat16 and (found - expected).norm() < 5e-3 * expected.norm()

@@ -3,6 +3,7 @@
 
   tools/bench/live.py --device cuda [--batch 16] [--steps 50] [--trainable 6] [--utterances 2000]
   tools/bench/live.py --small            # a tiny model, to try it anywhere
+  tools/bench/live.py --device cuda --config egs/asvspoof2019_la/conf/xlsr_*.yaml   # these, as they are
 
 A randomly initialised model of WavLM-Large's shape hears 64,600 samples; MoE-Mamba weighs all its layers.
 Frozen, and with its top blocks trained, in bfloat16:
@@ -12,11 +13,14 @@ Frozen, and with its top blocks trained, in bfloat16:
   plain        transformers' model in evaluation mode under autocast in an eager loop, the same head
   loading      the audio alone: FLAC files through Loader, decoded, RawBoost 5 anew, copied to the GPU
 
+With --config, a row of each configuration instead, with its own batch and precision.
+
 What trains at the slower of two rates, live and loading, is said at the end. Memory is the peak that torch
 allocated for model, optimiser and step. Never run as a test.
 """
 
 import argparse
+import dataclasses
 import gc
 import statistics
 import tempfile
@@ -39,7 +43,7 @@ from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.losses import OcSoftmaxConfig
 from asvtk.nn.selective_scan import active_backend
 from asvtk.testing import detector_for
-from asvtk.training.config import Rates, TrainingConfig
+from asvtk.training.config import Rates, TrainingConfig, load_config
 from asvtk.training.dataloader import Loader
 from asvtk.training.dataset import UtteranceDataset
 from asvtk.training.optim import build_optimiser, set_rates
@@ -103,6 +107,29 @@ def our_step(args, trainable: int, split: bool):
     optimiser = build_optimiser(head, TrainingConfig(lr=5e-5, rates=rates))
     set_rates(optimiser, 5e-5)
     step = GradientStep(head, 1.0, bfloat16=True, record=args.device == "cuda" and not args.eager)
+
+    def call(batch):
+        step([batch], args.batch)
+        optimiser.step()
+
+    return call
+
+
+def configured_step(args, config):
+    """The training step of a configuration, its speech model with random weights; everything is trained."""
+    family = "WavLM" if "wavlm" in config.frontend.model else "Wav2Vec2"
+    shape = (SMALL if args.small else FULL) | dict(num_hidden_layers=24)
+    with tempfile.TemporaryDirectory() as folder:
+        model = getattr(transformers, f"{family}Model")
+        model(getattr(transformers, f"{family}Config")(**shape, **LARGE)).save_pretrained(folder)
+        frontend = Ssl(dataclasses.replace(config.frontend, model=folder)).load(lower=True)
+    detector = assemble(frontend, config.model, config.loss).to(args.device).train()
+    optimiser = build_optimiser(detector, config.training)
+    set_rates(optimiser, config.training.lr)
+    bfloat16 = config.training.precision == "bfloat16"
+    step = GradientStep(
+        detector, config.training.grad_clip, bfloat16, args.device == "cuda" and not args.eager
+    )
 
     def call(batch):
         step([batch], args.batch)
@@ -194,12 +221,21 @@ def main():
     parser.add_argument("--workers", type=int, help="of the loader (default: as many as stage 3 takes)")
     parser.add_argument("--eager", action="store_true", help="without CUDA graphs")
     parser.add_argument("--small", action="store_true", help="a tiny model")
+    parser.add_argument("--config", nargs="+", default=[], metavar="FILE", help="configurations to measure")
     args = parser.parse_args()
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"{torch.get_num_threads()} threads"
     print(
         f"torch {torch.__version__}, transformers {transformers.__version__}, {where}, scan by "
         f"{active_backend(args.device)}; batch {args.batch}, {SAMPLES} samples"
     )
+    for path in args.config:
+        config = load_config(path)
+        args.batch = config.training.batch_size
+        print(f"  {Path(path).name:<32} batch {args.batch:3} ", end="", flush=True)
+        rate = measure(args, lambda config=config: configured_step(args, config), example(args))
+        print(f"  {25_380 / rate:.0f} s for 25,380 utterances", flush=True)
+    if args.config:
+        return
     depth = (SMALL if args.small else FULL)["num_hidden_layers"]
     audio, rates = example(args), {}
     for trainable in (0, args.trainable):

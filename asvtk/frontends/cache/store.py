@@ -222,7 +222,7 @@ class CachedFeatures:
 
 
 class FeatureWriter:
-    """Writer of one job's features; a layer's part is opened when its first matrix comes.
+    """Writer of one job's features; a part is opened when its first matrix comes.
 
     Args:
         cache: where they go.
@@ -232,8 +232,18 @@ class FeatureWriter:
         self._cache = cache
         self._writers = {}
 
-    def write_encoded(self, utterance: str, layer: int, entry: Encoded) -> None:
+    def open(self, layer: int, share: int = 0) -> None:
+        """Take the next part of a layer for a share of it, unless it has one."""
+        if (layer, share) not in self._writers:
+            self._writers[layer, share] = _open_part(self._cache.layer_folder(layer))
+
+    def write_encoded(self, utterance: str, layer: int, entry: Encoded, share: int = 0) -> None:
         """Add one matrix as it stands in an ark, of the cache's kind.
+
+        Args:
+            utterance, layer: whose.
+            entry: must not change until the writer is left.
+            share: of the layer; each has a part of its own, so that threads may write several.
 
         Raises:
             AsvtkError: there is none, as the features are not finite; or the disk is full.
@@ -243,9 +253,8 @@ class FeatureWriter:
                 f"{utterance}, layer {layer}: the features are not finite (nan or inf) and were not "
                 "written; look at the audio, and at the weights and precision of the front-end"
             )
-        if layer not in self._writers:
-            self._writers[layer] = _open_part(self._cache.layer_folder(layer))
-        self._writers[layer].write_encoded(utterance, *entry)
+        self.open(layer, share)
+        self._writers[layer, share].write_encoded(utterance, *entry)
 
     def __enter__(self) -> FeatureWriter:
         return self

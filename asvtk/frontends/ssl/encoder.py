@@ -33,7 +33,7 @@ from asvtk.frontends.ssl.blocks import (
 )
 from asvtk.nn.frames import cut_frames, frame_mask
 from asvtk.nn.fused_norm import norm_gelu
-from asvtk.nn.grouped_convolution import grouped_conv1d
+from asvtk.nn.grouped_convolution import PositionalConv1d
 
 __all__ = ["SslEncoder"]
 
@@ -187,17 +187,13 @@ class PositionalConvolution(nn.Module):
         super().__init__()
         conv, self.norm = embedding.conv, norm
         self.batch_norm = getattr(embedding, "batch_norm", None)
-        self.weight = nn.Parameter(conv.weight.detach().to(dtype))  # weight norm multiplied out
-        self.bias = nn.Parameter(conv.bias.detach().to(dtype))
-        self.groups, (self.padding,) = conv.groups, conv.padding
+        self.conv = PositionalConv1d(conv, dtype)
         self.activation = embedding.activation
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        frames, x = x.shape[1], x.transpose(1, 2)
         if self.batch_norm is not None:
-            x = self.batch_norm(x.float()).to(x.dtype)
-        x = grouped_conv1d(x, self.weight, self.bias, self.padding, self.groups)
-        x = x[..., :frames].transpose(1, 2)  # an even kernel gives a frame too many
+            x = self.batch_norm(x.transpose(1, 2).float()).transpose(1, 2).to(x.dtype)
+        x = self.conv(x)
         return self.activation(x if self.norm is None else self.norm(x.float()).to(x.dtype))
 
 

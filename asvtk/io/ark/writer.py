@@ -11,6 +11,8 @@ from asvtk.io.errors import AsvtkError
 
 __all__ = ["ArkWriter"]
 
+_MOST_PARTS = os.sysconf("SC_IOV_MAX")  # that the system takes in one call
+
 
 class ArkWriter:
     """Append matrices to a new ark, so that a kill at any instant loses only the open buffer.
@@ -20,19 +22,17 @@ class ArkWriter:
 
     Args:
         ark, scp: paths; neither may exist.
-        buffer_bytes, buffer_seconds: how much, and how long, to gather before it is written. A larger
-            matrix is written at once.
+        buffer_bytes, buffer_seconds: how much, and how long, to gather before it is written. Nothing is
+            copied for that: what was added must not change until ``flush``.
     """
 
     def __init__(self, ark, scp, buffer_bytes: int = 8 << 20, buffer_seconds: float = 5.0):
         self.ark = Path(ark).absolute()
         self.written = 0
-        self._buffer_seconds = buffer_seconds
+        self._buffer_bytes, self._buffer_seconds = buffer_bytes, buffer_seconds
         self._flushed = time.monotonic()
-        # One array for good: a buffer that grows and shrinks is handed out by the system page by page.
-        self._buffer = np.empty(buffer_bytes, np.uint8)
-        self._used = 0
-        self._lines = []
+        self._parts, self._lines = [], []
+        self._used = 0  # bytes of the parts
         self._offset = 0  # size of the ark, and below of the scp, as of the last flush
         self._scp_size = 0
         self._ark_stream = open(self.ark, "xb", buffering=0)
@@ -53,17 +53,13 @@ class ArkWriter:
         That may run in many threads; a writer is for one.
         """
         name = key.encode() + b" "
-        parts = [np.frombuffer(part, np.uint8) for part in (name, *parts)]
-        if self._used + sum(map(len, parts)) > len(self._buffer):
-            self.flush()
-            if sum(map(len, parts)) > len(self._buffer):
-                self._buffer = np.empty(sum(map(len, parts)), np.uint8)
         self._lines.append(f"{key} {self.ark}:{self._offset + self._used + len(name)}\n")
-        for part in parts:
-            self._buffer[self._used : self._used + len(part)] = part
-            self._used += len(part)
+        for part in (name, *parts):
+            view = memoryview(part).cast("B")
+            self._parts.append(view)
+            self._used += len(view)
         late = time.monotonic() - self._flushed > self._buffer_seconds
-        if late or self._used == len(self._buffer):
+        if late or self._used >= self._buffer_bytes:
             self.flush()
 
     def flush(self) -> None:
@@ -75,9 +71,9 @@ class ArkWriter:
         if not self._lines:
             return
         try:
-            _write_all(self._ark_stream, self._buffer[: self._used])
+            _write_all(self._ark_stream, self._parts)
             os.fsync(self._ark_stream.fileno())
-            _write_all(self._scp_stream, "".join(self._lines).encode())
+            _write_all(self._scp_stream, [memoryview("".join(self._lines).encode())])
             os.fsync(self._scp_stream.fileno())
         except OSError as error:
             self._take_back()
@@ -89,16 +85,19 @@ class ArkWriter:
         self._offset += self._used
         self._scp_size = os.fstat(self._scp_stream.fileno()).st_size
         self._flushed = time.monotonic()
-        self._used = 0
-        self._lines.clear()
+        self._forget()
 
     def _take_back(self) -> None:
         """Drop what a failed flush left, in memory and on disk: another try behind torn bytes would lie."""
-        self._used = 0
-        self._lines.clear()
+        self._forget()
         for stream, size in ((self._ark_stream, self._offset), (self._scp_stream, self._scp_size)):
             os.truncate(stream.fileno(), size)
             stream.seek(size)
+
+    def _forget(self) -> None:
+        self._used = 0
+        self._parts.clear()
+        self._lines.clear()
 
     def close(self) -> None:
         self.flush()
@@ -106,8 +105,13 @@ class ArkWriter:
         self._scp_stream.close()
 
 
-def _write_all(stream, data) -> None:
-    """Write all of ``data``: on a nearly full disk the system may take only a part at a time."""
-    view = memoryview(data)
-    while view:
-        view = view[stream.write(view) :]
+def _write_all(stream, parts: list[memoryview]) -> None:
+    """Write all parts: on a nearly full disk the system may take only a part at a time."""
+    for begin in range(0, len(parts), _MOST_PARTS):
+        group = parts[begin : begin + _MOST_PARTS]
+        while group:
+            taken = os.writev(stream.fileno(), group)
+            while group and taken >= len(group[0]):
+                taken -= len(group.pop(0))
+            if taken:
+                group[0] = group[0][taken:]
