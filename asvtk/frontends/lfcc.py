@@ -8,9 +8,11 @@ and Hanilçi, "A comparison of features for synthetic speech detection", Intersp
 
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from asvtk.frontends.base import FrontEnd, FrontEndConfig
+from asvtk.frontends.base import Conditioning, Extension, FrontEnd, FrontEndConfig
 from asvtk.nn.cepstra import LinearCepstra
 
 __all__ = ["Lfcc", "LfccConfig"]
@@ -63,3 +65,36 @@ class Lfcc(FrontEnd):
 
     def lower(self, audio: Tensor, samples: Tensor | None) -> dict[int, Tensor]:
         return {0: self.cepstra(audio, samples)}
+
+    def extension(self, samples: int) -> Extension | None:
+        # A level, a filter or a repetition is of the whole window.
+        if self.conditioning != Conditioning() or not self.min_samples <= samples == self.crop.length(samples):
+            return None
+        return _Extension(self.cepstra)
+
+
+class _Extension:
+    """LFCC of windows that overlap: a static frame that the window before had is not computed again.
+
+    Two things are a window's own: the first frame, whose first sample has none before it, and the differences.
+    """
+
+    def __init__(self, cepstra: LinearCepstra):
+        self._cepstra, self._start, self._static = cepstra, 0, torch.zeros(0, 0)
+
+    @torch.inference_mode()
+    def __call__(self, start: int, audio: np.ndarray) -> Tensor:
+        samples, bank = torch.from_numpy(audio), self._cepstra.filterbank
+        new, between = divmod(start - self._start, bank.shift)
+        known = self._static[max(new, 0) + 1 :]
+        if between or new < 1 or not len(known):
+            static = self._compute(samples)
+        else:
+            # A frame more before the new ones: its first sample is heard without the one before.
+            later = self._compute(samples[len(known) * bank.shift :])
+            static = torch.cat([self._compute(samples[: bank.length]), known, later[1:]])
+        self._start, self._static = start, static
+        return self._cepstra.with_differences(static.unsqueeze(0))
+
+    def _compute(self, samples: Tensor) -> Tensor:
+        return self._cepstra.static(samples.unsqueeze(0)).squeeze(0)

@@ -113,14 +113,21 @@ class RecordingDetector(abc.ABC):
         """Scores of recordings: an array, or a tensor on the CPU, float32 (recordings,)."""
 
     @abc.abstractmethod
-    def score_windows(self, windows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and embeddings of windows, float32 (samples,) each: (windows,), (windows, d_embedding).
+    def score_windows(self, windows: list) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and embeddings of windows: (windows,), (windows, d_embedding).
 
-        Several threads may call it at once.
+        A window is audio, float32 (samples,), or what ``extension`` made of it. Several threads may call it at once.
 
         Raises:
             AsvtkError: a score is not finite.
         """
+
+    def extension(self, samples: int) -> Callable[[int, np.ndarray], object] | None:
+        """For one stream: what computes features of windows of ``samples`` from what is new in each.
+
+        It takes a window's first sample in the stream, and its audio. None: a window is scored as audio.
+        """
+        return None
 
     @abc.abstractmethod
     def workers(self, most: int) -> Workers:
@@ -227,7 +234,8 @@ class RecordingDetector(abc.ABC):
         samples, hop = (round(seconds * SAMPLE_RATE) for seconds in (window, config.hop))
         score = self.score_windows if self.shared is None else self.shared
         workers = self.workers(1 if eager else MOST_WORKERS)
-        return WindowScorer(score, samples, hop, least, eager, workers)
+        extend = self.extension(samples) if eager else None
+        return WindowScorer(score, samples, hop, least, eager, workers, extend)
 
     def share_batches(self, **options) -> None:
         """From now on, score windows of all recordings and streams in common batches: see `SharedBatches`."""
@@ -344,6 +352,14 @@ class Stream:
         self._scorer = detector.window_scorer(config, eager=True)
         self._answered, self._asked = 0, 0  # windows; samples that were there when it was last asked early
         self._lock = threading.Lock()
+
+    @property
+    def wanted(self) -> int:
+        """Samples that the next answer waits for; ``push`` only keeps fewer of them."""
+        scorer, wanted = self._scorer, self._scorer.wanted
+        if scorer.samples < scorer.window:
+            wanted = min(wanted, self._asked + scorer.hop - scorer.samples)
+        return max(1, wanted)
 
     def push(self, samples: np.ndarray) -> list[dict]:
         """Hear what comes next.
