@@ -68,15 +68,14 @@ class Lfcc(FrontEnd):
 
     def extension(self, samples: int) -> Extension | None:
         # A level, a filter or a repetition is of the whole window.
-        if self.conditioning != Conditioning() or not self.min_samples <= samples == self.crop.length(samples):
-            return None
-        return _Extension(self.cepstra)
+        as_it_is = self.conditioning == Conditioning() and samples == self.crop.length(samples)
+        return _Extension(self.cepstra) if as_it_is and samples >= self.min_samples else None
 
 
 class _Extension:
     """LFCC of windows that overlap: a static frame that the window before had is not computed again.
 
-    Two things are a window's own: the first frame, whose first sample has none before it, and the differences.
+    A window's own are its first frame, whose first sample has none before it, and the differences.
     """
 
     def __init__(self, cepstra: LinearCepstra):
@@ -90,9 +89,11 @@ class _Extension:
         if between or new < 1 or not len(known):
             static = self._compute(samples)
         else:
-            # A frame more before the new ones: its first sample is heard without the one before.
-            later = self._compute(samples[len(known) * bank.shift :])
-            static = torch.cat([self._compute(samples[: bank.length]), known, later[1:]])
+            # One product for both: the first frame; those that hear its end; one that hears a joint; the new.
+            lead = -(-bank.length // bank.shift)
+            joined = [samples[: lead * bank.shift], samples[len(known) * bank.shift :]]
+            computed = self._compute(torch.cat(joined))
+            static = torch.cat([computed[:1], known, computed[lead + 1 :]])
         self._start, self._static = start, static
         return self._cepstra.with_differences(static.unsqueeze(0))
 

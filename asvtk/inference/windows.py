@@ -52,7 +52,8 @@ class WindowScorer:
         min_speech: seconds of speech in a window that is scored.
         eager: look for speech in all that has come instead of waiting for the next minutes.
         workers: that call ``score``.
-        extend: where a full window begins, and its audio -> what ``score`` takes for it; None: it takes audio.
+        extend: where a full window begins, and its audio -> what ``score`` takes for it; None: the audio.
+        look: as `speech_probabilities`, instead of it.
     """
 
     def __init__(
@@ -64,12 +65,14 @@ class WindowScorer:
         eager: bool = False,
         workers: Workers = Workers(),  # noqa: B008
         extend: Callable[[int, np.ndarray], object] | None = None,
+        look: Callable[..., np.ndarray] | None = None,
     ):
         self.window, self.hop = window, hop
         self.starts: list[int] = []  # of the windows that are scored, or will be
         self.scores: list[float] = []
         self.probabilities = np.zeros(0, np.float32)
         self.samples = 0
+        self._find_speech = look or speech_probabilities
         self._score, self._min_speech, self._eager, self._extend = score, min_speech, eager, extend
         self._audio, self._begin = np.zeros(0, np.float32), 0  # what is kept, and where it begins
         self._new: list[np.ndarray] = []
@@ -152,7 +155,7 @@ class WindowScorer:
             return
         first = max(0, self._looked - CONTEXT * FRAME)
         piece = self._audio[first - self._begin : end - self._begin]
-        found = speech_probabilities(piece, before=self._looked - first)
+        found = self._find_speech(piece, before=self._looked - first)
         self.probabilities = np.concatenate([self.probabilities, found])
         self._looked = end
 
