@@ -1,6 +1,7 @@
 """Front-ends: torch modules from audio to features, with a cut up to which they may be cached."""
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -12,10 +13,14 @@ from asvtk.frontends.crop import Conditioning, Crop, hear
 from asvtk.frontends.rounding import rounded
 from asvtk.io.ark import as_stored
 
-__all__ = ["Conditioning", "Crop", "Features", "FrontEnd", "FrontEndConfig", "Storage"]
+__all__ = ["Conditioning", "Crop", "Extension", "Features", "FrontEnd", "FrontEndConfig", "Storage"]
 
 #: how matrices are stored: float32, or Kaldi's compression to 16 or 8 bits
 Storage = Literal["FM", "CM2", "CM"]
+
+
+#: where a window begins in its stream, and its audio (samples,) -> its features (layers, frames, width)
+Extension = Callable[[int, np.ndarray], Tensor]
 
 
 class Features(NamedTuple):
@@ -129,6 +134,13 @@ class FrontEnd(nn.Module, abc.ABC):
             "shorter utterances are repeated": self.crop.repeat,
         }
         return {**self.details(), **heard, **self.conditioning.describe()}
+
+    def extension(self, samples: int) -> Extension | None:
+        """What computes windows of ``samples`` of a stream from new frames alone; None: it takes whole ones.
+
+        Its windows must be those of ``forward``, but for rounding.
+        """
+        return None
 
     @property
     def frozen(self) -> tuple[nn.Module, ...]:

@@ -8,9 +8,11 @@ and Hanilçi, "A comparison of features for synthetic speech detection", Intersp
 
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from asvtk.frontends.base import FrontEnd, FrontEndConfig
+from asvtk.frontends.base import Conditioning, Extension, FrontEnd, FrontEndConfig
 from asvtk.nn.cepstra import LinearCepstra
 
 __all__ = ["Lfcc", "LfccConfig"]
@@ -63,3 +65,37 @@ class Lfcc(FrontEnd):
 
     def lower(self, audio: Tensor, samples: Tensor | None) -> dict[int, Tensor]:
         return {0: self.cepstra(audio, samples)}
+
+    def extension(self, samples: int) -> Extension | None:
+        # A level, a filter or a repetition is of the whole window.
+        as_it_is = self.conditioning == Conditioning() and samples == self.crop.length(samples)
+        return _Extension(self.cepstra) if as_it_is and samples >= self.min_samples else None
+
+
+class _Extension:
+    """LFCC of windows that overlap: a static frame that the window before had is not computed again.
+
+    A window's own are its first frame, whose first sample has none before it, and the differences.
+    """
+
+    def __init__(self, cepstra: LinearCepstra):
+        self._cepstra, self._start, self._static = cepstra, 0, torch.zeros(0, 0)
+
+    @torch.inference_mode()
+    def __call__(self, start: int, audio: np.ndarray) -> Tensor:
+        samples, bank = torch.from_numpy(audio), self._cepstra.filterbank
+        new, between = divmod(start - self._start, bank.shift)
+        known = self._static[max(new, 0) + 1 :]
+        if between or new < 1 or not len(known):
+            static = self._compute(samples)
+        else:
+            # One product for both: the first frame; those that hear its end; one that hears a joint; the new.
+            lead = -(-bank.length // bank.shift)
+            joined = [samples[: lead * bank.shift], samples[len(known) * bank.shift :]]
+            computed = self._compute(torch.cat(joined))
+            static = torch.cat([computed[:1], known, computed[lead + 1 :]])
+        self._start, self._static = start, static
+        return self._cepstra.with_differences(static.unsqueeze(0))
+
+    def _compute(self, samples: Tensor) -> Tensor:
+        return self._cepstra.static(samples.unsqueeze(0)).squeeze(0)

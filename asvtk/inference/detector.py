@@ -4,6 +4,7 @@ Nothing here needs torch: what scores windows is `TorchDetector` or `OnnxDetecto
 """
 
 import abc
+import functools
 import math
 import threading
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ from asvtk.inference.calibration import DetectorCalibration
 from asvtk.inference.detection import NO_SPEECH, UNDECIDED, Detection, probability_of_spoof
 from asvtk.inference.segments import cells_of_windows, find_segments
 from asvtk.inference.shared import SharedBatches
-from asvtk.inference.speech import FRAME, MIN_SPEECH, speech_seconds
+from asvtk.inference.speech import FRAME, MIN_SPEECH, hear_rows, speech_probabilities, speech_seconds
 from asvtk.inference.windows import MOST_WORKERS, Heard, WindowScorer, Workers
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.datadir import BONAFIDE, SPOOF
@@ -91,6 +92,7 @@ class RecordingDetector(abc.ABC):
         calibration: what its scores mean; None: nobody has measured it.
         sha256: of its weights.
         shared: scores windows of recordings and streams that are judged at once; None: each scores its own.
+        shared_speech: looks for speech in streams at once; None: each looks itself.
     """
 
     name = ""
@@ -98,6 +100,7 @@ class RecordingDetector(abc.ABC):
     calibration: DetectorCalibration | None = None
     sha256 = ""
     shared: SharedBatches | None = None
+    shared_speech: SharedBatches | None = None
 
     @property
     @abc.abstractmethod
@@ -113,14 +116,22 @@ class RecordingDetector(abc.ABC):
         """Scores of recordings: an array, or a tensor on the CPU, float32 (recordings,)."""
 
     @abc.abstractmethod
-    def score_windows(self, windows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and embeddings of windows, float32 (samples,) each: (windows,), (windows, d_embedding).
+    def score_windows(self, windows: list) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and embeddings of windows: (windows,), (windows, d_embedding).
 
-        Several threads may call it at once.
+        A window is audio, float32 (samples,), or what ``extension`` made of it. Several threads may call it
+        at once.
 
         Raises:
             AsvtkError: a score is not finite.
         """
+
+    def extension(self, samples: int) -> Callable[[int, np.ndarray], object] | None:
+        """For one stream: what computes features of windows of ``samples`` from what is new in each.
+
+        It takes a window's first sample in the stream, and its audio. None: a window is scored as audio.
+        """
+        return None
 
     @abc.abstractmethod
     def workers(self, most: int) -> Workers:
@@ -227,11 +238,25 @@ class RecordingDetector(abc.ABC):
         samples, hop = (round(seconds * SAMPLE_RATE) for seconds in (window, config.hop))
         score = self.score_windows if self.shared is None else self.shared
         workers = self.workers(1 if eager else MOST_WORKERS)
-        return WindowScorer(score, samples, hop, least, eager, workers)
+        extend = self.extension(samples) if eager else None
+        look = functools.partial(speech_probabilities, hear=self._hear) if eager and self.shared else None
+        return WindowScorer(score, samples, hop, least, eager, workers, extend, look)
 
     def share_batches(self, **options) -> None:
-        """From now on, score windows of all recordings and streams in common batches: see `SharedBatches`."""
+        """From now on, score windows of all recordings and streams in common batches: see `SharedBatches`.
+
+        Speech is looked for in common batches of streams, too.
+        """
         self.shared = SharedBatches(self.score_windows, **options)
+        self.shared_speech = SharedBatches(lambda rows: (hear_rows(rows),), name="speech")
+
+    def close_batches(self) -> None:
+        """Score what waits, and end the threads that ``share_batches`` has begun."""
+        self.shared_speech.close()
+        self.shared.close()
+
+    def _hear(self, rows: list[np.ndarray]) -> list[np.ndarray]:
+        return self.shared_speech(rows)[0]
 
     def judge(self, name: str, heard: Heard, config: DetectConfig, notes: tuple[str, ...] = ()) -> Detection:
         """The verdict on what was heard of a recording.
@@ -344,6 +369,12 @@ class Stream:
         self._scorer = detector.window_scorer(config, eager=True)
         self._answered, self._asked = 0, 0  # windows; samples that were there when it was last asked early
         self._lock = threading.Lock()
+
+    @property
+    def wanted(self) -> int:
+        """Samples that the next answer waits for; ``push`` only keeps fewer of them."""
+        scorer, early = self._scorer, self._asked + self._scorer.hop
+        return early - scorer.samples if scorer.samples < early < scorer.window else scorer.wanted
 
     def push(self, samples: np.ndarray) -> list[dict]:
         """Hear what comes next.

@@ -8,6 +8,7 @@ import functools
 import importlib.util
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "FRAME",
     "MIN_SPEECH",
     "has_speech",
+    "hear_rows",
     "require_detector",
     "speech_probabilities",
     "speech_seconds",
@@ -50,12 +52,15 @@ def has_speech(samples: np.ndarray, least: float = MIN_SPEECH) -> bool:
     return speech_seconds(speech_probabilities(samples)) >= least
 
 
-def speech_probabilities(samples: np.ndarray, before: int = 0) -> np.ndarray:
+def speech_probabilities(
+    samples: np.ndarray, before: int = 0, hear: Callable[[list[np.ndarray]], list[np.ndarray]] | None = None
+) -> np.ndarray:
     """Probability of speech in each frame: float32 (ceil((samples - before) / FRAME),).
 
     Args:
         samples: float at 16 kHz, full scale at 1, shape (samples,).
         before: so many of them, a multiple of ``FRAME``, come first and are only heard as context.
+        hear: ``hear_rows``, or what has it hear rows of several callers at once.
     """
     first = before // FRAME
     frames = np.pad(samples, (0, -len(samples) % FRAME)).astype(np.float32).reshape(-1, FRAME)
@@ -68,10 +73,16 @@ def speech_probabilities(samples: np.ndarray, before: int = 0) -> np.ndarray:
     end = first + rows * _ROW - len(frames)
     frames = np.concatenate([np.zeros((lead, FRAME), np.float32), frames, np.zeros((end, FRAME), np.float32)])
     start = first + lead - CONTEXT
-    heard = np.stack([_levelled(frames[start + k * _ROW :][: CONTEXT + _ROW]) for k in range(rows)])
-    heard = heard[:, : CONTEXT + min(_ROW, count)]
-    probabilities = _network()(np.ascontiguousarray(heard))
-    return probabilities[:, CONTEXT:].reshape(-1)[:count]
+    heard = [_levelled(frames[start + k * _ROW :][: CONTEXT + _ROW]) for k in range(rows)]
+    found = (hear or hear_rows)([row[: CONTEXT + min(_ROW, count)] for row in heard])
+    return np.concatenate([row[CONTEXT:] for row in found])[:count]
+
+
+def hear_rows(rows: list[np.ndarray]) -> list[np.ndarray]:
+    """Probabilities of speech in rows of frames, side by side: (frames, FRAME) each -> float32 (frames,)."""
+    longest = max(map(len, rows))
+    found = _network()(np.stack([np.pad(row, ((0, longest - len(row)), (0, 0))) for row in rows]))
+    return [probabilities[: len(row)] for probabilities, row in zip(found, rows, strict=True)]
 
 
 def speech_seconds(probabilities: np.ndarray) -> float:

@@ -52,28 +52,33 @@ class WindowScorer:
         min_speech: seconds of speech in a window that is scored.
         eager: look for speech in all that has come instead of waiting for the next minutes.
         workers: that call ``score``.
+        extend: where a full window begins, and its audio -> what ``score`` takes for it; None: the audio.
+        look: as `speech_probabilities`, instead of it.
     """
 
     def __init__(
         self,
-        score: Callable[[list[np.ndarray]], tuple[np.ndarray, np.ndarray]],
+        score: Callable[[list], tuple[np.ndarray, np.ndarray]],
         window: int,
         hop: int,
         min_speech: float,
         eager: bool = False,
         workers: Workers = Workers(),  # noqa: B008
+        extend: Callable[[int, np.ndarray], object] | None = None,
+        look: Callable[..., np.ndarray] | None = None,
     ):
         self.window, self.hop = window, hop
         self.starts: list[int] = []  # of the windows that are scored, or will be
         self.scores: list[float] = []
         self.probabilities = np.zeros(0, np.float32)
         self.samples = 0
-        self._score, self._min_speech, self._eager = score, min_speech, eager
+        self._find_speech = look or speech_probabilities
+        self._score, self._min_speech, self._eager, self._extend = score, min_speech, eager, extend
         self._audio, self._begin = np.zeros(0, np.float32), 0  # what is kept, and where it begins
         self._new: list[np.ndarray] = []
         self._next = 0  # where the next window begins
         self._looked = 0  # up to where speech was looked for
-        self._batch: list[np.ndarray] = []
+        self._batch: list = []
         self._pending: list[Future] = []
         self._workers = workers.count
         self._pool = ThreadPoolExecutor(workers.count, initializer=workers.begin)
@@ -83,12 +88,15 @@ class WindowScorer:
         """Hear what comes next: float32 at 16 kHz, (samples,)."""
         self._new.append(samples)
         self.samples += len(samples)
-        if self.samples - self._looked >= _BLOCK or (
-            self._eager and self.samples - self._next >= self.window
-        ):
+        if self.samples - self._looked >= _BLOCK or (self._eager and self.wanted <= 0):
             self._take()
             self._look(whole=False)
             self._cut_windows()
+
+    @property
+    def wanted(self) -> int:
+        """Samples that the next window waits for: it ends in a frame that speech was looked for in."""
+        return -(-(self._next + self.window) // FRAME) * FRAME - self.samples
 
     def so_far(self) -> tuple[float, float]:
         """Of a recording that is shorter than a window yet: seconds of speech in it, and its score."""
@@ -147,7 +155,7 @@ class WindowScorer:
             return
         first = max(0, self._looked - CONTEXT * FRAME)
         piece = self._audio[first - self._begin : end - self._begin]
-        found = speech_probabilities(piece, before=self._looked - first)
+        found = self._find_speech(piece, before=self._looked - first)
         self.probabilities = np.concatenate([self.probabilities, found])
         self._looked = end
 
@@ -169,7 +177,8 @@ class WindowScorer:
             self._measured.append(likeness.measure(audio))
             self._measured_to = start + len(audio)
         self.starts.append(start)
-        self._batch.append(audio.copy())
+        full = self._extend is not None and len(audio) == self.window
+        self._batch.append(self._extend(start, audio) if full else audio.copy())
         if len(self._batch) == BATCH_SIZE:
             self._send()
 

@@ -62,12 +62,24 @@ class LinearCepstra(nn.Module):
         Returns:
             float32 (batch, frames, width); beyond ``frames(samples)`` anything finite.
         """
+        static = self.static(audio)
+        return self.with_differences(static, None if samples is None else self.frames(samples))
+
+    def static(self, audio: Tensor) -> Tensor:
+        """Cepstra without differences: (batch, samples) -> float32 (batch, frames, coefficients)."""
         with torch.autocast(audio.device.type, enabled=False):
             # Padded before the difference: that hears the step down to the padding.
             audio = F.pad(audio.float(), (0, max(0, self.filterbank.length - audio.shape[1])))
             emphasised = torch.cat([audio[:, :1], audio[:, 1:] - self.preemphasis * audio[:, :-1]], dim=1)
-            static = (self.filterbank(emphasised) + _FLOOR).log10() @ self.cosines
-        lengths = None if samples is None else self.frames(samples)
+            return (self.filterbank(emphasised) + _FLOOR).log10() @ self.cosines
+
+    def with_differences(self, static: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Static coefficients, first and second differences side by side.
+
+        Args:
+            static: shape (batch, frames, coefficients).
+            lengths: real frames per row, shape (batch,); None: all are real.
+        """
         delta = _difference(static, lengths)
         return torch.cat([static, delta, _difference(delta, lengths)], dim=-1)
 

@@ -72,6 +72,8 @@ class Service:
         self.detector, self.config, self.metrics = detector, config, Metrics()
         # As many workers as the CPU has cores: small products gain more by that than by threads in each.
         workers = detector.workers(min(len(os.sched_getaffinity(0)), _WORKERS))
+        if workers.begin is not None:
+            workers.begin()  # for threads that are begun later, too
         detector.share_batches(
             most=config.batch,
             workers=workers.count,
@@ -118,7 +120,7 @@ class Service:
 
     def close(self) -> None:
         self.judge.close()
-        self.detector.shared.close()
+        self.detector.close_batches()
 
 
 def build_app(detector: RecordingDetector, config: ServeConfig) -> FastAPI:

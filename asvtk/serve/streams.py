@@ -17,7 +17,6 @@ from asvtk.serve.settings import Settings, reason_of
 
 __all__ = ["Streams"]
 
-_PIECE = 3_200  # bytes that are waited for before the detector is asked: 0.1 s
 _PATIENCE = 10.0  # seconds for a token, and for a client to take the last message
 # RFC 6455, 7.4: normal; going away; unsupported data; policy violation; internal error; try again later
 _NORMAL, _AWAY, _UNSUPPORTED, _POLICY, _FAULT, _BUSY = 1000, 1001, 1003, 1008, 1011, 1013
@@ -101,7 +100,7 @@ class Streams:
     async def _judge(self, socket: WebSocket, stream: Stream) -> int:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         self._tasks.add(task)
-        listener = _Listener(socket, self._config)
+        listener = _Listener(socket, self._config, stream)
         idle = loop.create_task(listener.watch(task))
         try:
             code = _NORMAL
@@ -113,6 +112,7 @@ class Streams:
                 if not (self._closing or listener.is_idle):
                     raise
                 code = _AWAY
+                await loop.run_in_executor(self._threads, stream.push, listener.take())
             detection = await loop.run_in_executor(self._threads, stream.finish)
             socket.state.detection = detection
             await asyncio.wait_for(socket.send_text(detection.to_json()), _PATIENCE)
@@ -136,15 +136,16 @@ class Streams:
 
 
 class _Listener:
-    """Samples of a socket, in pieces, until the client says ``end`` or the stream is as long as it may be.
+    """Samples of a socket, as many as its stream waits for, until ``end`` or the stream's greatest length.
 
     Raises:
         _Closed: a message that is neither audio nor ``end``.
         WebSocketDisconnect: the client has gone.
     """
 
-    def __init__(self, socket: WebSocket, config: ServeConfig):
-        self._socket, self._config = socket, config
+    def __init__(self, socket: WebSocket, config: ServeConfig, stream: Stream):
+        self._socket, self._config, self._stream = socket, config, stream
+        self._held, self._left = bytearray(), round(2 * SAMPLE_RATE * config.max_seconds)  # bytes
         self._heard_at = asyncio.get_running_loop().time()
         self.is_idle = False
 
@@ -156,9 +157,16 @@ class _Listener:
         self.is_idle = True
         task.cancel()
 
+    def take(self) -> np.ndarray:
+        """What was heard and not taken yet, whole samples: float32 (samples,)."""
+        whole = len(self._held) & ~1
+        samples = np.frombuffer(bytes(self._held[:whole]), "<i2").astype(np.float32) / 32768
+        del self._held[:whole]
+        self._left -= whole
+        return samples
+
     async def __aiter__(self):
-        loop, held = asyncio.get_running_loop(), bytearray()
-        state, left = self._socket.state, round(2 * SAMPLE_RATE * self._config.max_seconds)
+        loop, state, held = asyncio.get_running_loop(), self._socket.state, self._held
         state.bytes = 0
         while True:
             message = await self._socket.receive()
@@ -170,12 +178,9 @@ class _Listener:
                 raise _Closed(_UNSUPPORTED, 'expected binary s16le, 16 kHz, one channel, or the text "end"')
             if not ended:
                 state.bytes += len(message["bytes"])
-                held += message["bytes"][: left - len(held)]
-                ended = len(held) >= left
-            whole = len(held) & ~1
-            if whole and (ended or whole >= _PIECE):
-                left -= whole
-                yield np.frombuffer(bytes(held[:whole]), "<i2").astype(np.float32) / 32768
-                del held[:whole]
+                held += message["bytes"][: self._left - len(held)]
+                ended = len(held) >= self._left
+            if ended or len(held) >= 2 * self._stream.wanted:
+                yield self.take()
             if ended:
                 return

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import soundfile
+import torch
 
-from asvtk.frontends.base import Crop
+from asvtk.frontends.base import Conditioning, Crop
 from asvtk.frontends.cache.extractor import Extractor
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
 
@@ -72,3 +74,35 @@ def test_crop_takes_the_head_and_repeats_what_is_shorter():
     assert Crop(None)(audio).tolist() == audio.tolist()
     for crop in (Crop(3), Crop(12), Crop(12, repeat=False), Crop(None)):
         assert crop.length(5) == len(crop(audio))
+
+
+@pytest.mark.parametrize("sizes", [{}, {"window": 400, "shift": 120}, {"window": 200, "shift": 200}])
+def test_windows_of_a_stream_are_extended_to_what_they_are_alone(shared_data, sizes):
+    clips = sorted((shared_data / "la_real/LA").glob("*eval/flac/*"))[:8]
+    audio = np.concatenate([soundfile.read(path, dtype="float32")[0] for path in clips])
+    window, hop, torn = 32_000, 20 * sizes.get("shift", 160), 50
+    lfcc = Lfcc(LfccConfig(**sizes, crop=Crop(window)))
+    extend, computed = lfcc.extension(window), []
+    lfcc.cepstra.filterbank.register_forward_hook(lambda _, __, bands: computed.append(bands.shape[1]))
+    # One after the other, one left out, the same again, one between frames, far away, back.
+    for start in [0, hop, 2 * hop, 4 * hop, 4 * hop, 4 * hop + torn, 5 * hop + torn, 80_000, 0]:
+        heard = audio[start : start + window]
+        found = extend(start, heard)
+        whole = lfcc.lower(torch.from_numpy(heard)[None], None)[0]
+        torch.testing.assert_close(found, whole, rtol=0, atol=1e-5)
+    of_windows, whole = computed[::2], computed[1]
+    assert [frames < whole / 2 for frames in of_windows] == [
+        False, True, True, True, False, False, True, False, False
+    ]  # fmt: skip
+
+
+def test_what_is_of_a_whole_window_is_not_extended():
+    for config in (
+        LfccConfig(crop=Crop(64_600), conditioning=Conditioning(loudness_db=-26)),
+        LfccConfig(crop=Crop(64_600), conditioning=Conditioning(lowpass_hz=4000)),
+        LfccConfig(crop=Crop(64_601)),  # repeats
+        LfccConfig(crop=Crop(64_599)),  # cuts off
+    ):
+        assert Lfcc(config).extension(64_600) is None
+    assert Lfcc(LfccConfig(crop=Crop(64_600))).extension(64_600) is not None
+    assert Lfcc(LfccConfig(crop=Crop(None))).extension(64_600) is not None

@@ -277,6 +277,45 @@ def test_a_stream_answers_after_two_seconds_of_speech_and_then_each_hop(everybod
     assert whole.duration == 10.2 and whole.score == pytest.approx(detector.score(tone[: 4 * RATE]), abs=1e-5)
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_a_stream_that_extends_windows_says_what_whole_windows_say(detector, speech, monkeypatch, together):
+    """Real speech, and a pause in which windows are left out."""
+    audio = np.concatenate([speech[: 8 * RATE], np.zeros(3 * RATE, np.float32), speech[8 * RATE : 16 * RATE]])
+    frames = []
+    detector.frontend.cepstra.filterbank.register_forward_hook(
+        lambda _, __, bands: frames.append(bands.shape[1])
+    )
+
+    def answers():
+        frames.clear()
+        stream = detector.stream(hop=0.2)
+        pieces = (audio[begin : begin + 1000] for begin in range(0, len(audio), 1000))
+        return [answer for piece in pieces for answer in stream.push(piece)], stream.finish(), sum(frames)
+
+    if together:
+        detector.share_batches()
+    extended, whole, few = answers()
+    if together:
+        detector.close_batches()
+    monkeypatch.setattr(TorchDetector, "extension", lambda self, samples: None)
+    detector.shared = None
+    expected, expected_whole, many = answers()
+    assert few < many / 3
+    assert [x["t"] for x in extended] == [x["t"] for x in expected] and len(extended) > 60
+    assert [x["score"] for x in extended] == pytest.approx([x["score"] for x in expected], abs=2e-5)
+    assert whole.score == pytest.approx(expected_whole.score, abs=2e-5)
+    assert np.diff([x["t"] for x in extended]).max() > 1  # the pause
+
+
+def test_a_stream_says_how_many_samples_it_waits_for(everybody_speaks, detector):
+    stream, tone, heard = detector.stream(hop=0.5), np.full(RATE, 0.5, np.float32), 0
+    while heard < 4 * RATE:
+        wanted = stream.wanted
+        assert not stream.push(tone[: wanted - 1])
+        heard += wanted
+        assert len(stream.push(tone[:1])) == (heard >= RATE)
+
+
 def test_rttm_leaves_out_silence_and_names_have_no_spaces():
     detection = Detection(
         file="my talk.wav", verdict="spoof", score=0.0, llr=-1.0, probability=0.7, threshold=0.0, prior=0.5,

@@ -86,6 +86,11 @@ def test_a_window_scores_in_company_as_alone_whatever_its_length():
     alone = [detector.score_windows([clip])[0][0] for clip in clips]
     detector.share_batches(most=16)
     with ThreadPoolExecutor(20) as pool:
+        extended = [detector.extension(len(clip))(0, clip) for clip in clips]
         together = list(pool.map(lambda k: detector.shared([clips[k % 5]])[0][0], range(60)))
+        mixed = list(pool.map(lambda k: detector.shared([(clips, extended)[k % 2][k % 5]])[0][0], range(60)))
     assert together == pytest.approx(alone * 12, abs=2e-6)
-    detector.shared.close()
+    assert mixed == pytest.approx(alone * 12, abs=2e-6)
+    both = detector.score_windows([clips[0], extended[1], clips[2], extended[3]])[0]
+    assert both == pytest.approx(alone[:4], abs=2e-6)
+    detector.close_batches()

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Load on `asvtk serve`: clients that post clips, or streams at real time.
 
-    taskset -c 0,1 python tools/bench/serve.py --model MODEL --speech FILE.flac --clients 32 --seconds 60
-    taskset -c 0,1 python tools/bench/serve.py --model MODEL --speech FILE.flac --streams 50 --seconds 60
+    taskset -c 0,1 python tools/bench/serve.py --model M --speech F.flac --clients 32 --seconds 60
+    taskset -c 0,1 python tools/bench/serve.py --model M --speech F.flac --streams 50 --seconds 60
+    taskset -c 0,1 python tools/bench/serve.py --model M --speech F.flac --streams 1 --seconds 600 --speed 20
 
 It starts a server of its own, on the same CPUs, and hands it all other options. A client posts a 4 s clip
-of FILE, and the next one when it has the answer; 429 is waited out and counted. A stream sends 0.1 s of
-audio each 0.1 s; its delay is from a window's last sample to the answer. Streams begin spread over a hop;
-one that is more than a hop late in the end has fallen behind. `--batch 1` scores each recording's windows
-alone. Where the machine has other work, the CPU time of the server says more than times do. Never run as a
-test.
+of F.flac, and the next one when it has the answer; 429 is waited out and counted. A stream sends pieces of
+0.1 s of audio, as they are spoken or --speed times as fast; its delay is from when a window's last sample is
+due to the answer. Streams begin spread over a hop; one that is more than a hop late in the end has fallen
+behind. `--batch 1` scores each recording's windows alone. Where the machine has other work, the CPU time of
+the server says more than times do. Never run as a test.
 """
 
 import argparse
@@ -128,13 +129,15 @@ async def post_clips(url: str, pid: int, clips: list[bytes], clients: int, secon
     )
 
 
-async def run_streams(url: str, pid: int, speech: np.ndarray, count: int, seconds: float) -> None:
+async def run_streams(
+    url: str, pid: int, speech: np.ndarray, count: int, seconds: float, speed: float
+) -> None:
     address = url.replace("http", "ws") + "stream"
     delays, behind, finals = [], 0, Counter()
 
     async def stream(number: int) -> None:
         nonlocal behind
-        await asyncio.sleep(number / count)
+        await asyncio.sleep(number / count / speed)
         audio = (np.roll(speech, -number * 5 * RATE) * 32767).astype("<i2")
         audio = np.resize(audio, round(seconds * RATE))
         async with websockets.connect(
@@ -147,7 +150,7 @@ async def run_streams(url: str, pid: int, speech: np.ndarray, count: int, second
                 async for message in socket:
                     answer = json.loads(message)
                     if "t" in answer:
-                        last = time.perf_counter() - began - answer["t"]
+                        last = time.perf_counter() - began - answer["t"] / speed
                         delays.append(last)
                     else:
                         finals[answer.get("verdict", answer.get("error"))] += 1
@@ -155,21 +158,23 @@ async def run_streams(url: str, pid: int, speech: np.ndarray, count: int, second
             listener = asyncio.create_task(listen())
             for place in range(0, len(audio), PIECE):
                 piece = audio[place : place + PIECE]
-                due = began + (place + len(piece)) / RATE  # when its last sample was spoken
+                due = began + (place + len(piece)) / RATE / speed  # when its last sample was spoken
                 await asyncio.sleep(max(0, due - time.perf_counter()))
                 await socket.send(piece.tobytes())
             await socket.send("end")
             await listener
-            behind += last > 1
+            behind += last > 1 / speed
 
     spent = usage(pid)[1]
     await asyncio.gather(*map(stream, range(count)))
     memory, spent = usage(pid)[0], usage(pid)[1] - spent
     p50, p95, most = np.percentile(delays, [50, 95, 100])
+    windows, batches = (metric(url, f"asvtk_batch_windows_{what}") for what in ("sum", "count"))
     print(
-        f"{count} streams at real time, {seconds:.0f} s: {len(delays)} answers, "
+        f"{count} streams of {seconds:.0f} s at {speed:g} times real time: {len(delays)} answers, "
         f"delay p50 {p50:.2f} s, p95 {p95:.2f} s, longest {most:.2f} s; fell behind: {behind}; "
-        f"{1000 * spent / count / seconds:.1f} ms of CPU a second of a stream; ended {dict(finals)}; "
+        f"{1000 * spent / count / seconds:.1f} ms of CPU a second of a stream, "
+        f"{windows / batches:.1f} windows a batch; ended {dict(finals)}; "
         f"{memory:.0f} MiB"
     )
 
@@ -181,7 +186,8 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--speech", required=True, help="16 kHz, mono")
     parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--streams", type=int, help="streams at real time, instead of clients")
+    parser.add_argument("--streams", type=int, help="streams, instead of clients")
+    parser.add_argument("--speed", type=float, default=1, help="of streams, in times of real time")
     parser.add_argument("--seconds", type=float, default=60)
     args, more = parser.parse_known_args()
     speech, _ = soundfile.read(args.speech, dtype="float32")
@@ -190,7 +196,7 @@ def main() -> None:
     threading.Thread(target=drain, args=(process,), daemon=True).start()
     try:
         if args.streams:
-            asyncio.run(run_streams(url, process.pid, speech, args.streams, args.seconds))
+            asyncio.run(run_streams(url, process.pid, speech, args.streams, args.seconds, args.speed))
         else:
             clips = []
             for k in range(16):
