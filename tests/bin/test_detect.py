@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_a_folder_with_bad_files_is_judged_and_says_why(here, trained, capsys):
 def test_killed_it_goes_on_and_the_result_is_the_same(here, trained, capsys):
     for name in ("empty.mp3", "text.m4a", "cut.wav"):
         (here / "calls" / name).unlink()
-    for number in range(4, 30):
+    for number in range(4, 18):
         os.link(here / "calls" / f"{number % 4}.wav", here / "calls" / f"{number}.wav")
     assert detect(trained, "calls", "--out", "once") == 0
     words = [sys.executable, "-m", "asvtk", "detect", "--model", trained / "exp", "calls", "--out", "twice"]
@@ -75,7 +76,7 @@ def test_killed_it_goes_on_and_the_result_is_the_same(here, trained, capsys):
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = journal.read_bytes().count(b"\n")
-    assert done < 31
+    assert done < 19
     with open(journal, "ab") as stream:
         stream.write(b'{"file": "calls/cut sho')  # as a kill may leave it
     capsys.readouterr()
@@ -86,13 +87,15 @@ def test_killed_it_goes_on_and_the_result_is_the_same(here, trained, capsys):
     lines = [
         sorted((here / name / "detections.jsonl").read_text().splitlines()) for name in ("once", "twice")
     ]
-    assert lines[0] == lines[1] and len(lines[0]) == 31
+    assert lines[0] == lines[1] and len(lines[0]) == 19
     assert detect(trained, "calls", "--out", "twice", "--prior", "0.1") == 1
     assert "twice: holds verdicts that were found with another prior" in capsys.readouterr().err
     assert detect(trained, "calls/0.wav", "--out", "twice", "--prior", "0.1", "--force") == 0
 
 
-def test_raw_audio_is_answered_while_it_comes_and_a_file_may_come_through_a_pipe(here, trained, clips):
+def test_raw_audio_is_answered_while_it_comes_and_a_file_may_come_through_a_pipe(
+    here, trained, clips, monkeypatch, capsys
+):
     words = [sys.executable, "-m", "asvtk", "detect", "--model", trained / "exp"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     raw = subprocess.Popen([*words, "--raw", "-", "--window", "3"], **pipes)
@@ -104,8 +107,9 @@ def test_raw_audio_is_answered_while_it_comes_and_a_file_may_come_through_a_pipe
     rest = [json.loads(line) for line in raw.communicate(timeout=60)[0].splitlines()]
     assert raw.returncode == 0 and rest[-1]["duration"] == 8 and rest[-1]["file"] == "-"
     with open(here / "calls" / "1.wav", "rb") as file:
-        piped = subprocess.run([*words, "-", "--json"], stdin=file, capture_output=True, check=True)
-    (judged,) = map(json.loads, piped.stdout.splitlines())
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=file))
+        assert detect(trained, "-", "--json") == 0
+    (judged,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert judged["file"] == "-" and judged["score"] is not None
 
 

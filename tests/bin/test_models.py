@@ -99,11 +99,12 @@ def test_an_unknown_name_is_told_with_the_known_ones(clip, capsys, words):
         lambda state: {f"module.model.{name}": x for name, x in state.items()},
     ],
 )
-def test_published_weights_may_be_wrapped_and_prefixed(shared_data, clip, tmp_path, wrap):
+def test_published_weights_may_be_wrapped_and_prefixed(shared_data, tmp_path, wrap):
     weights = shared_data / "aasist" / "AASIST-L.pth"
     torch.save(wrap(torch.load(weights, map_location="cpu", weights_only=True)), tmp_path / "wrapped.pth")
-    audio = soundfile.read(clip)
-    assert asvtk.load(tmp_path / "wrapped.pth").score(*audio) == asvtk.load(weights).score(*audio)
+    found, expected = (asvtk.load(path).state_dict() for path in (tmp_path / "wrapped.pth", weights))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("source", ["aasist-l", "wrapped.pth", "back_end.pth"])

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,18 @@ UTILS = Path(__file__).resolve().parents[2] / "utils"
 OURS = ("utt2label", "utt2attack", "utt2speaker", "utt2md5", "utt2num_samples")
 
 
+@pytest.fixture(autouse=True)
+def bare_python(tmp_path_factory, monkeypatch):
+    """The tools' python3 has nothing installed."""
+    folder = tmp_path_factory.getbasetemp() / "bare_python"
+    folder.mkdir(exist_ok=True)
+    (folder / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    (folder / "python3").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
 def tool(name, *words):
-    """The tool's result; it is run as from a shell, with a Python that has nothing installed."""
+    """The tool's result; it is run as from a shell."""
     command = [UTILS / f"{name}.sh", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=20)
 

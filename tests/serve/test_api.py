@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 import asvtk
+from asvtk.bin.main import main
 from asvtk.inference.detector import DetectConfig
 
 
@@ -242,31 +243,24 @@ def test_the_token_opens_and_is_never_logged(model, clip, tmp_path):
     assert "s3cret" not in json.dumps(service.log)
 
 
-def test_a_full_queue_says_when_to_come_again(model, clip, tmp_path):
+def test_a_full_queue_says_when_to_come_again_and_sigterm_finishes_what_runs(model, clip, tmp_path):
     service = Service(model, tmp_path, "--parallel", 1, "--queue", 1, "--timeout", 20)
-    head = b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(clip.read_bytes())
-    try:
-        waiting = [service.connect() for _ in range(2)]
-        for socket in waiting:
-            socket.sendall(head)
-        time.sleep(0.5)
-        refused = posted(service, clip.read_bytes())
-        assert refused.status == 429 and int(refused.headers["Retry-After"]) >= 1
-        assert service.ask("healthz").status == 200 and service.metric("asvtk_recordings") == 2
-        for socket in waiting:
-            socket.sendall(clip.read_bytes())
-            assert socket.recv(100).startswith(b"HTTP/1.1 200")
-        assert posted(service, clip.read_bytes()).status == 200
-    finally:
-        assert service.stop() == 0
+    audio, content = samples_of(clip), clip.read_bytes()
+    head = b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(content)
+    waiting = [service.connect() for _ in range(2)]
+    for upload in waiting:
+        upload.sendall(head)
+    time.sleep(0.5)
+    refused = posted(service, content)
+    assert refused.status == 429 and int(refused.headers["Retry-After"]) >= 1
+    assert service.ask("healthz").status == 200 and service.metric("asvtk_recordings") == 2
+    for upload in waiting:
+        upload.sendall(content)
+        assert upload.recv(100).startswith(b"HTTP/1.1 200")
+    assert posted(service, content).status == 200
 
-
-def test_sigterm_finishes_what_runs_and_refuses_what_is_new(model, clip, tmp_path):
-    service = Service(model, tmp_path)
-    audio = samples_of(clip)
-    content = clip.read_bytes()
     upload = service.connect()
-    upload.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(content))
+    upload.sendall(head)
     with connect(f"ws://127.0.0.1:{service.port}/stream") as socket:
         socket.send(audio)
         json.loads(socket.recv())
@@ -308,21 +302,14 @@ def _descendants(pid: int):
                 yield from _descendants(child)
 
 
-def test_what_cannot_be_served_is_told_in_one_line(model, service, tmp_path):
+def test_what_cannot_be_served_is_told_in_one_line(model, service, tmp_path, capsys):
     (tmp_path / "empty").write_text("\n")
-    hidden = tmp_path / "hidden"
-    hidden.mkdir()
-    (hidden / "fastapi.py").write_text("raise ImportError('No module named fastapi')\n")
 
-    def told(*words, **environment):
-        answer = subprocess.run(
-            [sys.executable, "-m", "asvtk", "serve", *map(str, words)],
-            capture_output=True,
-            text=True,
-            env={**os.environ, **environment},
-        )
-        assert answer.returncode in (1, 2) and answer.stdout == ""
-        (line,) = answer.stderr.splitlines()
+    def told(*words):
+        assert main(["serve", *map(str, words)]) in (1, 2)
+        said = capsys.readouterr()
+        (line,) = said.err.splitlines()
+        assert said.out == ""
         return line
 
     assert "in use" in told("--model", model, "--port", service.port)
@@ -330,5 +317,13 @@ def test_what_cannot_be_served_is_told_in_one_line(model, service, tmp_path):
     assert "--token-file" in told("--model", model, "--host", "0.0.0.0")
     assert "first line" in told("--model", model, "--token-file", tmp_path / "empty")
     assert "--host nowhere.invalid" in told("--model", model, "--host", "nowhere.invalid")
-    path = os.pathsep.join([str(hidden), *filter(None, [os.environ.get("PYTHONPATH")])])
-    assert "pip install 'asvtk[serve]'" in told("--model", model, PYTHONPATH=path)
+    (tmp_path / "fastapi.py").write_text("raise ImportError('No module named fastapi')\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    answer = subprocess.run(
+        [sys.executable, "-m", "asvtk", "serve", "--model", model],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    (line,) = answer.stderr.splitlines()
+    assert answer.returncode == 1 and answer.stdout == "" and "pip install 'asvtk[serve]'" in line
