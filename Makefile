@@ -5,7 +5,7 @@ VENV := .venv
 ENV := $(VENV)/.installed
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: env mini test test-recipes test-slurm test-browser docs lint slurm clean
+.PHONY: env mini test test-release test-recipes test-slurm test-browser docs lint slurm clean
 
 env: $(ENV)
 
@@ -23,8 +23,11 @@ $(ENV): pyproject.toml constraints.txt
 mini: env  ## the whole recipe on a generated corpus
 	cd egs/mini && ./run.sh
 
-test: env  ## all tests but those of the three targets below
-	$(VENV)/bin/python -m pytest --ignore=tests/recipes --ignore=tests/browser $(PARALLEL)
+test: env  ## all tests but those of the four targets below
+	$(VENV)/bin/python -m pytest --ignore=tests/release --ignore=tests/recipes --ignore=tests/browser $(PARALLEL)
+
+test-release: env  ## what others are given: wheel and sdist, exports of every back-end, the site, commands of its pages
+	$(VENV)/bin/python -m pytest tests/release $(PARALLEL)
 
 test-recipes: env  ## whole runs of run.sh: killed, side by side, several seeds, faults
 	$(VENV)/bin/python -m pytest tests/recipes --ignore=tests/recipes/test_slurm_lab.py $(PARALLEL)

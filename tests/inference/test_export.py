@@ -3,79 +3,35 @@
 import contextlib
 import functools
 import json
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import soundfile
-import tiny_models
 import torch
+from tiny_detectors import LFCC, WINDOW, make_detector
 
 import asvtk
 from asvtk.bin.main import main
-from asvtk.frontends import FRONTENDS, build_frontend
 from asvtk.frontends.rounding import rounded
 from asvtk.inference import export, speech
 from asvtk.inference.calibration import DetectorCalibration
 from asvtk.inference.export import write_export
 from asvtk.inference.onnx_detector import ABOUT, OnnxDetector
 from asvtk.inference.parity import speech_like
-from asvtk.inference.torch_detector import TorchDetector
 from asvtk.io.ark import as_stored
 from asvtk.io.errors import AsvtkError
 from asvtk.io.onnx_file import read_metadata
 from asvtk.metrics.calibration import Calibration, DevStatistics
-from asvtk.models import MODELS, assemble
-from asvtk.nn.losses import OcSoftmaxConfig
 
 onnx = pytest.importorskip("onnx", reason="the extra export is not installed")
 pytest.importorskip("onnxruntime", reason="the extra export is not installed")
 
-WINDOW = 8_000
-MAMBA = dict(d_model=16, blocks=1, d_state=2, d_embedding=8)
-MOE = dict(d_expert=8, **MAMBA)
-LFCC, SPECTROGRAM = dict(name="lfcc"), dict(name="spectrogram")
-WHISPER = dict(name="ssl", model="Whisper", layers=[0, 1, 2], storage="CM2")
-WAVLM = dict(name="ssl", model="WavLM", layers=[1])
-WAV2VEC2 = dict(name="ssl", model="Wav2Vec2", layers=[1], trainable=1)
-#: every back-end once, and every front-end with one of them; aasist, on the waveform: by the verb, below
-SYSTEMS = {
-    "cascade_mamba": (WHISPER, dict(MAMBA, name="cascade_mamba")),
-    "plain_mamba": (LFCC, dict(MAMBA, name="plain_mamba")),
-    "moe_mamba": (LFCC, dict(MOE, name="moe_mamba", experts=3)),
-    "conv_moe_mamba": (SPECTROGRAM, dict(MOE, name="conv_moe_mamba", channels=[4, 4])),
-    "dual_stream": (LFCC, dict(MOE, name="dual_stream", stack=2, channels=[2] * 6, filters=12)),
-    "ssl_aasist": (LFCC, dict(name="ssl_aasist", channels=[4, 4], d_graph=8, d_stack=8, d_projection=24)),
-    "logistic": (WAVLM, dict(name="logistic")),
-    "sls": (WAV2VEC2, dict(name="sls", d_embedding=8, columns=5)),
-    "mhfa": (LFCC, dict(name="mhfa", heads=16, d_compressed=64, d_embedding=64)),
-    "nes2net": (LFCC, dict(name="nes2net", groups=3, scale=4)),
-    "attentive_layers": (LFCC, dict(name="attentive_layers", d_model=8, d_embedding=8)),
-    "tcm": (LFCC, dict(name="tcm", d_model=8, blocks=1, heads=2, taps=5)),
-}
+MHFA = dict(name="mhfa", heads=16, d_compressed=64, d_embedding=64)
 DEV = DevStatistics(
     trials="", n_bonafide=9, n_spoof=9, eer_percent=10, min_dcf=0.1, act_dcf=0.1, cllr=0.3, min_cllr=0.3
 )
-
-
-def make(front_end: dict, model: dict, folder, **crop) -> TorchDetector:
-    """A small detector whose scores vary: fresh ones are nearly the same for everything."""
-    front_end = front_end | {"crop": {"samples": WINDOW, **crop}}
-    if "model" in front_end:
-        large = tiny_models.LARGE if front_end["model"] == "Wav2Vec2" else {}
-        front_end["model"] = tiny_models.save_model(folder / "encoder", front_end["model"], **large)
-    torch.manual_seed(0)
-    frontend = build_frontend(FRONTENDS.config(front_end, "frontend")).load()
-    made = TorchDetector.of(assemble(frontend, MODELS.config(model, "model"), OcSoftmaxConfig()))
-    for module in made.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.momentum = 1.0  # its averages are those of one batch
-    with torch.no_grad():
-        made.train().embed(made.prepare(speech_like(6, 0.7, seed=2)))
-    made.name, made.sha256, made.threshold = model["name"], "0" * 64, 0.25
-    return made.eval()
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +43,7 @@ def clips():
 def small(tmp_path_factory, clips):
     """An exported logistic regression with a calibration, and the detector that it was made of."""
     folder = tmp_path_factory.mktemp("small")
-    detector = make(LFCC, dict(name="logistic"), folder)
+    detector = make_detector(LFCC, dict(name="logistic"), folder)
     affine = Calibration(systems=("s",), weights=(20.0,), negated=(False,), offset=0.3, prior=0.5, dev=DEV)
     detector.calibration = DetectorCalibration(window=affine, recording=affine)
     write_export(detector, folder / "small.onnx", clips)
@@ -101,24 +57,8 @@ def traced_once(monkeypatch):
         monkeypatch.setattr(export, name, functools.cache(getattr(export, name)))
 
 
-@pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "mhfa"])
-def test_every_back_end_gives_the_scores_of_torch(tmp_path, clips, name):
-    detector = make(*SYSTEMS[name], tmp_path)
-    written = write_export(detector, tmp_path / "x.onnx", clips)  # raises, unless they are the same
-    assert written.parity.deviation > 1e-4 and written.parity.windows == len(clips)
-    exported = asvtk.load(tmp_path / "x.onnx")
-    assert exported.score_batch(clips) == pytest.approx(detector.score_batch(clips).numpy(), abs=2e-5)
-    assert (exported.name, exported.threshold, exported.about.window) == (name, 0.25, WINDOW)
-    text = (tmp_path / "x.onnx").read_bytes()
-    assert str(os.getcwd()).encode() not in text and b"site-packages" not in text
-
-
-def test_all_back_ends_are_among_them():
-    assert {"aasist", *SYSTEMS} == set(MODELS)
-
-
 def test_a_crop_of_whole_utterances_is_exported_as_full_windows_in_either_form(tmp_path, clips, traced_once):
-    detector = make(LFCC, dict(name="logistic"), tmp_path, repeat=False)
+    detector = make_detector(LFCC, dict(name="logistic"), tmp_path, repeat=False)
     write_export(detector, tmp_path / "x.onnx", clips)
     write_export(detector, tmp_path / "x.pt2", clips, form="torch")
     exported = asvtk.load(tmp_path / "x.onnx")
@@ -134,7 +74,7 @@ def test_a_crop_of_whole_utterances_is_exported_as_full_windows_in_either_form(t
 
 
 def test_quantised_weights_are_smaller_and_the_front_end_stays_exact(tmp_path, clips, traced_once):
-    detector = make(*SYSTEMS["mhfa"], tmp_path)
+    detector = make_detector(LFCC, MHFA, tmp_path)
     plain = write_export(detector, tmp_path / "x.onnx", clips)
     exported = asvtk.load(tmp_path / "x.onnx")
     assert exported.score_batch(clips) == pytest.approx(detector.score_batch(clips).numpy(), abs=2e-5)
@@ -286,18 +226,3 @@ def test_without_the_extra_it_says_which(small, monkeypatch, tmp_path, clips):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(AsvtkError, match=r"pip install 'asvtk\[export\]'"):
         write_export(small[1], tmp_path / "x.onnx", clips)
-
-
-def test_the_verb_takes_published_weights_and_prints_parity(shared_data, tmp_path, capsys):
-    weights, out = shared_data / "aasist" / "AASIST-L.pth", tmp_path / "small.onnx"
-    clips = sorted((shared_data / "la_real/LA").glob("*eval/flac/*"))[:3]
-    assert main(["export", str(weights), str(out), "--clips", *map(str, clips)]) == 0
-    said = capsys.readouterr().out
-    assert "3 clips" in said and "times as fast" in said and "64600 samples" in said
-    exported, windows = asvtk.load(out), speech_like(1, 4.1, seed=3)  # others than the verb compares
-    assert exported.score_batch(windows) == pytest.approx(
-        asvtk.load(weights).score_batch(windows).numpy(), abs=2e-5
-    )
-    assert main(["export", str(out), str(out)]) == 1
-    assert "is exported already" in capsys.readouterr().err
-    assert main(["export", str(weights), str(tmp_path / "x.pth")]) == 2

@@ -15,7 +15,7 @@ import pytest
 
 from asvtk.version import __version__
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 pytest.importorskip("setuptools", "77", reason="setuptools < 77 knows no licence by its SPDX name")
 
 

@@ -20,7 +20,7 @@ import asvtk
 from asvtk.bin.arguments import Parser
 from asvtk.bin.main import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIG = {
     "frontend": {"name": "lfcc"},
     "model": {"name": "moe_mamba", "d_model": 16, "blocks": 1, "d_state": 4, "d_expert": 8, "d_embedding": 8},

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("mkdocs")
 pytest.importorskip("material")
 pytest.importorskip("mkdocstrings")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 #: the order in which users ask
 ORDER = [
     "detect.html",
