@@ -56,6 +56,13 @@ def test_every_back_end_gives_the_scores_of_torch(tmp_path, clips, name):
     assert str(os.getcwd()).encode() not in text and b"site-packages" not in text
 
 
+@pytest.mark.parametrize("architecture", ["Hubert", "UniSpeechSat", "Data2VecAudio", "Wav2Vec2Bert"])
+def test_every_other_encoder_gives_the_states_of_torch(tmp_path, clips, architecture):
+    frontend = dict(name="ssl", model=architecture, layers=[1])
+    detector = make_detector(frontend, dict(name="logistic"), tmp_path)
+    assert write_export(detector, tmp_path / "x.onnx", clips).parity.deviation > 1e-2
+
+
 def test_all_back_ends_are_among_them():
     assert set(SYSTEMS) == set(MODELS)
 
