@@ -8,8 +8,9 @@
 
 A randomly initialised model of the true shape (WavLM-Large, or --model) hears 64,600 samples; all hidden
 states are kept. Prints utterances a second of both, the share of the rate of a large matrix product that
-ours reaches, and the largest relative error of any hidden state against transformers in float32. --alone
-leaves transformers' out, so that the memory of the GPU is that of ours.
+ours reaches, and the largest relative error of any hidden state against transformers in float32. Beside
+float8, transformers and the large product are in bfloat16. --alone leaves transformers' out, so that the
+memory of the GPU is that of ours.
 
 With --agreement, the table of docs/encoders.md instead: for every architecture in the true width of a
 published model, but with a few blocks, the largest relative error of a hidden state in each precision. A
@@ -31,6 +32,7 @@ from asvtk.frontends.ssl.architecture import read_architecture
 from asvtk.frontends.ssl.frontend import encoder_class
 from asvtk.frontends.ssl.weights import load_model
 from asvtk.nn.cuda_graph import CudaGraphs
+from asvtk.nn.float8 import dtype_of, wide
 
 SAMPLES = 64_600
 LARGE = dict(
@@ -111,14 +113,17 @@ def print_agreement(blocks: int, folders: list[str]) -> None:
             load_model, Path(folder), architecture, architecture.depth
         )
     audio = 0.1 * torch.randn(64_000, generator=torch.Generator().manual_seed(0))
-    precisions = "float32", "bfloat16", "float16"
+    precisions = "float32", "bfloat16", "float16", "float8"
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, 64,000 samples\n")
     print("| Model | blocks | " + " | ".join(precisions) + " |\n|---|--:|" + "--:|" * len(precisions))
     for name, build in models.items():
         model = build()
         expected, worst = states_of_transformers(model, audio), []
         for precision in precisions:
-            ours = encoder_class(model.config.model_type)(model, dtype=getattr(torch, precision))(audio[None])
+            if precision == "float8" and model.config.model_type == "wav2vec2-bert":
+                worst.append("-")
+                continue
+            ours = encoder_class(model.config.model_type)(model, dtype=dtype_of(precision))(audio[None])
             errors = [(x.float() - y).norm() / y.norm() for x, y in zip(ours, expected, strict=True)]
             worst.append(f"{max(errors).item():.1e}")
         print(f"| {name} | {len(expected) - 1} | " + " | ".join(worst) + " |", flush=True)
@@ -169,7 +174,9 @@ def main():
     )
     parser.add_argument("--model", choices=list(PUBLISHED), metavar="NAME", default="WavLM-Large")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), default="float32")
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16", "float16", "float8"), default="float32"
+    )
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -182,7 +189,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.allow_tf32 = False
-    dtype = getattr(torch, args.precision)
+    dtype = dtype_of(args.precision)
     if args.agreement:
         with torch.inference_mode():
             print_agreement(args.blocks, args.folder)
@@ -197,8 +204,8 @@ def main():
         encoder = encoder_class(model.config.model_type)(copy.deepcopy(model), dtype=dtype).to(args.device)
         if not args.alone:
             print(f"largest relative error of a hidden state: {largest_error(model, encoder, audio[:2]):.1e}")
-        model = None if args.alone else model.to(dtype)
-        limit = ceiling(args.device, dtype)
+        model = None if args.alone else model.to(wide(dtype))
+        limit = ceiling(args.device, wide(dtype))
         print(f"large matrix product: {limit / 1e12:.2f} TFLOP/s")
         print("batch  transformers     asvtk  utterances/s   ratio   of the ceiling   GPU memory")
         forward = functools.partial(CudaGraphs(), encoder) if args.device == "cuda" else encoder
@@ -206,7 +213,7 @@ def main():
             heard = audio[:batch].clone()
             theirs = float("nan")
             if model is not None:
-                rounded = heard.to(dtype)
+                rounded = heard.to(wide(dtype))
                 turn = functools.partial(model, rounded, output_hidden_states=True)
                 theirs = batch / seconds(turn, args.device, args.repeat)
             if args.device == "cuda":

@@ -6,12 +6,14 @@ anew in every step. They too have neither dropout nor layer drop: training hears
 and a block that is frozen gives the same as one that is not trained yet.
 """
 
+import functools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asvtk.nn.float8 import FLOAT8, Float8Linear, wide
 from asvtk.nn.frames import frame_mask
 from asvtk.nn.fused_norm import add_norm
 from asvtk.nn.gated_attention import gated_attention, position_bias
@@ -99,7 +101,7 @@ class PositionBias(nn.Module):
 
     Args:
         model: of transformers.
-        dtype: of the bias.
+        dtype: of the matrix products, which the bias has too.
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype):
@@ -110,7 +112,7 @@ class PositionBias(nn.Module):
         weight = None if embedding is None else embedding.weight.detach().clone()
         self.register_buffer("embedding", weight, persistent=False)
         self.longest = getattr(model.config, "max_bucket_distance", None)
-        self.dtype = dtype
+        self.dtype = wide(dtype)
         self._bias = None
 
     def forward(self, frames: int) -> Tensor | None:
@@ -151,18 +153,21 @@ class Block(nn.Module):
             parts.append(_gate_projection(attention.gru_rel_pos_linear, self.heads))
             self.gate_scale = nn.Parameter(attention.gru_rel_pos_const.detach().flatten().clone())
         weights, biases = zip(*parts, strict=True)
-        self.projection = Product(torch.cat(weights), torch.cat(biases), dtype)
-        self.output = Product(attention.out_proj.weight, attention.out_proj.bias, dtype)
-        self.expand = Product(expand.weight, expand.bias, dtype)
-        self.contract = Product(contract.weight, contract.bias, dtype)
-        self.activation = parts_of.activation
+        product = Float8Linear if dtype == FLOAT8 else functools.partial(Product, dtype=dtype)
+        self.projection = product(torch.cat(weights), torch.cat(biases))
+        self.output = product(attention.out_proj.weight, attention.out_proj.bias)
+        self.expand = product(expand.weight, expand.bias)
+        self.contract = product(contract.weight, contract.bias)
+        self.activation, self.in_8_bits = parts_of.activation, dtype == FLOAT8
 
     def attend(self, x: Tensor, bias: Tensor | None, lengths: Tensor | None) -> Tensor:
         projected = self.projection(x)
         return self.output(_attention(projected, self.heads, self.gate_scale, bias, lengths))
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        if kernels_serve(x) and is_gelu(self.activation):
+        if self.in_8_bits and is_gelu(self.activation):
+            return self.contract(self.expand(x), gelu=True)
+        if not self.in_8_bits and kernels_serve(x) and is_gelu(self.activation):
             # In the product's own epilogue, in its tanh form: off by 5e-4 at most, less than rounding.
             wide = torch._addmm_activation(
                 self.expand.bias, x.flatten(0, -2), self.expand.weight.T, use_gelu=True

@@ -31,6 +31,7 @@ from asvtk.frontends.ssl.blocks import (
     is_gelu,
     is_pre_norm,
 )
+from asvtk.nn.float8 import wide
 from asvtk.nn.frames import cut_frames, frame_mask
 from asvtk.nn.fused_norm import norm_gelu
 from asvtk.nn.grouped_convolution import PositionalConv1d
@@ -45,7 +46,7 @@ class SslEncoder(nn.Module):
         model: a ``WavLMModel``, ``Wav2Vec2Model``, ``HubertModel``, ``UniSpeechModel``,
             ``UniSpeechSatModel`` or ``Data2VecAudioModel`` in float32.
         depth: how many transformer blocks are needed; None: all.
-        dtype: precision of matrix products.
+        dtype: precision of matrix products; 8 bits are for those of the blocks.
     """
 
     def __init__(self, model: nn.Module, depth: int | None = None, dtype: torch.dtype = torch.float32):
@@ -53,13 +54,12 @@ class SslEncoder(nn.Module):
         encoder, projection = model.encoder, model.feature_projection
         blocks = list(encoder.layers[:depth])
         pre_norm = is_pre_norm(model)
-        self.stem = ConvolutionalStem(model.feature_extractor, dtype)
+        half = wide(dtype)  # the convolutions are a tenth of the work: they stay exacter
+        self.stem = ConvolutionalStem(model.feature_extractor, half)
         self.stem_norm = getattr(projection, "layer_norm", nn.Identity())  # some HuBERTs have none
-        self.projection = Product(projection.projection.weight, projection.projection.bias, dtype)
+        self.projection = Product(projection.projection.weight, projection.projection.bias, half)
         stacked = hasattr(encoder.pos_conv_embed, "layers")
-        self.positions = (PositionalStack if stacked else PositionalConvolution)(
-            encoder.pos_conv_embed, dtype
-        )
+        self.positions = (PositionalStack if stacked else PositionalConvolution)(encoder.pos_conv_embed, half)
         outer_norm = encoder.layer_norm
         if pre_norm:  # where such a model is cut short, no norm follows
             outer_norm = final_norm_of(model) if len(blocks) == len(encoder.layers) else None

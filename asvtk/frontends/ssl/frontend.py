@@ -41,6 +41,7 @@ from asvtk.frontends.ssl.whisper import WhisperEncoder
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import digest
+from asvtk.nn.float8 import dtype_of
 from asvtk.nn.frames import frame_mask
 
 __all__ = ["Ssl", "SslConfig", "encoder_class"]
@@ -66,7 +67,7 @@ class SslConfig(FrontEndConfig):
     layers: Literal["all"] | tuple[int, ...] = "all"  # hidden states to use, 0 = input of the transformer
     normalise: bool | None = None  # zero mean, unit variance of each utterance; null: as in pretraining
     trainable: int = 0  # blocks that training changes, counted from the deepest layer down
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products that are frozen
+    precision: Literal["float32", "bfloat16", "float16", "float8"] = "float32"  # of products that are frozen
     storage: Storage = "FM"  # FM: float32; CM2: 16 bits a number; CM: 8 bits
     batch_size: int = 32  # utterances of 4 seconds computed at once; of longer ones fewer
 
@@ -108,6 +109,8 @@ class Ssl(FrontEnd):
                     f"(0 = input of the transformer, 1 ... {depth})"
                     + (f", as asvtk truncate cut it after {depth} of {full} blocks" if depth < full else "")
                 )
+        if config.precision == "float8" and architecture.kind == "wav2vec2-bert":
+            raise AsvtkError("frontend.precision: float8 is not for w2v-BERT 2.0; take bfloat16")
         if (longest := architecture.max_samples) and not config.crop.length(longest + 1) <= longest:
             raise AsvtkError(
                 f"frontend.crop: {config.model} hears at most {longest} samples "
@@ -183,7 +186,7 @@ class Ssl(FrontEnd):
             kind = TrainedConformers if self.architecture.kind == "wav2vec2-bert" else TrainedTop
             self.top = kind(model, self._frozen_depth, max(self.layers), digest(self._base))
         if lower:
-            precision = getattr(torch, self.config.precision)
+            precision = dtype_of(self.config.precision)
             build = encoder_class(self.architecture.kind)
             self._encoder = (build(model, self._frozen_depth, precision).eval(),)
         return self

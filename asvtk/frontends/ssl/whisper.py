@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from asvtk.frontends.ssl.blocks import Block, BlockStack, final_norm_of
 from asvtk.frontends.ssl.mel import SHIFT, WhisperLogMel
+from asvtk.nn.float8 import wide
 from asvtk.nn.frames import frame_mask
 
 __all__ = ["WhisperEncoder"]
@@ -24,7 +25,7 @@ class WhisperEncoder(nn.Module):
     Args:
         model: a ``WhisperEncoder`` of transformers in float32.
         depth: how many transformer blocks are needed; None: all.
-        dtype: precision of matrix products.
+        dtype: precision of matrix products; 8 bits are for those of the blocks.
     """
 
     def __init__(self, model: nn.Module, depth: int | None = None, dtype: torch.dtype = torch.float32):
@@ -32,8 +33,8 @@ class WhisperEncoder(nn.Module):
         blocks = list(model.layers[:depth])
         self.mel = WhisperLogMel(model.config.num_mel_bins)
         convolutions = model.conv1, model.conv2
-        self.weights = nn.ParameterList(x.weight.detach().to(dtype) for x in convolutions)
-        self.biases = nn.ParameterList(x.bias.detach().to(dtype) for x in convolutions)
+        self.weights = nn.ParameterList(x.weight.detach().to(wide(dtype)) for x in convolutions)
+        self.biases = nn.ParameterList(x.bias.detach().to(wide(dtype)) for x in convolutions)
         self.positions = nn.Parameter(model.embed_positions.weight.detach().clone())
         outer_norm = final_norm_of(model) if len(blocks) == len(model.layers) else None
         frozen = {number: Block(block, True, dtype) for number, block in enumerate(blocks, 1)}

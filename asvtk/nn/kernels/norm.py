@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["normalise"]
+__all__ = ["gelu_of", "normalise"]
 
 #: numbers and warps of one program, without and with a branch; the fastest of those tried on one H200
 SHAPE, SHAPE_WITH_BRANCH = (4096, 2), (1024, 4)
@@ -76,12 +76,12 @@ def _normalise(
     value = centred * tl.rsqrt(variance + eps)[:, None]
     value = value * tl.load(weight + column, mask=column < D) + tl.load(bias + column, mask=column < D)
     if GELU:
-        value = _gelu(value)
+        value = gelu_of(value)
     tl.store(y + place, value.to(y.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _gelu(x):
+def gelu_of(x):
     """x Phi(x), with erfc by formula 7.1.26 of Abramowitz and Stegun: off by 1.5e-7 at most, and half
     the work of the library's erf."""
     size = tl.abs(x)
