@@ -30,18 +30,21 @@ def add_arguments(parser):
 
 
 def run(args):
+    from asvtk.training.experiment import Experiment
+
+    # What can be wrong with the arguments first: it must not wait for torch.
+    experiment = Experiment(args.exp)
+    experiment.config()
+    data = [DataDirectory.read(path) for path in args.data]
+    if len({dataset.name for dataset in data}) < len(data):
+        raise AsvtkError("--data: two data directories have the same name; analyse them one at a time")
     from asvtk.report.analysis_figures import require_matplotlib
     from asvtk.training.distributed import choose_device
-    from asvtk.training.experiment import Experiment
     from asvtk.training.trained import TrainedDetector
 
     require_matplotlib()
     device = choose_device(args.ngpu)
-    experiment = Experiment(args.exp)
     system = TrainedDetector(experiment, args.dump)
-    data = [DataDirectory.read(path) for path in args.data]
-    if len({dataset.name for dataset in data}) < len(data):
-        raise AsvtkError("--data: two data directories have the same name; analyse them one at a time")
     folder = Path(args.report or experiment.folder / "analysis")
     basis = {"checkpoint": system.digest, "data": {dataset.name: dataset.digest() for dataset in data}}
     page = folder / "analysis.html"

@@ -19,7 +19,6 @@ import yaml
 
 from asvtk.bin.arguments import UsageError, whole_number
 from asvtk.frontends import build_frontend, load_frontend_config
-from asvtk.frontends.cache.check import verify
 from asvtk.frontends.cache.contents import (
     bytes_by_layer,
     contents,
@@ -151,6 +150,8 @@ def _completeness(held) -> str:
 
 
 def _verify(args) -> int:
+    from asvtk.frontends.cache.check import verify
+
     named = [find_named(args.dump, name) for name in args.name]
     if any(folder != cache.folder for found in named for cache, folder in found):
         raise AsvtkError("verify compares layers with each other: expected NAME or NAME/SET")

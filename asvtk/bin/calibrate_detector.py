@@ -38,6 +38,7 @@ def calibrate_detector(args) -> None:
     """A detector of any kind, by its scores of the audio of dev."""
     from asvtk.inference.fitting import MOST, fit_calibration
     from asvtk.inference.load import load
+    from asvtk.inference.pretrained import require_model
     from asvtk.inference.speech import require_detector
 
     dev, evaluation, train = _read_sets(args)
@@ -45,6 +46,7 @@ def calibrate_detector(args) -> None:
         _refuse_shared(dev, evaluation)
     if not Path(args.out).absolute().parent.is_dir():  # now, and not after hours
         raise AsvtkError(f"{args.out}: no such folder to write to")
+    require_model(args.detector)
     require_detector()
     detector = load(args.detector, _device(args.ngpu), ssl_model=args.ssl_model)
     prior, most = args.prior or PRIOR, args.most or MOST

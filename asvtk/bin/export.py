@@ -56,10 +56,7 @@ def run(args):
     clips = _read(args.clips) if args.clips else None
     import importlib
 
-    from asvtk.inference.export import window_of, write_export
     from asvtk.inference.load import load
-    from asvtk.inference.parity import speech_like
-    from asvtk.inference.torch_detector import TorchDetector
 
     for module in args.modules:
         try:
@@ -67,6 +64,10 @@ def run(args):
         except ImportError as error:
             raise AsvtkError(f"--import {module}: {error}") from None
     detector = load(args.model, ssl_model=args.ssl_model, calibration=args.calibration)
+    from asvtk.inference.export import window_of, write_export
+    from asvtk.inference.parity import speech_like
+    from asvtk.inference.torch_detector import TorchDetector
+
     if not isinstance(detector, TorchDetector):
         raise AsvtkError(f"{args.model}: is exported already; give the model that it was made of")
     written = write_export(detector, args.out, clips or speech_like(), args.format, args.opset, args.int8)

@@ -52,24 +52,27 @@ def add_arguments(parser):
 
 def run(args):
     from asvtk.frontends import build_frontend, load_frontend_config
-    from asvtk.frontends.cache.extraction import find_sources
-    from asvtk.frontends.cache.extractor import Extractor
 
     check_share(args.job, args.nj)
     if not args.train_data + args.data:
         raise AsvtkError("say what to extract features of, by --train-data or --data")
+    # What can be wrong with the arguments first: it must not wait for torch.
     config, augmentation = load_frontend_config(args.config, args.override)
+    training = [DataDirectory.read(path) for path in args.train_data]
+    others = [DataDirectory.read(path) for path in args.data]
+    refuse_same_names([*training, *others])
+    from asvtk.frontends.cache.extraction import find_sources
+
     frontend = build_frontend(_with_model_found(config, args))
-    every_set, sources = [], []
-    for directories, change in ((args.train_data, augmentation), (args.data, None)):
-        for directory in directories:
-            every_set.append(DataDirectory.read(directory))
-            sources += find_sources(every_set[-1], args.dump, frontend, change)
-    refuse_same_names(every_set)
+    sources = []
+    for sets, change in ((training, augmentation), (others, None)):
+        for data in sets:
+            sources += find_sources(data, args.dump, frontend, change)
     if args.action == "begin":
         _begin(sources, frontend, augmentation, args)
     elif args.action == "job":
         # Only a job computes; the host that submits it need not have its GPU.
+        from asvtk.frontends.cache.extractor import Extractor
         from asvtk.training.distributed import choose_device
 
         _compute(sources, Extractor(frontend, choose_device(args.ngpu)), args)

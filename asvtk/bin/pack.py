@@ -21,12 +21,13 @@ def add_arguments(parser):
 
 
 def run(args):
-    from asvtk.report.card import model_card
     from asvtk.training.experiment import Experiment
-    from asvtk.training.trained import pack, threshold_on_dev
 
     experiment = Experiment(args.exp)
-    experiment.config()  # something was trained here
+    experiment.config()  # something was trained here, which must not wait for torch
+    from asvtk.report.card import model_card
+    from asvtk.training.trained import pack, threshold_on_dev
+
     out = args.out or experiment.package
     card = model_card(experiment, threshold_on_dev(experiment), args.licence)
     pack(experiment, out, card, args.licence, args.precision)

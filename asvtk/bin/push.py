@@ -27,9 +27,10 @@ def add_arguments(parser):
 def run(args):
     from asvtk.inference.package import MEMBERS, read_package
     from asvtk.io.hub import HubName, commit_files
-    from asvtk.report.hub_card import hub_files
 
     name, package = HubName.parse(args.name), read_package(args.package)
+    from asvtk.report.hub_card import hub_files
+
     files, licence = hub_files(package, str(name), args.licence)
     if not licence:
         print(

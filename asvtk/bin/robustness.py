@@ -81,8 +81,10 @@ def _tabulate(args) -> None:
 def _with_model(args) -> int:
     from asvtk.augment.grid import DEFAULT, read_grid
     from asvtk.augment.perturbation import copy_folder, perturb_grid
+    from asvtk.inference.pretrained import require_model
     from asvtk.report.robustness import Copy
 
+    require_model(args.model)
     cells = read_grid(args.grid or DEFAULT)
     data, out = DataDirectory.read(args.data), Path(args.out)
     dev = None if args.dev is None else DataDirectory.read(args.dev)

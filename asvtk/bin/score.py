@@ -76,7 +76,10 @@ def run(args):
         args.model = args.weights
     with_experiments = args.model is None and _check_options(args)
     if not with_experiments:
+        from asvtk.inference.pretrained import require_model
+
         _check_model_options(args)
+        require_model(args.model)
     import torch
 
     from asvtk.training.distributed import choose_device

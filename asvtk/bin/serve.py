@@ -59,10 +59,12 @@ def add_arguments(parser):
 
 
 def run(args):
+    from asvtk.inference.pretrained import require_model
     from asvtk.serve.config import ServeConfig
     from asvtk.serve.listener import bind, is_loopback
 
     token = _token(args)
+    require_model(args.model)
     if token is None and not args.no_token and not is_loopback(args.host):
         raise UsageError(f"--host {args.host}: others can reach it; give --token-file F, or say --no-token")
     config = ServeConfig(

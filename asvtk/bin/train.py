@@ -65,19 +65,10 @@ def add_arguments(parser):
 
 
 def run(args):
-    from asvtk.frontends import build_frontend
-    from asvtk.frontends.cache.store import cache_name
-    from asvtk.training import distributed
     from asvtk.training.config import load_config
-    from asvtk.training.continuation import InitialWeights, extend
-    from asvtk.training.dataset import open_dataset
-    from asvtk.training.distributed import choose_device
-    from asvtk.training.experiment import Experiment, write_environment
-    from asvtk.training.trainer import train
 
+    # What can be wrong with the arguments first: it must not wait for torch.
     config = load_config(args.config, args.override)
-    device = choose_device(args.ngpu)
-    frontend = build_frontend(config.frontend)
     training_sets = _read_training_sets(args.train_data, config)
     data = {"dev": [_read_two_classes(path) for path in args.dev_data]}
     if config.training.eval_all_best:
@@ -86,6 +77,17 @@ def run(args):
         data["eval"] = [_read_two_classes(path) for path in args.eval_data]
     every_set = [*training_sets, *(of for sets in data.values() for of in sets)]
     refuse_same_names(every_set)
+    from asvtk.frontends import build_frontend
+    from asvtk.frontends.cache.store import cache_name
+    from asvtk.training import distributed
+    from asvtk.training.continuation import InitialWeights, extend
+    from asvtk.training.dataset import open_dataset
+    from asvtk.training.distributed import choose_device
+    from asvtk.training.experiment import Experiment, write_environment
+    from asvtk.training.trainer import train
+
+    device = choose_device(args.ngpu)
+    frontend = build_frontend(config.frontend)
     claim = {"features": cache_name(frontend), "layers": list(frontend.stored)}
     if config.augmentation is not None:
         claim["augmented"] = cache_name(frontend, config.augmentation)

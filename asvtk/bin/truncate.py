@@ -21,9 +21,11 @@ def run(args):
     from pathlib import Path
 
     from asvtk.frontends.ssl.folder import find_model
+
+    model = find_model(args.model, args.revision)  # a wrong name must not wait for torch
     from asvtk.frontends.ssl.truncation import truncate
 
-    cut = truncate(find_model(args.model, args.revision), args.layers, Path(args.folder))
+    cut = truncate(model, args.layers, Path(args.folder))
     print(
         f"{args.folder}: {cut.layers} of {cut.full_depth} blocks, {cut.bytes_after / 1e6:.1f} MB of "
         f"{cut.bytes_before / 1e6:.1f}, sha256 {cut.sha256}"

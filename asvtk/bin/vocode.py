@@ -1,6 +1,7 @@
 """Part of stage 1: vocoded data, further training spoofs made of the bona fide training speech.
 
-asvtk vocode name ...        print the name of the data directory that the configuration asks for, or nothing
+asvtk vocode name ...        check the configuration, and print the name of the data directory that it asks
+                             for, or nothing
 asvtk vocode make ...        make the data directory beside DATA; killed, it goes on where it was
 
 The section of the configuration: vocoded: {methods: all, copies: 1, share: 0.5, seed: 1}
@@ -35,15 +36,9 @@ def add_arguments(parser):
 
 
 def run(args):
-    from asvtk.io.config import apply_overrides, build, load_yaml
-    from asvtk.io.former import refuse_former
-    from asvtk.vocoding.config import VocodedConfig
+    from asvtk.training.config import load_config
 
-    # Not the whole configuration: its other sections would have every call import torch.
-    content = apply_overrides(load_yaml(args.config), args.override)
-    refuse_former(content, args.config)
-    section = content.get("vocoded")
-    config = None if section is None else build(VocodedConfig, section, f"{args.config}: vocoded")
+    config = load_config(args.config, args.override).vocoded
     path = Path(args.data)
     if args.action == "name":
         if config is not None:

@@ -17,6 +17,7 @@ __all__ = ["FRONTENDS", "build_frontend", "check_augmentation", "load_frontend_c
 
 FRONTENDS = Registry(
     "frontend",
+    "asvtk.frontends.config",
     {
         "lfcc": "asvtk.frontends.lfcc:Lfcc",
         "spectrogram": "asvtk.frontends.spectrogram:Spectrogram",

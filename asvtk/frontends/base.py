@@ -2,13 +2,13 @@
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from asvtk.frontends.config import FrontEndConfig
 from asvtk.frontends.crop import Conditioning, Crop, hear
 from asvtk.frontends.rounding import rounded
 from asvtk.io.ark import as_stored
@@ -28,27 +28,6 @@ class Features(NamedTuple):
 
     x: Tensor  # (batch, layers, frames, width), padded with anything finite
     lengths: Tensor  # real frames, (batch,)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrontEndConfig:
-    """Configuration that all front-ends share."""
-
-    crop: Crop = field(default_factory=Crop)
-    conditioning: Conditioning = field(default_factory=Conditioning)
-    cache: bool = True  # whether stage 2 stores what is frozen; false: computed anew in each epoch
-    random_crop: bool = False  # not cached: training draws another window of long utterances in every epoch
-
-    def __post_init__(self):
-        self.check_random_crop()
-
-    def check_random_crop(self) -> None:
-        """
-        Raises:
-            ValueError: what is cached is to be cropped anew.
-        """
-        if self.cache and self.random_crop:
-            raise ValueError("random_crop: cached features are of one crop; set cache to false")
 
 
 class FrontEnd(nn.Module, abc.ABC):

@@ -6,34 +6,15 @@ included), and their first and second differences: 60 numbers a frame. Source: S
 and Hanilçi, "A comparison of features for synthetic speech detection", Interspeech 2015.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from asvtk.frontends.base import Conditioning, Extension, FrontEnd, FrontEndConfig
+from asvtk.frontends.base import Conditioning, Extension, FrontEnd
+from asvtk.frontends.config import LfccConfig
 from asvtk.nn.cepstra import LinearCepstra
 
 __all__ = ["Lfcc", "LfccConfig"]
-
-
-@dataclass(frozen=True)
-class LfccConfig(FrontEndConfig):
-    name = "lfcc"
-    coefficients: int = 20  # static coefficients; the features have three times as many numbers
-    filters: int = 20
-    window: int = 320  # samples: 20 ms
-    shift: int = 160  # samples: 10 ms
-    fft: int = 512
-    preemphasis: float = 0.97
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 1 <= self.coefficients <= self.filters:
-            raise ValueError("coefficients must lie between 1 and the number of filters")
-        if not 1 <= self.shift <= self.window <= self.fft:
-            raise ValueError("expected 1 <= shift <= window <= fft")
 
 
 class Lfcc(FrontEnd):

@@ -5,13 +5,12 @@ logarithm. An utterance is first brought to an RMS of 1: its level says nothing 
 cepstra, bands keep what a vocoder leaves in one place of the time-frequency plane in one place.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from asvtk.frontends.base import FrontEnd, FrontEndConfig
+from asvtk.frontends.base import FrontEnd
+from asvtk.frontends.config import SpectrogramConfig
 from asvtk.nn.filterbank import LinearFilterbank
 
 __all__ = ["Spectrogram", "SpectrogramConfig"]
@@ -19,22 +18,6 @@ __all__ = ["Spectrogram", "SpectrogramConfig"]
 #: energy under every band: 88 dB below a band's of white noise as loud as the speech
 FLOOR = 1e-6
 SILENCE = 1e-5  # an RMS below this is not raised
-
-
-@dataclass(frozen=True)
-class SpectrogramConfig(FrontEndConfig):
-    name = "spectrogram"
-    bands: int = 128
-    window: int = 400  # samples: 25 ms
-    shift: int = 160  # samples: 10 ms
-    fft: int = 1024
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 1 <= self.shift <= self.window <= self.fft:
-            raise ValueError("expected 1 <= shift <= window <= fft")
-        if not 1 <= self.bands <= self.fft // 4:
-            raise ValueError(f"bands must lie between 1 and fft / 4 ({self.fft // 4}): filters need bins")
 
 
 class Spectrogram(FrontEnd):

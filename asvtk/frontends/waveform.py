@@ -3,24 +3,12 @@
 It has no layers: nothing is cached, and training and scoring decode the audio files.
 """
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
-from asvtk.frontends.base import FrontEnd, FrontEndConfig
+from asvtk.frontends.base import FrontEnd
+from asvtk.frontends.config import WaveformConfig
 
 __all__ = ["Waveform", "WaveformConfig"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WaveformConfig(FrontEndConfig):
-    name = "waveform"
-    cache: bool = False
-    random_crop: bool = True  # in training, another window of long utterances every epoch; else their head
-
-    def __post_init__(self):
-        if self.cache:
-            raise ValueError("cache: the waveform front-end computes no features; leave it out")
 
 
 class Waveform(FrontEnd):

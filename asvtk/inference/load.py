@@ -4,6 +4,7 @@ from pathlib import Path
 
 from asvtk.inference.calibration import DetectorCalibration
 from asvtk.inference.detector import RecordingDetector
+from asvtk.inference.pretrained import find_pretrained, require_model
 from asvtk.io.errors import AsvtkError
 
 __all__ = ["load"]
@@ -33,7 +34,7 @@ def load(path, device: str = "cpu", *, ssl_model=None, calibration=None) -> Reco
             raise AsvtkError(f"{path}: ONNX files are computed on the CPU; give --ngpu 0")
         detector = OnnxDetector.load(Path(path).expanduser())
     else:
-        from asvtk.inference.pretrained import find_pretrained
+        require_model(path)
         from asvtk.inference.trained import load_trained
 
         detector = load_trained(find_pretrained(path), device, ssl_model)

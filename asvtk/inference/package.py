@@ -14,22 +14,23 @@ The same experiment gives the same bytes. Nothing in it is executed, and nothing
 list.
 """
 
+from __future__ import annotations
+
 import hashlib
 import io
 import json
 import shutil
 import tarfile
 from pathlib import Path
-from typing import NamedTuple
-
-import safetensors.torch
-from safetensors import SafetensorError
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from asvtk.io.atomic import atomic_path
 from asvtk.io.errors import AsvtkError
 from asvtk.io.fields import field_of
 from asvtk.io.text import parse_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "ABOUT",
@@ -70,9 +71,11 @@ class Package(NamedTuple):
         Raises:
             AsvtkError: they are damaged.
         """
+        import safetensors.torch  # not to look at a package: it imports torch
+
         try:
             return safetensors.torch.load(self.members[WEIGHTS])
-        except (SafetensorError, ValueError, KeyError) as error:
+        except (safetensors.SafetensorError, ValueError, KeyError) as error:
             raise AsvtkError(f"{self.source}: {WEIGHTS} is damaged ({str(error)[:200]})") from None
 
     def text(self, name: str) -> str:

@@ -11,7 +11,7 @@ from asvtk.io.download import cache_home, download
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.hub import PREFIX, HubName, fetch_snapshot
 
-__all__ = ["PretrainedWeights", "find_pretrained", "list_pretrained"]
+__all__ = ["PretrainedWeights", "expected_model", "find_pretrained", "list_pretrained", "require_model"]
 
 _TABLE = Path(__file__).with_suffix(".yaml")
 
@@ -55,6 +55,26 @@ def list_pretrained() -> dict[str, PretrainedWeights]:
     """All that are known, by name."""
     table = load_yaml(_TABLE)
     return {name: build(PretrainedWeights, content, f"{_TABLE}: {name}") for name, content in table.items()}
+
+
+def expected_model() -> str:
+    """What a detector may be loaded from, for messages."""
+    return (
+        "expected a packed model (NAME.asvtk.tar, or the folder it was unpacked to), the folder of a trained "
+        "experiment, published weights (AASIST.pth, AASIST-L.pth), what asvtk export wrote (NAME.onnx), "
+        f"hf:OWNER/NAME, or one of the names {', '.join(list_pretrained())}"
+    )
+
+
+def require_model(name) -> None:
+    """Make sure that there is something by the name of a model, before torch is imported for it.
+
+    Raises:
+        AsvtkError: it is neither a file or folder nor a name that is known.
+    """
+    text = os.fspath(name)
+    if not (text.startswith(PREFIX) or text.lower() in list_pretrained() or Path(text).expanduser().exists()):
+        raise AsvtkError(f"{name}: no such file; {expected_model()}")
 
 
 def find_pretrained(name) -> Path:

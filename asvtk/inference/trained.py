@@ -8,7 +8,7 @@ from asvtk.frontends import build_frontend
 from asvtk.inference.calibration import DetectorCalibration
 from asvtk.inference.experiment import dev_sets, local_model, pooled_scores
 from asvtk.inference.package import ABOUT, CALIBRATION, WEIGHTS, Package, is_package, read_package
-from asvtk.inference.pretrained import list_pretrained
+from asvtk.inference.pretrained import expected_model
 from asvtk.inference.published import load_published
 from asvtk.inference.torch_detector import TorchDetector
 from asvtk.inference.weights import build_trained, require_features_of
@@ -24,12 +24,6 @@ __all__ = ["load_trained"]
 
 _log = logging.getLogger(__name__)
 
-_EXPECTED = (
-    "expected a packed model (NAME.asvtk.tar, or the folder it was unpacked to), the folder of a trained "
-    "experiment, published weights (AASIST.pth, AASIST-L.pth), what asvtk export wrote (NAME.onnx), "
-    "hf:OWNER/NAME, or one of the names " + ", ".join(list_pretrained())
-)
-
 
 def load_trained(path: Path, device: str, ssl_model) -> TorchDetector:
     """As ``asvtk.load``, of all but ONNX files; with the calibration that the detector brings."""
@@ -38,14 +32,14 @@ def load_trained(path: Path, device: str, ssl_model) -> TorchDetector:
     elif path.is_dir() and (path / "config.yaml").exists():
         detector = _from_experiment(path, ssl_model)
     elif path.is_dir():
-        raise AsvtkError(f"{path}: a folder without {ABOUT} or config.yaml; {_EXPECTED}")
+        raise AsvtkError(f"{path}: a folder without {ABOUT} or config.yaml; {expected_model()}")
     elif ssl_model is not None:
-        raise AsvtkError(f"{path}: no packed model, and nothing else has an ssl_model; {_EXPECTED}")
+        raise AsvtkError(f"{path}: no packed model, and nothing else has an ssl_model; {expected_model()}")
     else:
         try:
             detector, note = load_published(path)
         except AsvtkError as error:
-            raise AsvtkError(f"{str(error).partition('; expected ')[0]}; {_EXPECTED}") from None
+            raise AsvtkError(f"{str(error).partition('; expected ')[0]}; {expected_model()}") from None
         if note:
             _log.info(note)
     detector.frontend.load()

@@ -4,6 +4,7 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 
 from asvtk.io.config import build_named
 from asvtk.io.errors import AsvtkError
@@ -14,18 +15,19 @@ _OUTSIDE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 class Registry:
-    """Classes by name, imported when they are asked for.
+    """Classes by name, imported when they are built: a configuration is read and checked without torch.
 
     Each has its configuration's dataclass as ``Config``, and takes such a configuration first. A name like
-    ``my_pkg.my_mod:MyModel`` stands for a class outside this package.
+    ``my_pkg.my_mod:MyModel`` stands for a class outside this package, which is imported for its ``Config``.
 
     Args:
         kind: what they are, for messages.
+        configs: the module with the dataclasses of their configurations, each with its ``name``.
         known: name -> ``module:Class``.
     """
 
-    def __init__(self, kind: str, known: dict[str, str]):
-        self.kind, self._known = kind, known
+    def __init__(self, kind: str, configs: str, known: dict[str, str]):
+        self.kind, self._configs, self._known = kind, configs, known
         self._classes: dict[type, type] = {}  # of a configuration -> what it describes
         self._outside: dict[str, type] = {}  # name of a class outside this package -> its configuration
 
@@ -47,7 +49,9 @@ class Registry:
         """
         name = content.get("name") if isinstance(content, dict) else None
         if isinstance(name, str) and (name in self._known or _OUTSIDE.fullmatch(name)):
-            return build_named({name: self._import(name, where, imports)}, content, where)
+            known = name in self._known
+            config = self._config(name) if known else self._import(name, where, imports)
+            return build_named({name: config}, content, where)
         return build_named(dict.fromkeys(self._known, type(None)), content, where)  # says what is wrong
 
     def build(self, config, *arguments):
@@ -58,6 +62,11 @@ class Registry:
         if type(config) not in self._classes:  # made in Python, not from YAML
             self._import(config.name, self.kind, True)
         return self._classes[type(config)]
+
+    def _config(self, name: str) -> type:
+        """The configuration of a class of this package."""
+        classes = vars(importlib.import_module(self._configs)).values()
+        return next(cls for cls in classes if is_dataclass(cls) and getattr(cls, "name", None) == name)
 
     def _import(self, name: str, where: str, imports: bool) -> type:
         """The configuration of what a name stands for."""

@@ -4,18 +4,25 @@
 Cascade-Mamba, plain Mamba, MoE-Mamba, the dual stream and AASIST.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from asvtk.frontends import build_frontend
-from asvtk.frontends.base import FrontEnd
 from asvtk.io.errors import AsvtkError
 from asvtk.io.registry import Registry
-from asvtk.models.base import BackEnd, Batch, FittedBackEnd, Output
-from asvtk.models.detector import Detector
-from asvtk.nn.losses import LOSSES
+from asvtk.nn.config import LOSSES
+
+if TYPE_CHECKING:
+    from asvtk.frontends.base import FrontEnd
+    from asvtk.models.base import BackEnd, Batch, FittedBackEnd, Output
+    from asvtk.models.detector import Detector
 
 __all__ = ["MODELS", "BackEnd", "Batch", "Detector", "FittedBackEnd", "Output", "assemble", "build_detector"]
 
 MODELS = Registry(
     "model",
+    "asvtk.models.backend_config",
     {
         "cascade_mamba": "asvtk.models.cascade_mamba:CascadeMamba",  # S1
         "plain_mamba": "asvtk.models.plain_mamba:PlainMamba",  # S2
@@ -32,6 +39,19 @@ MODELS = Registry(
         "tcm": "asvtk.models.tcm:Tcm",
     },
 )
+
+
+def __getattr__(name: str):
+    """Classes that need torch, which a configuration does without."""
+    if name == "Detector":
+        from asvtk.models.detector import Detector
+
+        return Detector
+    if name in ("BackEnd", "Batch", "FittedBackEnd", "Output"):
+        from asvtk.models import base
+
+        return getattr(base, name)
+    raise AttributeError(f"module 'asvtk.models' has no attribute {name!r}")
 
 
 def build_detector(config, frontend: FrontEnd | None = None) -> Detector:
@@ -54,6 +74,8 @@ def assemble(frontend: FrontEnd, model_config, loss_config) -> Detector:
     Raises:
         AsvtkError: as ``build_detector``.
     """
+    from asvtk.models.detector import Detector
+
     model = MODELS.build(model_config, len(frontend.layers), frontend.width)
     if model.uses_features and not frontend.layers:
         raise AsvtkError(

@@ -9,14 +9,13 @@ the scores of the authors' own code. The defaults of ``AasistConfig`` are AASIST
 widths and pooling ratios.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError
+from asvtk.models.backend_config import AasistConfig, GraphConfig
 from asvtk.models.base import BackEnd, Batch, Output
 from asvtk.nn.frames import by_length
 from asvtk.nn.graph_attention import GraphAttention, GraphPool, HeterogeneousGraphAttention
@@ -25,45 +24,6 @@ from asvtk.nn.sinc import PooledSincBank
 __all__ = ["Aasist", "AasistConfig", "GraphBackEnd", "GraphConfig"]
 
 _PART = 768  # frames of an image that a CPU computes at a time: the fastest of 192 to 6144 by steps of two
-
-
-@dataclass(frozen=True)
-class GraphConfig:
-    """Configuration that AASIST on audio and AASIST on features share."""
-
-    channels: tuple[int, ...] = (32, 32, 64, 64, 64, 64)  # of the residual blocks
-    d_graph: int = 64  # width of the nodes of the spectral and the temporal graph
-    d_stack: int = 32  # width of the nodes in the heterogeneous stacks
-    spectral_ratio: float = 0.5  # share of the spectral nodes that pooling keeps
-    temporal_ratio: float = 0.7  # of the temporal ones
-    stack_ratio: float = 0.5  # of both, between the two layers of a stack
-    spectral_temperature: float = 2.0  # of the attention; high = even
-    temporal_temperature: float = 2.0
-    stack_temperature: float = 100.0
-
-    def __post_init__(self):
-        if not self.channels or min(*self.channels, self.d_graph, self.d_stack) < 1:
-            raise ValueError("channels, d_graph and d_stack must be positive")
-        for knob in ("spectral_ratio", "temporal_ratio", "stack_ratio"):
-            if not 0 < getattr(self, knob) <= 1:
-                raise ValueError(f"{knob} must lie in (0, 1]")
-        if not min(self.spectral_temperature, self.temporal_temperature, self.stack_temperature) > 0:
-            raise ValueError("temperatures must be positive")
-
-
-@dataclass(frozen=True)
-class AasistConfig(GraphConfig):
-    name = "aasist"
-    filters: int = 70
-    taps: int = 129  # of a filter: 8 ms
-    max_masked: int = 20  # in training a random run of fewer neighbouring filters is silenced; 0: none
-
-    def __post_init__(self):
-        if not 3 <= self.filters <= 8000 or self.taps < 1 or self.taps % 2 == 0:
-            raise ValueError("expected 3 to 8000 filters, one a Hz at most, and an odd number of taps")
-        if not 0 <= self.max_masked <= self.filters:
-            raise ValueError(f"max_masked must lie between 0 and filters ({self.filters})")
-        super().__post_init__()
 
 
 class GraphBackEnd(BackEnd):

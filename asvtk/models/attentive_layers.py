@@ -9,31 +9,16 @@ detection", Interspeech 2024 (arXiv 2406.10283), whose best systems hear the fir
 The gates are theirs; the projection and what follows it are this toolkit's, of about the published size.
 """
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asvtk.models.backend_config import AttentiveLayersConfig
 from asvtk.models.base import BackEnd, Batch, Output
 from asvtk.nn.frames import frame_mask
 from asvtk.nn.mixers import BiLstm
 from asvtk.nn.pooling import AttentiveStatisticsPooling, GlobalMvn
 
 __all__ = ["AttentiveLayers", "AttentiveLayersConfig"]
-
-
-@dataclass(frozen=True)
-class AttentiveLayersConfig:
-    name = "attentive_layers"
-    d_model: int = 64  # numbers a frame that all layers together are projected to
-    d_embedding: int = 64
-    dropout: float = 0.1
-
-    def __post_init__(self):
-        if min(self.d_model, self.d_embedding) < 1:
-            raise ValueError("d_model and d_embedding must be positive")
-        if not 0 <= self.dropout < 1:
-            raise ValueError("dropout must lie in [0, 1)")
 
 
 class AttentiveLayers(BackEnd):

@@ -6,26 +6,17 @@ whose directions a learned gate mixes -> pooling over time -> embedding. On laye
 XLS-R it is the Cascade-Mamba of the reports; it takes any three layers.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
 from asvtk.io.errors import AsvtkError
+from asvtk.models.backend_config import CascadeMambaConfig
 from asvtk.models.base import BackEnd, Batch, Output
-from asvtk.models.mamba_blocks import BackEndConfig, EmbeddingHead, MixerStack
+from asvtk.models.mamba_blocks import EmbeddingHead, MixerStack
 from asvtk.nn.fusion import GatedInjection
 from asvtk.nn.pooling import GlobalMvn
 
 __all__ = ["CascadeMamba", "CascadeMambaConfig"]
-
-
-@dataclass(frozen=True)
-class CascadeMambaConfig(BackEndConfig):
-    name = "cascade_mamba"
-    combine: Literal["sum", "gate", "concat"] = "gate"  # of Mamba's two directions
-    fusion: Literal["cascade", "concat"] = "cascade"  # of the three layers; concat: side by side
 
 
 class CascadeMamba(BackEnd):

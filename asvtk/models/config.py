@@ -6,7 +6,7 @@ from asvtk.frontends import FRONTENDS
 from asvtk.io.errors import AsvtkError
 from asvtk.io.former import refuse_former
 from asvtk.models import MODELS
-from asvtk.nn.losses import LOSSES
+from asvtk.nn.config import LOSSES
 
 __all__ = ["DetectorConfig", "build_sections"]
 

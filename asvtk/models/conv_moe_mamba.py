@@ -5,37 +5,18 @@ and frequency together, and hands sequences of 160 ms frames to the blocks of bi
 of experts. Few weights: it is meant for corpora of some hundred utterances, and for CPUs.
 """
 
-from dataclasses import dataclass
-
 from torch import nn
 
+from asvtk.models.backend_config import ConvMoeMambaConfig
 from asvtk.models.base import BackEnd, Batch, Output
 from asvtk.models.mamba_blocks import EmbeddingHead
-from asvtk.models.moe_mamba import MoeMambaConfig, MoeMambaStack
+from asvtk.models.moe_mamba import MoeMambaStack
 from asvtk.nn.moe import MixtureOfExperts
 from asvtk.nn.pooling import GlobalMvn, subtract_mean
 from asvtk.nn.residual import StridedEncoder
 from asvtk.nn.spec_augment import SpecAugment, shift_frames
 
 __all__ = ["ConvMoeMamba", "ConvMoeMambaConfig"]
-
-
-@dataclass(frozen=True)
-class ConvMoeMambaConfig(MoeMambaConfig):
-    name = "conv_moe_mamba"
-    channels: tuple[int, ...] = (12, 16, 24, 32)  # of the encoder; each halves time and frequency
-    shift: bool = True  # training rotates utterances along time
-    mask_bands: float = 0.15  # longest run of bands that training masks, as a share; twice an utterance
-    mask_frames: float = 0.1  # longest run of frames
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.stack != 1:
-            raise ValueError("stack must be 1: the encoder joins frames already")
-        if len(self.channels) < 1 or min(self.channels) < 1:
-            raise ValueError("channels must be positive numbers, one or more")
-        if not (0 <= self.mask_bands < 1 and 0 <= self.mask_frames < 1):
-            raise ValueError("mask_bands and mask_frames must lie in [0, 1)")
 
 
 class ConvMoeMamba(BackEnd):

@@ -8,8 +8,6 @@ works alone; the audio's then needs no front-end at all.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +15,10 @@ from torch.nn import functional as F
 
 from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError
+from asvtk.models.backend_config import DualStreamConfig
 from asvtk.models.base import BackEnd, Batch, Output
 from asvtk.models.mamba_blocks import EmbeddingHead, FeatureProjection
-from asvtk.models.moe_mamba import MoeMambaConfig, MoeMambaStack
+from asvtk.models.moe_mamba import MoeMambaStack
 from asvtk.nn.frames import frame_mask, stack_frames
 from asvtk.nn.fusion import AttentionFusion, ConcatFusion, GatedFusion
 from asvtk.nn.learnable_sinc import LearnableSincBank
@@ -29,33 +28,6 @@ from asvtk.nn.pooling import GlobalMvn
 from asvtk.nn.residual import ResidualEncoder
 
 __all__ = ["DualStream", "DualStreamConfig"]
-
-
-@dataclass(frozen=True)
-class DualStreamConfig(MoeMambaConfig):
-    name = "dual_stream"
-    streams: Literal["both", "features", "audio"] = "both"
-    fusion: Literal["gated", "concat", "attention"] = "gated"  # of both streams
-    filters: int = 70  # of the audio stream
-    taps: int = 129  # of a filter: 8 ms
-    hop: Literal[10, 20, 40, 80] = 10  # samples between a filter's outputs; twice as many halve the cost
-    min_width: float = 10.0  # Hz, narrowest band that a filter may learn
-    channels: tuple[int, ...] = (32, 32, 64, 64, 64, 64)  # of the six residual blocks
-    audio_stack: int = 1  # neighbouring frames (20 ms) of the audio stream joined into one
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._require_positive("filters", "audio_stack")
-        if self.filters > 8000 or self.taps > 2 * SAMPLE_RATE:
-            raise ValueError(f"expected at most 8000 filters (one a Hz) and {2 * SAMPLE_RATE} taps")
-        if self.taps < self.hop or self.taps % 2 == 0:  # fewer than hop would leave samples unheard
-            raise ValueError(f"taps {self.taps} must be odd and not fewer than hop ({self.hop})")
-        if not 0 < self.min_width < SAMPLE_RATE / 4:
-            raise ValueError(f"min_width must lie between 0 and {SAMPLE_RATE // 4} Hz")
-        if len(self.channels) != 6 or min(self.channels) < 1:
-            raise ValueError("channels must be 6 positive numbers, one for each residual block")
-        if self.streams == "both" and self.fusion == "attention":
-            self._require_whole_heads()
 
 
 class DualStream(BackEnd):

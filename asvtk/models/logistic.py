@@ -10,36 +10,17 @@ representations", Interspeech 2024 (arXiv 2309.05384); on layer 9 of XLS-R-2B it
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from asvtk.models.backend_config import LogisticConfig
 from asvtk.models.base import Batch, FittedBackEnd, Output
 from asvtk.nn.frames import frame_mask
 from asvtk.nn.pooling import GlobalMvn
 
 __all__ = ["Logistic", "LogisticConfig"]
-
-
-@dataclass(frozen=True)
-class LogisticConfig:
-    name = "logistic"
-    statistics: Literal["mean", "mean_std"] = "mean"  # over time, of each number of each layer
-    C: float | None = None  # inverse strength of the penalty; null: chosen from candidates
-    candidates: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-    folds: int = 5  # of the cross-validation that chooses; all of a speaker's utterances are in one
-    balanced: bool = True  # both classes weigh the same, whatever their numbers
-
-    def __post_init__(self):
-        if self.C is not None and not self.C > 0:
-            raise ValueError("C must be positive, or null to choose it by cross-validation")
-        if not self.candidates or not min(self.candidates) > 0:
-            raise ValueError("candidates must be positive numbers, one or more")
-        if self.folds < 2:
-            raise ValueError("folds must be 2 or more")
 
 
 class Logistic(FittedBackEnd):

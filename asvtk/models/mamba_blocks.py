@@ -1,51 +1,17 @@
-"""Building blocks of the Mamba back-ends: projection, mixers, feed-forward, embedding head, configuration.
+"""Building blocks of the Mamba back-ends: projection, mixers, feed-forward, embedding head.
 
 Every step that is not a matter of single frames is called with the real frames per row, ``lengths``.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 from torch import Tensor, nn
 
+from asvtk.models.backend_config import BackEndConfig
 from asvtk.nn.frames import frame_mask, stack_frames
-from asvtk.nn.mixers import MixerName, build_mixer
+from asvtk.nn.mixers import build_mixer
 from asvtk.nn.pooling import AttentiveStatisticsPooling, build_layer_sum
 from asvtk.nn.rms_norm import RMSNorm
 
 __all__ = ["BackEndConfig", "EmbeddingHead", "FeatureProjection", "FeedForward", "MixerBlock", "MixerStack"]
-
-
-@dataclass(frozen=True)
-class BackEndConfig:
-    """Configuration that all Mamba back-ends share; each adds its own fields."""
-
-    d_model: int = 144  # numbers a frame, from the projection to the pooling
-    blocks: int = 3
-    mixer: MixerName = "mamba"  # what mixes frames; the others are there for comparison
-    combine: Literal["sum", "gate", "concat"] = "sum"  # of Mamba's two directions
-    d_state: int = 16  # Mamba: states per channel of the scan
-    d_conv: int = 4  # Mamba: taps of the causal convolution
-    expand: int = 2  # Mamba: inner width / d_model
-    heads: int = 4  # of attention
-    d_embedding: int = 144
-    dropout: float = 0.1
-
-    def __post_init__(self):
-        self._require_positive("d_model", "blocks", "d_state", "d_conv", "expand", "heads", "d_embedding")
-        if not 0 <= self.dropout < 1:
-            raise ValueError("dropout must lie in [0, 1)")
-        if self.mixer == "transformer":
-            self._require_whole_heads()
-
-    def _require_positive(self, *knobs: str) -> None:
-        for knob in knobs:
-            if getattr(self, knob) < 1:
-                raise ValueError(f"{knob} must be positive")
-
-    def _require_whole_heads(self) -> None:
-        if self.d_model % (2 * self.heads):
-            raise ValueError(f"d_model {self.d_model} must be a multiple of 2 * heads ({2 * self.heads})")
 
 
 class FeatureProjection(nn.Module):

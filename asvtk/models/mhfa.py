@@ -8,28 +8,15 @@ speaker verification", SLT 2022 (arXiv 2210.01273). Against spoofing: Stourbe et
 back-ends for speech spoofing and deepfake detection", ASVspoof 2024 workshop.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
+from asvtk.models.backend_config import MhfaConfig
 from asvtk.models.base import BackEnd, Batch, Output
 from asvtk.nn.frames import frame_mask
 from asvtk.nn.pooling import GlobalMvn, build_layer_sum
 
 __all__ = ["Mhfa", "MhfaConfig"]
-
-
-@dataclass(frozen=True)
-class MhfaConfig:
-    name = "mhfa"
-    heads: int = 64  # each weighs the frames in its own way
-    d_compressed: int = 128  # numbers a frame that keys and values are compressed to
-    d_embedding: int = 256
-
-    def __post_init__(self):
-        if min(self.heads, self.d_compressed, self.d_embedding) < 1:
-            raise ValueError("heads, d_compressed and d_embedding must be positive")
 
 
 class Mhfa(BackEnd):

@@ -5,35 +5,17 @@ mixture of experts -> pooling over time -> embedding. On WavLM layers it is the 
 WavLM-MoE-Mamba; it takes the features of any front-end.
 """
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
+from asvtk.models.backend_config import MoeMambaConfig
 from asvtk.models.base import BackEnd, Batch, Output
-from asvtk.models.mamba_blocks import BackEndConfig, EmbeddingHead, FeatureProjection, FeedForward, MixerBlock
+from asvtk.models.mamba_blocks import EmbeddingHead, FeatureProjection, FeedForward, MixerBlock
 from asvtk.nn.frames import frame_mask
 from asvtk.nn.moe import MixtureOfExperts
 from asvtk.nn.pooling import GlobalMvn
 from asvtk.nn.rms_norm import RMSNorm
 
 __all__ = ["MoeMamba", "MoeMambaConfig", "MoeMambaStack"]
-
-
-@dataclass(frozen=True)
-class MoeMambaConfig(BackEndConfig):
-    name = "moe_mamba"
-    stack: int = 1  # neighbouring frames joined into one; 2 brings 10 ms frames to the SSL models' 20 ms
-    experts: int = 4  # 1: one dense feed-forward network and no router
-    top_k: int = 2  # experts per frame
-    d_expert: int = 288  # hidden width of an expert
-    balance_weight: float = 0.01  # load-balance loss, against routing collapse
-    z_weight: float = 0.001  # router z-loss, against growing router logits
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._require_positive("stack", "experts", "d_expert")
-        if not 1 <= self.top_k <= self.experts:
-            raise ValueError(f"top_k {self.top_k} must lie between 1 and experts ({self.experts})")
 
 
 class MoeMamba(BackEnd):

@@ -9,34 +9,18 @@ anti-spoofing", IEEE TIFS 20, 2025 (arXiv 2504.05657); the blocks are after Gao 
 multi-scale backbone architecture", TPAMI 2021 (arXiv 1904.01169).
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asvtk.io.errors import AsvtkError
+from asvtk.models.backend_config import Nes2NetConfig
 from asvtk.models.base import BackEnd, Batch, Output
 from asvtk.nn.frames import frame_mask
 from asvtk.nn.masked_norm import MaskedBatchNorm
 from asvtk.nn.pooling import GlobalMvn, build_layer_sum
 
 __all__ = ["Nes2Net", "Nes2NetConfig"]
-
-
-@dataclass(frozen=True)
-class Nes2NetConfig:
-    name = "nes2net"
-    groups: int = 8  # that the numbers of a frame are split into
-    scale: int = 8  # groups that a Res2Net block splits its own into
-    dilation: int = 2  # frames between the three taps of convolutions
-    squeeze: int = 1  # channels / hidden channels of squeeze and excitation
-
-    def __post_init__(self):
-        if min(self.groups, self.scale) < 2:
-            raise ValueError("groups and scale must be 2 or more")
-        if min(self.dilation, self.squeeze) < 1:
-            raise ValueError("dilation and squeeze must be positive")
 
 
 class Nes2Net(BackEnd):

@@ -5,23 +5,12 @@ bidirectional Mamba, the two directions summed -> pooling over time -> embedding
 layer it is the reports' WavLM-Mamba; it takes the features of any front-end.
 """
 
-from dataclasses import dataclass
-
+from asvtk.models.backend_config import PlainMambaConfig
 from asvtk.models.base import BackEnd, Batch, Output
-from asvtk.models.mamba_blocks import BackEndConfig, EmbeddingHead, FeatureProjection, MixerStack
+from asvtk.models.mamba_blocks import EmbeddingHead, FeatureProjection, MixerStack
 from asvtk.nn.pooling import GlobalMvn
 
 __all__ = ["PlainMamba", "PlainMambaConfig"]
-
-
-@dataclass(frozen=True)
-class PlainMambaConfig(BackEndConfig):
-    name = "plain_mamba"
-    stack: int = 1  # neighbouring frames joined into one; 2 brings 10 ms frames to the SSL models' 20 ms
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._require_positive("stack")
 
 
 class PlainMamba(BackEnd):

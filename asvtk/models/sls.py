@@ -11,29 +11,17 @@ utterance of any length is cut into ``columns`` parts as equal as can be, and th
 counts: of 201 frames these are the published columns, and every parameter is the published one.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asvtk.models.backend_config import SlsConfig
 from asvtk.models.base import BackEnd, Batch, Output
 from asvtk.nn.frames import frame_mask
 from asvtk.nn.masked_norm import MaskedMapNorm
 from asvtk.nn.pooling import GlobalMvn
 
 __all__ = ["Sls", "SlsConfig"]
-
-
-@dataclass(frozen=True)
-class SlsConfig:
-    name = "sls"
-    columns: int = 67  # parts of an utterance; 1: the hidden layer reads largest numbers of all of it
-    d_embedding: int = 1024
-
-    def __post_init__(self):
-        if min(self.columns, self.d_embedding) < 1:
-            raise ValueError("columns and d_embedding must be positive")
 
 
 class Sls(BackEnd):

@@ -13,30 +13,17 @@ of norms whose output is thrown away, and without 1,184 biases that a softmax, a
 bias makes idle. It computes what the published one can, and each of its parameters has a gradient.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from asvtk.models.aasist import GraphBackEnd, GraphConfig, SingleChannelNorm
+from asvtk.models.aasist import GraphBackEnd, SingleChannelNorm
+from asvtk.models.backend_config import SslAasistConfig
 from asvtk.models.base import Batch, Output
 from asvtk.nn.frames import by_length
 from asvtk.nn.pooling import GlobalMvn, build_layer_sum
 
 __all__ = ["SslAasist", "SslAasistConfig"]
-
-
-@dataclass(frozen=True)
-class SslAasistConfig(GraphConfig):
-    name = "ssl_aasist"
-    d_projection: int = 128  # numbers a frame on the map; three neighbours make a band
-    temporal_ratio: float = 0.5  # of the temporal nodes that pooling keeps; on audio it is 0.7
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.d_projection < 3:
-            raise ValueError("d_projection must be 3 or more: three numbers make a band")
 
 
 class SslAasist(GraphBackEnd):

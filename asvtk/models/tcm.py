@@ -8,12 +8,11 @@ detection", Interspeech 2024 (arXiv 2406.17376), after Rosello et al., "A Confor
 variable-length utterance processing in anti-spoofing", Interspeech 2023.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from asvtk.models.backend_config import TcmConfig
 from asvtk.models.base import BackEnd, Batch, Output
 from asvtk.nn.conformer import ConformerBlock, sinusoidal_positions
 from asvtk.nn.frames import frame_mask
@@ -21,27 +20,6 @@ from asvtk.nn.masked_norm import MaskedMapNorm
 from asvtk.nn.pooling import GlobalMvn, build_layer_sum
 
 __all__ = ["Tcm", "TcmConfig"]
-
-
-@dataclass(frozen=True)
-class TcmConfig:
-    name = "tcm"
-    d_model: int = 144
-    blocks: int = 4
-    heads: int = 4
-    expand: int = 4  # hidden width of the feed-forward steps / d_model
-    taps: int = 31  # of the convolution over time
-    dropout: float = 0.0  # the published network has none
-
-    def __post_init__(self):
-        if min(self.d_model, self.blocks, self.heads, self.expand, self.taps) < 1:
-            raise ValueError("d_model, blocks, heads, expand and taps must be positive")
-        if self.d_model % self.heads:
-            raise ValueError(f"d_model {self.d_model} must be a multiple of heads ({self.heads})")
-        if self.taps % 2 == 0:
-            raise ValueError(f"taps {self.taps}: expected an odd number")
-        if not 0 <= self.dropout < 1:
-            raise ValueError("dropout must lie in [0, 1)")
 
 
 class Tcm(BackEnd):

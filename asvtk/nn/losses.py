@@ -4,17 +4,13 @@ A loss is a module: what it learns (a class vector) is part of the model and of 
 ``score`` needs no labels.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from asvtk.io.registry import Registry
+from asvtk.nn.config import LogitConfig, OcSoftmaxConfig, WeightedCrossEntropyConfig
 
 __all__ = [
-    "LOSSES",
     "Logit",
     "LogitConfig",
     "OcSoftmax",
@@ -27,20 +23,6 @@ __all__ = [
 def _float32(embedding: Tensor):
     """Within this context autocast, which may be on in training, leaves products their precision."""
     return torch.autocast(embedding.device.type, enabled=False)
-
-
-@dataclass(frozen=True)
-class OcSoftmaxConfig:
-    name = "oc_softmax"
-    r_real: float = 0.9  # bona fide embeddings are pushed above this cosine
-    r_fake: float = 0.5  # spoofed ones below this
-    alpha: float = 20.0  # sharpness
-
-    def __post_init__(self):
-        if not -1 <= self.r_fake < self.r_real <= 1:
-            raise ValueError("expected -1 <= r_fake < r_real <= 1")
-        if not self.alpha > 0:
-            raise ValueError("alpha must be positive")
 
 
 class OcSoftmax(nn.Module):
@@ -80,18 +62,6 @@ class OcSoftmax(nn.Module):
         return F.softplus(self.config.alpha * shortfall).mean()
 
 
-@dataclass(frozen=True)
-class WeightedCrossEntropyConfig:
-    name = "wce"
-    bonafide_weight: float = 0.9  # of a bona fide trial in the loss: in the database it is 1 of 10
-    spoof_weight: float = 0.1
-    score: Literal["difference", "bonafide_logit"] = "difference"  # of the two logits, or AASIST's habit
-
-    def __post_init__(self):
-        if min(self.bonafide_weight, self.spoof_weight) <= 0:
-            raise ValueError("bonafide_weight and spoof_weight must be positive")
-
-
 class WeightedCrossEntropy(nn.Module):
     """Two logits, spoof and bona fide, under class-weighted cross-entropy.
 
@@ -126,11 +96,6 @@ class WeightedCrossEntropy(nn.Module):
         return F.cross_entropy(logits, bonafide.long(), self.weights.float())
 
 
-@dataclass(frozen=True)
-class LogitConfig:
-    name = "logit"
-
-
 class Logit(nn.Module):
     """Logit of bona fide as the back-end gives it: the sum of its embedding. It has no parameters.
 
@@ -150,13 +115,3 @@ class Logit(nn.Module):
     def forward(self, embedding: Tensor, bonafide: Tensor) -> Tensor:
         """Mean binary cross-entropy; shapes as in ``OcSoftmax``."""
         return F.binary_cross_entropy_with_logits(self.score(embedding), bonafide.float())
-
-
-LOSSES = Registry(
-    "loss",
-    {
-        "oc_softmax": "asvtk.nn.losses:OcSoftmax",
-        "wce": "asvtk.nn.losses:WeightedCrossEntropy",
-        "logit": "asvtk.nn.losses:Logit",
-    },
-)

@@ -4,18 +4,15 @@ A mixer is called with (x, lengths) and maps (batch, frames, d_model) to the sam
 hear all real frames of its row, in both directions of time, and no padding.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
 from asvtk.nn.attention import Attention
+from asvtk.nn.config import MixerName
 from asvtk.nn.frames import reverse_frames
 from asvtk.nn.mamba import BiMamba
 
-__all__ = ["BiLstm", "MixerName", "SelfAttention", "build_mixer"]
-
-MixerName = Literal["mamba", "bilstm", "transformer"]
+__all__ = ["BiLstm", "SelfAttention", "build_mixer"]
 
 
 class BiLstm(nn.Module):

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from asvtk.inference.calibration import DetectorCalibration
 from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError
 from asvtk.io.scores import read_scores
@@ -40,6 +39,8 @@ def soft_targets(config: DistillationConfig, sets: list[DataDirectory]) -> dict[
     Raises:
         AsvtkError: the teacher has no calibration, or did not score an utterance.
     """
+    from asvtk.inference.calibration import DetectorCalibration
+
     teacher = Path(config.teacher)
     calibration = DetectorCalibration.load(teacher / "calibration.json")
     targets = {}

@@ -45,9 +45,8 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$HERE/../../utils/recipe_setup.sh" # --help, checks; how many jobs, GPUs and experiments there are
 
 training_sets=("${train_sets[@]}") vocoded=
-# A mistake in the configuration shows now and not after hours of features.
+# A mistake in the configuration, all of which vocode checks, shows now and not after hours of features.
 if [ "$stage" -le 3 ] && [ -z "$experiment" ]; then
-    asvtk config "$config" --override $override >/dev/null
     vocoded=$(ask '[^[:space:]]*' asvtk vocode name --config "$config" --override $override --data "$datadir/$train_sets")
     training_sets+=($vocoded)
 fi

@@ -60,10 +60,9 @@ def test_fault_19_interrupted_while_it_imports_it_says_one_line(number):
         "sys.meta_path.insert(0, Finder)\n"
         "sys.exit(main.main(sys.argv[1:]))"
     )
-    words = ["config", "none.yaml"]
-    answer = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    answer = subprocess.run([sys.executable, "-c", program, "doctor"], capture_output=True, text=True)
     assert answer.returncode == 128 + number
-    assert answer.stderr == f"asvtk config: ended by {number.name}; run the same command to go on\n"
+    assert answer.stderr == f"asvtk doctor: ended by {number.name}; run the same command to go on\n"
 
 
 @pytest.mark.parametrize("code", ["ascii", "utf-8"])

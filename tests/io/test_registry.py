@@ -9,6 +9,8 @@ from asvtk.frontends import FRONTENDS
 from asvtk.frontends.lfcc import Lfcc, LfccConfig
 from asvtk.io.config import to_mapping
 from asvtk.io.errors import AsvtkError
+from asvtk.models import MODELS
+from asvtk.nn.config import LOSSES
 
 
 def test_a_class_that_takes_over_a_config_leaves_the_other_its_name(monkeypatch):
@@ -33,3 +35,10 @@ def test_a_class_that_takes_over_a_config_leaves_the_other_its_name(monkeypatch)
 def test_what_is_no_front_end_is_named(name, message):
     with pytest.raises(AsvtkError, match=message):
         FRONTENDS.config({"name": name}, "frontend")
+
+
+@pytest.mark.parametrize("registry", [FRONTENDS, MODELS, LOSSES], ids=["frontend", "model", "loss"])
+def test_every_name_has_the_configuration_that_its_class_takes(registry):
+    for name in registry:
+        config = registry.config({"name": name} | ({"model": "none"} if name == "ssl" else {}), "test")
+        assert registry.class_of(config).Config is type(config), name

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from asvtk.nn.config import LOSSES
 from asvtk.nn.losses import (
-    LOSSES,
     OcSoftmax,
     OcSoftmaxConfig,
     WeightedCrossEntropy,

@@ -5,7 +5,7 @@ import torch
 
 from asvtk.models import Batch
 from asvtk.models.moe_mamba import MoeMambaConfig
-from asvtk.nn.losses import LOSSES
+from asvtk.nn.config import LOSSES
 from asvtk.testing import detector_for
 from asvtk.training.step import GradientStep
 

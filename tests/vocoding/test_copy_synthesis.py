@@ -147,8 +147,9 @@ def test_the_section():
 
 
 def test_the_verb(corpus, tmp_path, capsys):
-    (tmp_path / "c.yaml").write_text("vocoded: {methods: [zero_phase]}\n")
-    (tmp_path / "none.yaml").write_text("seed: 1\n")
+    parts = "frontend: {name: lfcc}\nmodel: {name: moe_mamba}\nloss: {name: wce}\n"
+    (tmp_path / "c.yaml").write_text(f"{parts}vocoded: {{methods: [zero_phase]}}\n")
+    (tmp_path / "none.yaml").write_text(parts)
     data = tmp_path / "train"
     shutil.copytree(corpus["train"].path, data)
 

@@ -12,14 +12,13 @@ The cut lies where the ``trainable`` top blocks begin; with none, at the deepest
 """
 
 import functools
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from asvtk.frontends.base import FrontEnd, FrontEndConfig, Storage
+from asvtk.frontends.base import FrontEnd
+from asvtk.frontends.config import SslConfig
 from asvtk.frontends.ssl.architecture import read_architecture
 from asvtk.frontends.ssl.blocks import (
     BlockStack,
@@ -57,28 +56,6 @@ _INPUTS = {
 def encoder_class(kind: str) -> type[nn.Module]:
     """The forward pass of models with this ``model_type``."""
     return _ENCODERS.get(kind, SslEncoder)
-
-
-@dataclass(frozen=True)
-class SslConfig(FrontEndConfig):
-    name = "ssl"
-    model: str  # a Hugging Face name such as microsoft/wavlm-large or hf:owner/name@revision; or a directory
-    revision: str | None = None  # of a Hugging Face repository: a tag, branch or commit
-    layers: Literal["all"] | tuple[int, ...] = "all"  # hidden states to use, 0 = input of the transformer
-    normalise: bool | None = None  # zero mean, unit variance of each utterance; null: as in pretraining
-    trainable: int = 0  # blocks that training changes, counted from the deepest layer down
-    precision: Literal["float32", "bfloat16", "float16", "float8"] = "float32"  # of products that are frozen
-    storage: Storage = "FM"  # FM: float32; CM2: 16 bits a number; CM: 8 bits
-    batch_size: int = 32  # utterances of 4 seconds computed at once; of longer ones fewer
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.layers:
-            raise ValueError("layers must name at least one layer, or be all")
-        if self.batch_size < 1:
-            raise ValueError("batch_size must be positive")
-        if self.trainable < 0:
-            raise ValueError("trainable must not be negative")
 
 
 class Ssl(FrontEnd):
