@@ -5,7 +5,7 @@ VENV := .venv
 ENV := $(VENV)/.installed
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: env mini test test-release test-recipes test-slurm test-browser docs lint slurm clean
+.PHONY: env mini test test-release test-recipes test-slurm test-browser docs lint slurm bench bench-gpu clean
 
 env: $(ENV)
 
@@ -48,6 +48,12 @@ lint: env
 slurm:  ## a Slurm for the tests that need one (Debian, as root); without it they are skipped
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends slurm-wlm munge >/dev/null
+
+bench: env  ## the benchmarks of a CPU, in minutes: what got slower than the baseline of this kind of machine
+	$(VENV)/bin/python tools/bench/run_suite.py cpu
+
+bench-gpu: env  ## the same on a GPU
+	$(VENV)/bin/python tools/bench/run_suite.py gpu
 
 clean:  ## what the mini recipe made; the environment stays
 	rm -rf egs/mini/corpus egs/mini/data egs/mini/dump egs/mini/exp

@@ -17,6 +17,7 @@ import functools
 import statistics
 import time
 
+import figures
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -162,7 +163,8 @@ def print_profile(work, device: str) -> None:
 
 def measure_row(
     name: str, config, batch: int, steps: int, device: str, tf32=True, tuned=False, **how
-) -> None:
+) -> float | None:
+    """Median milliseconds of a step; None if that cannot run here."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = tuned
     try:
@@ -173,7 +175,7 @@ def measure_row(
     except Exception as error:  # one way that fails is a result too
         reason = " ".join(str(error).split())[:120]
         print(f"{name:<32} failed: {type(error).__name__}: {reason}", flush=True)
-        return
+        return None
     memory = f"; {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if device == "cuda" else ""
     print(
         f"{name:<32} wall: median {statistics.median(wall):.1f} ms, fastest {min(wall):.1f} ms; "
@@ -181,6 +183,7 @@ def measure_row(
         f"{1e3 * batch / statistics.median(wall):.1f} utterances/s{memory}",
         flush=True,
     )
+    return statistics.median(wall)
 
 
 def main() -> None:
@@ -193,6 +196,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="per row (default: %(default)s)")
     parser.add_argument("--rows", nargs="+", default=[""], metavar="WORD", help="only rows that hold a WORD")
     parser.add_argument("--profile", action="store_true", help="where the time of the eager step goes")
+    figures.add_option(parser)
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error(f"--device cuda: torch {torch.__version__} sees no GPU here")
@@ -202,9 +206,16 @@ def main() -> None:
     print(f"for comparison: the authors' code, AASIST, batch 24, one H200: {AUTHORS_MS} ms a step")
     if args.profile:
         print_profile(make_work(config, args.batch, args.device), args.device)
+    times = {}
     for name, settings in ROWS[args.device].items():
         if any(word in name for word in args.rows):
-            measure_row(name, config, args.batch, args.steps, args.device, **settings)
+            times[name] = measure_row(name, config, args.batch, args.steps, args.device, **settings)
+    for name, taken in times.items():
+        settings = ROWS[args.device][name]
+        plain = "scoring, plain" if settings.get("scoring") else "plain"
+        if taken and not settings.get("plain"):
+            peers = [time for other, time in times.items() if other.startswith(plain)]
+            args.figures.add(name, taken, "ms", peers[0] if peers else None, False)
 
 
 if __name__ == "__main__":

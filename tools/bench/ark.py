@@ -20,6 +20,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
+import figures
 import kaldiio
 import numpy as np
 
@@ -134,6 +135,7 @@ def main():
     parser.add_argument("--layers", type=int, default=25)
     parser.add_argument("--shape", type=int, nargs=2, default=(200, 1024), metavar=("ROWS", "COLUMNS"))
     parser.add_argument("--folder", help="where the scratch folder is made; default: as tempfile does")
+    figures.add_option(parser)
     args = parser.parse_args()
     random.seed(0)
     print(f"{'kind':5}{'what':11}{'workers':11}{'ours':>9}{'kaldiio':>11}{'ratio':>7}   matrices per second")
@@ -150,6 +152,8 @@ def main():
             for what, name in ((what, name) for what in requests for name in POOLS):
                 rates = bench(corpus, kind, requests[what], *POOLS[name])
                 ours, theirs = rates["ours"], rates["kaldiio"]
+                if what == "utterance":
+                    args.figures.add(f"{kind}, {name}", ours, "matrices/s", theirs)
                 print(f"{kind:5}{what:11}{name:11}{ours:9.0f}{theirs:11.0f}{ours / theirs:7.1f}", flush=True)
     print("every array that was read holds what was written")
 

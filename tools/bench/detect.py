@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Speed and memory of `asvtk detect` on a long recording, and its start.
 
-    taskset -c 0,1 python tools/bench/detect.py --model MODEL --speech FILE.flac [--minutes 60]
+    taskset -c 0,1 python tools/bench/detect.py [--model MODEL --speech FILE.flac] [--minutes 60]
 
-The recording is FILE again and again, as 44.1 kHz stereo MP3. "Scoring alone" are as many windows that are at
-hand, in batches of 8 through the detector: what `asvtk detect` needs more is its own. Never run as a test.
+The recording is FILE again and again, as 44.1 kHz stereo MP3; without a model and a file, a small system of
+random weights hears what is like speech. "Scoring alone" are as many windows that are at hand, in batches of
+8 through the detector: what `asvtk detect` needs more is its own. Never run as a test.
 """
 
 import argparse
@@ -17,8 +18,10 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import figures
 import numpy as np
 import soundfile
+from export import write_example
 
 
 def write_mp3(path: Path, speech: np.ndarray, rate: int, minutes: float) -> None:
@@ -63,19 +66,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--speech", required=True, help="16 kHz, mono")
+    parser.add_argument("--model")
+    parser.add_argument("--speech", help="16 kHz, mono")
     parser.add_argument("--minutes", type=float, default=60)
+    figures.add_option(parser)
     args = parser.parse_args()
-    speech, rate = soundfile.read(args.speech, dtype="float32")
     with tempfile.TemporaryDirectory() as folder:
-        clip, long = Path(folder, "clip.wav"), Path(folder, "long.mp3")
-        soundfile.write(clip, speech[: 4 * rate], rate)
-        starts = [run("--model", args.model, clip, "--json")[0] for _ in range(3)]
-        three = ", ".join(f"{seconds:.2f}" for seconds in starts)
-        print(f"start and a clip of 4 s: {min(starts):.2f} s (of three: {three})")
-        write_mp3(long, speech, rate, args.minutes)
-        seconds, mebibytes, said = run("--model", args.model, long, "--json")
+        if not (args.model and args.speech):
+            args.model, args.speech = write_example(Path(folder))
+        measure(args, Path(folder))
+
+
+def measure(args, folder: Path) -> None:
+    speech, rate = soundfile.read(args.speech, dtype="float32")
+    clip, long = Path(folder, "clip.wav"), Path(folder, "long.mp3")
+    soundfile.write(clip, speech[: 4 * rate], rate)
+    starts = [run("--model", args.model, clip, "--json")[0] for _ in range(3)]
+    three = ", ".join(f"{seconds:.2f}" for seconds in starts)
+    print(f"start and a clip of 4 s: {min(starts):.2f} s (of three: {three})")
+    write_mp3(long, speech, rate, args.minutes)
+    seconds, mebibytes, said = run("--model", args.model, long, "--json")
     detection = json.loads(said)
     windows = sum(value is not None for *_, value in detection["timeline"])
     print(
@@ -84,6 +94,8 @@ def main() -> None:
     )
     alone = score_alone(args.model, speech, windows)
     net = seconds - min(starts)
+    args.figures.add("start and a clip of 4 s", min(starts), "s", higher_is_better=False)
+    args.figures.add("windows of a long recording", windows / net, "windows/s", windows / alone)
     print(
         f"about {windows} windows: {windows / net:.1f} a second; scoring alone {alone:.1f} s, "
         f"{windows / alone:.1f} a second; overhead {100 * (net / alone - 1):.0f} %"

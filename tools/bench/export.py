@@ -15,16 +15,21 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import figures
 import numpy as np
+import safetensors.torch
+import soundfile
 import torch
 
 from asvtk.frontends import FRONTENDS, build_frontend
 from asvtk.inference.export import write_export
 from asvtk.inference.onnx_detector import OnnxDetector
 from asvtk.inference.onnx_session import open_session
+from asvtk.inference.package import WEIGHTS, write_package
 from asvtk.inference.parity import speech_like
 from asvtk.inference.published import load_published
 from asvtk.inference.torch_detector import TorchDetector
+from asvtk.inference.weights import PREFIX, prefixed
 from asvtk.models import MODELS, assemble
 from asvtk.nn.losses import OcSoftmaxConfig
 
@@ -56,7 +61,24 @@ def make(name: str, whisper: str | None, aasist: str | None) -> TorchDetector:
     return detector
 
 
-def measure(detector: TorchDetector, threads: int, turns: int, folder: Path) -> None:
+def write_example(folder: Path) -> tuple[str, str]:
+    """A package of random weights and 60 s like speech, for benches that were given none; their paths."""
+    detector = make("lfcc_moe_mamba", None, None)
+    about = {"name": "random", "threshold": {"threshold": 0.0, "chosen": "at random"}, "layers": []}
+    about |= {"front-end": detector.frontend.describe(), "precision": "float32"}
+    members = {
+        "config.yaml": b"frontend: {name: lfcc}\nmodel: {name: moe_mamba}\nloss: {name: oc_softmax}\n",
+        "card.md": b"Random\n",
+    }
+    members |= {"results.json": b"{}\n", "environment.json": b"{}\n"}
+    members[WEIGHTS] = safetensors.torch.save(prefixed(PREFIX, detector.state_dict()))
+    write_package(folder / "random.asvtk.tar", about, members)
+    soundfile.write(folder / "speech.flac", speech_like(1, seconds=60)[0], 16_000)
+    return str(folder / "random.asvtk.tar"), str(folder / "speech.flac")
+
+
+def measure(detector: TorchDetector, threads: int, turns: int, folder: Path) -> dict[str, float]:
+    """Print and return the best milliseconds of torch and of each exported file."""
     window = speech_like(1)[:1]
     sessions = {}
     for file in sorted(folder.iterdir()):
@@ -74,6 +96,7 @@ def measure(detector: TorchDetector, threads: int, turns: int, folder: Path) -> 
     best = {name: 1000 * min(values) for name, values in times.items()}
     cells = [f"{name} {ms:.0f} ms ({best['torch'] / ms:.2f} x)" for name, ms in best.items()]
     print(f"  {threads} threads: " + ", ".join(cells), flush=True)
+    return best
 
 
 def main() -> None:
@@ -88,6 +111,7 @@ def main() -> None:
     )
     parser.add_argument("--aasist", metavar="FILE", help="published weights")
     parser.add_argument("--turns", type=int, default=7)
+    figures.add_option(parser)
     args = parser.parse_args()
     for name in args.systems or SYSTEMS:
         if SYSTEMS[name][0] is None and args.whisper is None:
@@ -104,7 +128,10 @@ def main() -> None:
                 change = (written.int8 or written.parity).relative
                 print(f"{name} {kind}: {written.size / 2**20:.1f} MB, change {change:.1e}", flush=True)
             for threads in (1, 2):
-                measure(detector, threads, args.turns, Path(folder))
+                best = measure(detector, threads, args.turns, Path(folder))
+                for kind in files if threads == 1 else ():
+                    if kind in best:
+                        args.figures.add(f"{name}, {kind}", best[kind], "ms", best["torch"], False)
     cpus = len(os.sched_getaffinity(0))
     busy = np.mean(os.getloadavg()[0])
     print(f"{cpus} CPUs, load {busy:.1f}, torch {version('torch')}, onnxruntime {version('onnxruntime')}")

@@ -23,6 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import figures
 import numpy as np
 import soundfile
 
@@ -115,6 +116,7 @@ def measure(folder: Path, args, jobs: int) -> None:
     joined = time.perf_counter()
     size = sum(ark.stat().st_size for ark in dump.glob("*/train/*/*.ark"))
     rate = args.utterances / (computed - begun)
+    args.figures.add(f"{jobs} jobs with their start", rate, "utterances/s")
     print(
         f"{args.model}, {jobs} jobs, {args.utterances} utterances of {args.seconds} s, layers {args.layers} "
         f"as {args.storage}, batch {args.batch_size}: begin {begun - started:.1f} s, "
@@ -142,6 +144,7 @@ def main():
     parser.add_argument("--jobs", type=int, nargs="+", help="numbers of jobs (default: 1, 2 ... GPUs)")
     parser.add_argument("--free-forward", action="store_true", help="features cost nothing")
     parser.add_argument("--scratch", help="folder to work in (default: the system's)")
+    figures.add_option(parser)
     args = parser.parse_args()
     counts = args.jobs
     if counts is None:

@@ -15,6 +15,7 @@ import statistics
 import time
 from functools import partial
 
+import figures
 import torch
 from torch import nn
 
@@ -159,6 +160,7 @@ def compare_times(args):
         heads[f"moe_mamba, {backend}"] = partial(our_head, args, backend)
         if args.compile:
             heads[f"moe_mamba, {backend}, compiled"] = partial(compiled_head, args, backend)
+    times = {}
     for name, make in (peer | heads if args.device == "cuda" else heads).items():
         for as_graph in (False, True) if args.device == "cuda" else (False,):
             label = name + (", graph" if as_graph else "")
@@ -171,12 +173,16 @@ def compare_times(args):
             done = attempt(label, work)
             if done is None:
                 continue
+            times[label] = done[0]
             line = f"  {label:34}{done[0]:9.2f} ms"
             if args.device == "cuda":
                 launched = attempt("profile of " + label, partial(kernels_of, done[1]))
                 if launched is not None:
                     line += f"{launched[0]:7} kernels, {launched[1]:.2f} ms on the GPU"
             print(line, flush=True)
+    for label, taken in times.items():
+        if not label.startswith("6 + 6"):
+            args.figures.add(label, taken, "ms", times.get("6 + 6 mamba_ssm blocks"), False)
 
 
 def relative(ours, theirs):
@@ -228,6 +234,7 @@ def main():
     parser.add_argument("--runs", type=int, default=0, help="default: 50 on CUDA, 3 on a CPU")
     parser.add_argument("--compile", action="store_true", help="also time the compiled head (minutes)")
     parser.add_argument("--tf32", action="store_true", help="let CUDA multiply matrices in TF32")
+    figures.add_option(parser)
     args = parser.parse_args()
     args.runs = args.runs or (50 if args.device == "cuda" else 3)
     if args.compile:

@@ -27,6 +27,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import figures
 import numpy as np
 import soundfile
 import torch
@@ -222,6 +223,7 @@ def main():
     parser.add_argument("--eager", action="store_true", help="without CUDA graphs")
     parser.add_argument("--small", action="store_true", help="a tiny model")
     parser.add_argument("--config", nargs="+", default=[], metavar="FILE", help="configurations to measure")
+    figures.add_option(parser)
     args = parser.parse_args()
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"{torch.get_num_threads()} threads"
     print(
@@ -249,8 +251,10 @@ def main():
             del layers
         print(f"  {what:<15} plain       ", end="", flush=True)
         theirs = measure(args, lambda n=trainable: plain_step(args, n), audio)
+        args.figures.add(what, rates[trainable], "utterances/s", theirs)
         print(f"  {what:<15} live is {rates[trainable] / theirs:.2f} times as fast as plain")
     loading = loading_rate(args)
+    args.figures.add("loading, RawBoost 5 anew", loading, "utterances/s")
     print(f"  loading, RawBoost 5 anew    {loading:10.1f} utterances/s")
     for trainable, rate in rates.items():
         bound = "computing" if rate < loading else "loading"

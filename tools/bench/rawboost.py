@@ -14,6 +14,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before numpy starts its threads
 import statistics
 import time
 
+import figures
 import numpy as np
 from scipy import signal
 
@@ -85,6 +86,7 @@ def main():
     )
     parser.add_argument("--runs", type=int, default=41, metavar="N", help="of each (default: %(default)s)")
     parser.add_argument("--samples", type=int, default=64600, metavar="N", help="(default: %(default)s)")
+    figures.add_option(parser)
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     x = (0.2 * rng.standard_normal(args.samples).clip(-5, 5)).astype(np.float32)
@@ -97,6 +99,7 @@ def main():
             ours.append(seconds(rawboost, config, x, rng))
             theirs.append(seconds(plain, algorithm, x, rng))
         ours, theirs = (1 / statistics.median(times[1:]) for times in (ours, theirs))  # the first warms up
+        args.figures.add(f"algorithm {algorithm}", ours, "utterances/s", theirs)
         print(f"{algorithm:9d} {ours:8.1f} {theirs:8.1f} {ours / theirs:8.1f}")
 
 

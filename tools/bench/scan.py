@@ -13,6 +13,7 @@ import statistics
 import time
 from functools import partial
 
+import figures
 import torch
 
 from asvtk.io.errors import AsvtkError
@@ -135,7 +136,7 @@ def compare_times(args, batch, variants):
     )
     inputs = draw(batch, args.channels, 1, args.states, args.frames, args.device)
     weights = torch.randn_like(inputs[0])
-    ours = None
+    times = {}
     for name, (make, as_graph) in variants.items():
 
         def median(make=make, as_graph=as_graph):
@@ -144,8 +145,12 @@ def compare_times(args, batch, variants):
 
         found = attempt(name, median)
         if found is not None:
-            ours = ours or found
+            times[name] = found
+            ours = next(iter(times.values()))
             print(f"  {name:28}{found:10.2f} ms{found / ours:10.2f} x torch backend", flush=True)
+    loop = times.pop("plain loop", None)
+    for name, found in times.items() if loop else ():
+        args.figures.add(f"{name}, batch {batch}, {args.frames} frames", found, "ms", loop, False)
 
 
 def check_agreement(args):
@@ -203,6 +208,7 @@ def main():
     parser.add_argument(
         "--loop-batch", type=int, default=4, help="batch of the plain loop on a CPU: it is slow"
     )
+    figures.add_option(parser)
     args = parser.parse_args()
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"{torch.get_num_threads()} threads"
     print(f"torch {torch.__version__}, {where}")

@@ -5,8 +5,9 @@
     taskset -c 0,1 python tools/bench/serve.py --model M --speech F.flac --streams 50 --seconds 60
     taskset -c 0,1 python tools/bench/serve.py --model M --speech F.flac --streams 1 --seconds 600 --speed 20
 
-It starts a server of its own, on the same CPUs, and hands it all other options. A client posts a 4 s clip
-of F.flac, and the next one when it has the answer; 429 is waited out and counted. A stream sends pieces of
+It starts a server of its own, on the same CPUs, and hands it all other options. Without a model and a file,
+a small system of random weights hears what is like speech. A client posts a 4 s clip
+of it, and the next one when it has the answer; 429 is waited out and counted. A stream sends pieces of
 0.1 s of audio, as they are spoken or --speed times as fast; its delay is from when a window's last sample is
 due to the answer. Streams begin spread over a hop; one that is more than a hop late in the end has fallen
 behind. `--batch 1` scores each recording's windows alone. Where the machine has other work, the CPU time of
@@ -21,15 +22,18 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
 
+import figures
 import numpy as np
 import soundfile
 import websockets
+from export import write_example
 
 RATE, CLIP, PIECE = 16_000, 4, 1_600
 
@@ -89,7 +93,8 @@ async def post(host: str, port: int, body: bytes) -> tuple[int, bytes]:
     return int(answer.split(b" ", 2)[1]) if answer else 0, answer
 
 
-async def post_clips(url: str, pid: int, clips: list[bytes], clients: int, seconds: float) -> None:
+async def post_clips(url: str, pid: int, clips: list[bytes], clients: int, seconds: float) -> float:
+    """Prints what became of the requests; returns CPU milliseconds of the server a request."""
     host, _, port = url.removeprefix("http://").rstrip("/").partition(":")
     times, statuses, memory = [], Counter(), []
     end = time.perf_counter() + seconds
@@ -127,11 +132,13 @@ async def post_clips(url: str, pid: int, clips: list[bytes], clients: int, secon
         f"{1000 * spent / len(times):.0f} ms of CPU a request, {windows / batches:.1f} windows a batch; "
         f"MiB at first {memory[0]:.0f}, midway {memory[len(memory) // 2]:.0f}, at last {memory[-1]:.0f}"
     )
+    return 1000 * spent / len(times)
 
 
 async def run_streams(
     url: str, pid: int, speech: np.ndarray, count: int, seconds: float, speed: float
-) -> None:
+) -> float:
+    """Prints what became of the streams; returns CPU milliseconds of the server a second of one."""
     address = url.replace("http", "ws") + "stream"
     delays, behind, finals = [], 0, Counter()
 
@@ -177,26 +184,36 @@ async def run_streams(
         f"{windows / batches:.1f} windows a batch; ended {dict(finals)}; "
         f"{memory:.0f} MiB"
     )
+    return 1000 * spent / count / seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--speech", required=True, help="16 kHz, mono")
+    parser.add_argument("--model")
+    parser.add_argument("--speech", help="16 kHz, mono")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--streams", type=int, help="streams, instead of clients")
     parser.add_argument("--speed", type=float, default=1, help="of streams, in times of real time")
     parser.add_argument("--seconds", type=float, default=60)
+    figures.add_option(parser)
     args, more = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if not (args.model and args.speech):
+            args.model, args.speech = write_example(Path(folder))
+        measure(args, more)
+
+
+def measure(args, more: list[str]) -> None:
     speech, _ = soundfile.read(args.speech, dtype="float32")
     words = ["--model", args.model, "--streams", str(args.streams or 1), "--queue", str(args.clients), *more]
     process, url = start(words)
     threading.Thread(target=drain, args=(process,), daemon=True).start()
     try:
         if args.streams:
-            asyncio.run(run_streams(url, process.pid, speech, args.streams, args.seconds, args.speed))
+            spent = asyncio.run(run_streams(url, process.pid, speech, args.streams, args.seconds, args.speed))
+            args.figures.add("CPU a second of a stream", spent, "ms", higher_is_better=False)
         else:
             clips = []
             for k in range(16):
@@ -204,7 +221,8 @@ def main() -> None:
                 file = io.BytesIO()
                 soundfile.write(file, clip, RATE, format="WAV", subtype="PCM_16")
                 clips.append(form(file.getvalue()))
-            asyncio.run(post_clips(url, process.pid, clips, args.clients, args.seconds))
+            spent = asyncio.run(post_clips(url, process.pid, clips, args.clients, args.seconds))
+            args.figures.add("CPU a request", spent, "ms", higher_is_better=False)
     finally:
         process.send_signal(signal.SIGTERM)
         print(f"{len(os.sched_getaffinity(0))} CPUs; the server ended with status {process.wait()}")

@@ -24,6 +24,7 @@ import statistics
 import time
 from pathlib import Path
 
+import figures
 import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
@@ -186,6 +187,7 @@ def main():
         "--alone", action="store_true", help="without transformers: the memory is that of ours"
     )
     parser.add_argument("--folder", nargs="+", default=[], help="further models of that table")
+    figures.add_option(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.allow_tf32 = False
@@ -203,7 +205,9 @@ def main():
     with torch.inference_mode():
         encoder = encoder_class(model.config.model_type)(copy.deepcopy(model), dtype=dtype).to(args.device)
         if not args.alone:
-            print(f"largest relative error of a hidden state: {largest_error(model, encoder, audio[:2]):.1e}")
+            error = largest_error(model, encoder, audio[:2])
+            print(f"largest relative error of a hidden state: {error:.1e}")
+            args.figures.add("largest relative error of a hidden state", error, "", higher_is_better=False)
         model = None if args.alone else model.to(wide(dtype))
         limit = ceiling(args.device, wide(dtype))
         print(f"large matrix product: {limit / 1e12:.2f} TFLOP/s")
@@ -220,10 +224,13 @@ def main():
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
             ours = batch / seconds(functools.partial(forward, heard), args.device, args.repeat)
+            args.figures.add(f"batch {batch}", ours, "utterances/s", None if args.alone else theirs)
+            share = 100 * ours * operations / limit
+            args.figures.add(f"batch {batch}, of a large matrix product", share, "%")
             memory = torch.cuda.max_memory_reserved() / 1e9 if args.device == "cuda" else float("nan")
             print(
                 f"{batch:5}  {theirs:12.2f}  {ours:8.2f}  {'':12}  {ours / theirs:6.2f}  "
-                f"{100 * ours * operations / limit:13.1f} %  {memory:8.1f} GB"
+                f"{share:13.1f} %  {memory:8.1f} GB"
             )
 
 

@@ -29,6 +29,7 @@ import threading
 import time
 from pathlib import Path
 
+import figures
 import numpy as np
 import torch
 from torch import nn
@@ -245,6 +246,7 @@ def main():
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--eager", action="store_true", help="without CUDA graphs")
     parser.add_argument("--workers", type=int, help="of asvtk's loader (default: as many as stage 3 takes)")
+    figures.add_option(parser)
     args = parser.parse_args()
     args.steps = args.utterances // args.batch
     args.distinct = min(args.distinct or args.utterances, args.utterances)
@@ -278,6 +280,7 @@ def main():
         batch_sampler=batches, num_workers=4 if args.device == "cuda" else 0,
     )  # fmt: skip
     theirs, busy = epoch_seconds(args, plain, plain_step(args))
+    args.figures.add(f"an epoch of {args.layers} layers", ours, "s", theirs, False)
     print(f"  plain    {theirs:8.1f} s{busy}: asvtk is {theirs / ours:.1f} times as fast")
 
 
