@@ -4,7 +4,6 @@ import os
 import shlex
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 __all__ = ["command_line", "git_revision", "package_versions"]
@@ -26,6 +25,8 @@ def git_revision() -> str | None:
 
 def package_versions(packages) -> dict[str, str | None]:
     """Installed versions; None for what is not installed."""
+    from importlib import metadata  # which reads mail headers, and brings all that they need
+
     versions = {}
     for package in packages:
         try:

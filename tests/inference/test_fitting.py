@@ -176,7 +176,8 @@ def test_calibrate_detector_as_a_user_runs_it(detector, tmp_path, monkeypatch, c
     for data in sets.values():
         data.write()
     words = [word for name in sets for word in (f"--{name}-data", str(tmp_path / name))]
-    command = ["calibrate", "--detector", "m", *words, "--out", str(tmp_path / "c.json")]
+    (tmp_path / "m").touch()
+    command = ["calibrate", "--detector", str(tmp_path / "m"), *words, "--out", str(tmp_path / "c.json")]
     assert main([*command, "--prior", "0.6"]) == 0
     out, err = capsys.readouterr()
     assert "c.json: the calibration of mean" in out and "warning: longer recordings: dev has fewer" in err

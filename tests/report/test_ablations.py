@@ -110,7 +110,7 @@ def test_the_lists_of_the_recipes_are_sound(path, tmp_path):
     for cell in cells:
         write_config(cell, tmp_path)
         load_config(tmp_path / f"{cell.name}.yaml")
-    assert len(cells) > 10
+    assert len(cells) >= 3
     if path.parent.name == "ablations" and path.stem in ("full", "small"):
         systems = {cell.name.split("_")[0] for cell in cells}
         assert systems == {"S1", "S2", "S3", "S4"} and len(cells) > 25
@@ -234,6 +234,7 @@ def stand_in(listed, tmp_path):
     recipe.mkdir(parents=True)
     path = (RECIPE / "path.sh").read_text().replace("$(cd ../.. && pwd)", str(RECIPE.parents[1]))
     (recipe / "path.sh").write_text(path)
+    (recipe / "cmd.sh").write_text((RECIPE / "cmd.sh").read_text())
     (recipe / "run.sh").write_text(STAND_IN)
     (recipe / "run.sh").chmod(0o755)
     cells = {"a": {}, "b": {"model.blocks": 2}, "c": {"frontend.crop.repeat": False}}

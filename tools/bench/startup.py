@@ -54,18 +54,18 @@ def commands(folder: Path, args) -> dict[str, list[str]]:
     }
     for model in args.detect:
         listed[f"detect, {Path(model).name}"] = [*asvtk, "detect", "--model", model, args.clip]
-    if args.recipe:  # which ends with the pipe
-        listed["run.sh, first stage"] = [
-            "bash", "-c", f"cd '{args.recipe}' && ./run.sh --stage 1 --stop-stage 1 | grep -m 1 'stage 1:'"
-        ]  # fmt: skip
+    if args.recipe:  # all that comes before the first stage, and no stage
+        listed["run.sh, first stage"] = [f"{args.recipe}/run.sh", "--stage", "1", "--stop-stage", "0"]
     return listed
 
 
 def measure(command: list[str]) -> tuple[float, float]:
     """Wall-clock and CPU seconds."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    answer = subprocess.run(command, capture_output=True, text=True)
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if "Traceback" in answer.stderr or "No module named" in answer.stderr:
+        sys.exit(f"{command}: {answer.stderr[-300:]}")
     return seconds, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
@@ -75,7 +75,7 @@ def main():
     )
     parser.add_argument("--detect", nargs="*", default=[], metavar="MODEL")
     parser.add_argument("--clip", help="recording for --detect")
-    parser.add_argument("--recipe", help="a recipe's folder with data directories")
+    parser.add_argument("--recipe", help="a recipe's folder, such as egs/mini")
     parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()
     if args.detect and not args.clip:
