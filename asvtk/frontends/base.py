@@ -2,22 +2,18 @@
 
 import abc
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from asvtk.frontends.config import FrontEndConfig
+from asvtk.frontends.config import FrontEndConfig, Storage
 from asvtk.frontends.crop import Conditioning, Crop, hear
 from asvtk.frontends.rounding import rounded
 from asvtk.io.ark import as_stored
 
 __all__ = ["Conditioning", "Crop", "Extension", "Features", "FrontEnd", "FrontEndConfig", "Storage"]
-
-#: how matrices are stored: float32, or Kaldi's compression to 16 or 8 bits
-Storage = Literal["FM", "CM2", "CM"]
-
 
 #: where a window begins in its stream, and its audio (samples,) -> its features (layers, frames, width)
 Extension = Callable[[int, np.ndarray], Tensor]

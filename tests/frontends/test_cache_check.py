@@ -127,7 +127,7 @@ def test_without_a_majority_every_layer_is_suspect(tmp_path, data):
 
 def test_unfinished_layers_are_not_wrong(data, cache):
     with FeatureWriter(cache) as writer:
-        writer.write_encoded(data.utterances[0], 7, [encode_matrix(np.zeros((80, 4), np.float32))])
+        writer.write_batch({data.utterances[0]: {7: [encode_matrix(np.zeros((80, 4), np.float32))]}})
     assert verify(cache) == (37, [])
 
 

@@ -60,7 +60,7 @@ def bytes_missing(dump, data):
 def test_second_copies_and_parts_of_nothing_are_unused(dump, data):
     cache = fill(dump, data, Ramp(1))
     with FeatureWriter(cache) as writer:  # as two stage 2 that ran at once
-        writer.write_encoded(data.utterances[0], 1, [encode_matrix(np.ones((80, 4), np.float32))])
+        writer.write_batch({data.utterances[0]: {1: [encode_matrix(np.ones((80, 4), np.float32))]}})
     for suffix in ("ark", "scp"):  # killed before anything was written
         (cache.layer_folder(1) / f"part.0003.{suffix}").touch()
     assert names(unused_files(cache)) == [
@@ -71,7 +71,7 @@ def test_second_copies_and_parts_of_nothing_are_unused(dump, data):
 def test_parts_of_an_unfinished_layer_are_of_use(dump, data):
     cache = fill(dump, data, Ramp(1))
     with FeatureWriter(cache) as writer:
-        writer.write_encoded(data.utterances[0], 2, [encode_matrix(np.ones((80, 4), np.float32))])
+        writer.write_batch({data.utterances[0]: {2: [encode_matrix(np.ones((80, 4), np.float32))]}})
     assert unused_files(cache) == []
 
 

@@ -8,9 +8,8 @@ import functools
 import os
 from collections import deque
 from collections.abc import Callable, Container
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +30,7 @@ __all__ = ["Source", "count_batches", "extract_missing", "find_sources"]
 
 #: batches of which the features are computed or written, at any time
 UNDER_WAY = 3
+_MOST_WRITERS = 8  # threads: one cannot write as fast as a GPU computes
 
 
 class Source(NamedTuple):
@@ -93,7 +93,6 @@ def extract_missing(
     todo = [batch for batch in share if any(utterance in missing for utterance in batch)]
     faults = {}
     throughput, processes = Throughput(), _processes(extractor)
-    num_writers = min(8, processes)  # one thread writes to memory at a third of what a GPU computes
     readers = AudioReaders(
         lambda utterance: frontend.prepare(source.read(utterance, frontend.crop.samples)),
         processes,
@@ -108,8 +107,7 @@ def extract_missing(
     )
     with (
         closing(readers.prefetch([_request(batch, source.data, frontend) for batch in todo])) as audio,
-        FeatureWriter(source.cache) as writer,
-        ThreadPoolExecutor(num_writers) as layer_savers,
+        FeatureWriter(source.cache, min(_MOST_WRITERS, processes)) as writer,
         ThreadPoolExecutor(1) as saver,  # one after the other, or a run's arks would differ from another's
         bar,
     ):
@@ -131,9 +129,7 @@ def extract_missing(
                 layers = tuple(sorted({layer for gap in gaps.values() for layer in gap}))
                 wait = extractor.start(_silence_faults(decoded, batch, source.data, frontend), layers)
             wanted = {u: gap for u, gap in gaps.items() if u not in faults}
-            saving.append(
-                saver.submit(_save, writer, layer_savers, num_writers, batch, wanted, wait, throughput)
-            )
+            saving.append(saver.submit(_save, writer, batch, wanted, wait, throughput))
             if len(saving) == UNDER_WAY:
                 finish_oldest()
         while saving:
@@ -194,8 +190,6 @@ def _silence(samples: int, frontend: FrontEnd) -> np.ndarray:
 
 def _save(
     writer: FeatureWriter,
-    layer_savers: Executor,
-    num_writers: int,
     batch: list[str],
     wanted: dict[str, tuple[int, ...]],
     wait: Callable[[], list[dict[int, Encoded]]],
@@ -204,24 +198,6 @@ def _save(
     """Write what is wanted of a batch's features; returns for how many utterances."""
     with throughput.spending("features"):
         features = dict(zip(batch, wait(), strict=True))
-
-    layers = sorted({layer for gap in wanted.values() for layer in gap})
-    shares = max(1, num_writers // max(1, len(layers)))
-
-    places = {}  # (layer, share) -> its utterances
-    for layer, share in product(layers, range(shares)):
-        own = [utterance for utterance in batch[share::shares] if layer in wanted.get(utterance, ())]
-        if own:
-            writer.open(layer, share)  # in this order, or a run's parts would be numbered otherwise
-            places[layer, share] = own
-
-    def save(place: tuple[int, int]) -> None:
-        layer, share = place
-        # What cannot be written comes last: it ends the job, and nothing else shall be lost by it.
-        for utterance in sorted(places[place], key=lambda utterance: features[utterance][layer] is None):
-            writer.write_encoded(utterance, layer, features[utterance][layer], share)
-
     with throughput.spending("writing"):
-        for _ in layer_savers.map(save, places):  # raises a layer's fault
-            pass
+        writer.write_batch({u: {layer: features[u][layer] for layer in gap} for u, gap in wanted.items()})
     return len(wanted)

@@ -17,6 +17,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -226,40 +228,45 @@ class FeatureWriter:
 
     Args:
         cache: where they go.
+        threads: how many parts are written at a time; where there are fewer layers, a layer has several.
     """
 
-    def __init__(self, cache: FeatureCache):
-        self._cache = cache
-        self._writers = {}
+    def __init__(self, cache: FeatureCache, threads: int = 1):
+        self._cache, self._threads = cache, threads
+        self._pool = ThreadPoolExecutor(threads)
+        self._writers: dict[tuple[int, int], ArkWriter] = {}  # of a layer's shares
 
-    def open(self, layer: int, share: int = 0) -> None:
-        """Take the next part of a layer for a share of it, unless it has one."""
-        if (layer, share) not in self._writers:
-            self._writers[layer, share] = _open_part(self._cache.layer_folder(layer))
-
-    def write_encoded(self, utterance: str, layer: int, entry: Encoded, share: int = 0) -> None:
-        """Add one matrix as it stands in an ark, of the cache's kind.
+    def write_batch(self, features: dict[str, dict[int, Encoded]]) -> None:
+        """Add matrices as they stand in an ark, of the cache's kind.
 
         Args:
-            utterance, layer: whose.
-            entry: must not change until the writer is left.
-            share: of the layer; each has a part of its own, so that threads may write several.
+            features: utterance -> layer -> entry, which must not change until the writer is left.
 
         Raises:
-            AsvtkError: there is none, as the features are not finite; or the disk is full.
+            AsvtkError: there is no entry, as the features are not finite; or the disk is full.
         """
-        if entry is None:
-            raise AsvtkError(
-                f"{utterance}, layer {layer}: the features are not finite (nan or inf) and were not "
-                "written; look at the audio, and at the weights and precision of the front-end"
-            )
-        self.open(layer, share)
-        self._writers[layer, share].write_encoded(utterance, *entry)
+        layers = sorted({layer for entries in features.values() for layer in entries})
+        shares = max(1, self._threads // max(1, len(layers)))
+        work = []
+        for layer, share in product(layers, range(shares)):
+            own = [
+                (u, layer, features[u][layer]) for u in list(features)[share::shares] if layer in features[u]
+            ]
+            if own:
+                # Opened in this order, or a run's parts would be numbered otherwise than another's.
+                if (layer, share) not in self._writers:
+                    self._writers[layer, share] = _open_part(self._cache.layer_folder(layer))
+                work.append((self._writers[layer, share], own))
+        written = [self._pool.submit(_write_all, *each) for each in work]
+        wait(written)  # all, also where one has failed: a part is for one thread at a time
+        for part in written:
+            part.result()
 
     def __enter__(self) -> FeatureWriter:
         return self
 
     def __exit__(self, kind, *_) -> None:
+        self._pool.shutdown()
         # Also after a fault: what other utterances gave is kept. If the disk is the fault, though,
         # another try to write would only hide its message.
         for writer in self._writers.values():
@@ -268,6 +275,17 @@ class FeatureWriter:
             except AsvtkError:
                 if kind is None:
                     raise
+
+
+def _write_all(writer: ArkWriter, entries: list[tuple[str, int, Encoded]]) -> None:
+    # What cannot be written comes last: it ends the job, and nothing else shall be lost by it.
+    for utterance, layer, entry in sorted(entries, key=lambda each: each[2] is None):
+        if entry is None:
+            raise AsvtkError(
+                f"{utterance}, layer {layer}: the features are not finite (nan or inf) and were not "
+                "written; look at the audio, and at the weights and precision of the front-end"
+            )
+        writer.write_encoded(utterance, *entry)
 
 
 def _open_part(folder: Path) -> ArkWriter:

@@ -169,10 +169,10 @@ class Block(nn.Module):
             return self.contract(self.expand(x), gelu=True)
         if not self.in_8_bits and kernels_serve(x) and is_gelu(self.activation):
             # In the product's own epilogue, in its tanh form: off by 5e-4 at most, less than rounding.
-            wide = torch._addmm_activation(
+            hidden = torch._addmm_activation(
                 self.expand.bias, x.flatten(0, -2), self.expand.weight.T, use_gelu=True
             )
-            return self.contract(wide).view(*x.shape[:-1], -1)
+            return self.contract(hidden).view(*x.shape[:-1], -1)
         return self.contract(self.activation(self.expand(x)))
 
 

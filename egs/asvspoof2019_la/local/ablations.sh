@@ -40,7 +40,7 @@ help_message="Usage: local/ablations.sh [--option value ...]        (in a recipe
 printf -v command '%q ' "$0" "$@"        # for the record
 . "$(dirname "${BASH_SOURCE[0]}")/../../../utils/recipe.sh"
 case " $* " in *" --help "* | *" -h "*) . "$(dirname "${BASH_SOURCE[0]}")/../../../utils/parse_options.sh" --help ;; esac
-[[ -e path.sh && -e run.sh ]] || misuse "there is no path.sh and run.sh here; run it in a recipe's folder"
+[[ -e path.sh && -e cmd.sh && -e run.sh ]] || misuse "there is no path.sh, cmd.sh and run.sh here; run it in a recipe's folder"
 . ./path.sh
 . parse_options.sh
 [ $# -eq 0 ] || misuse "${1@Q}: not an option; --help lists them"
