@@ -12,6 +12,7 @@ from asvtk.frontends.config import FrontEndConfig, Storage
 from asvtk.frontends.crop import Conditioning, Crop, hear
 from asvtk.frontends.rounding import rounded
 from asvtk.io.ark import as_stored
+from asvtk.nn.exporting import is_exporting
 
 __all__ = ["Conditioning", "Crop", "Extension", "Features", "FrontEnd", "FrontEndConfig", "Storage"]
 
@@ -184,7 +185,7 @@ class FrontEnd(nn.Module, abc.ABC):
 
     def _rounded(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Features (batch, frames, width) as the cache gives them back."""
-        if torch.compiler.is_exporting():
+        if is_exporting():
             return rounded(x, self.storage)
         x = x.clone()
         for row, length in zip(x, lengths.tolist(), strict=True):

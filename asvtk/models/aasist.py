@@ -17,6 +17,7 @@ from asvtk.io.audio import SAMPLE_RATE
 from asvtk.io.errors import AsvtkError
 from asvtk.models.backend_config import AasistConfig, GraphConfig
 from asvtk.models.base import BackEnd, Batch, Output
+from asvtk.nn.exporting import is_exporting
 from asvtk.nn.frames import by_length
 from asvtk.nn.graph_attention import GraphAttention, GraphPool, HeterogeneousGraphAttention
 from asvtk.nn.sinc import PooledSincBank
@@ -140,7 +141,7 @@ class ResidualBlock(nn.Module):
             with torch.no_grad():
                 self.bn1(x)
         by_parts = x.device.type == "cpu" and not self.training and not torch.is_grad_enabled()
-        if not by_parts or torch.compiler.is_exporting():
+        if not by_parts or is_exporting():
             return self._pooled(x)
         # All of an image goes through a CPU's memory at each step; a part of it stays in the cache. A part is
         # computed with the frames that its convolutions see on either side: nothing changes but rounding.
@@ -174,7 +175,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int])
     cuDNN has no good kernel for a single channel: two such convolutions were a third of a GPU's step. An
     exported graph has the convolution: written-out patches would be a table of all indices.
     """
-    if x.shape[1] > 1 or torch.compiler.is_exporting():
+    if x.shape[1] > 1 or is_exporting():
         return F.conv2d(x, weight, bias, padding=padding)
     above, beside = padding
     image = F.pad(x.squeeze(1), (beside, beside, above, above))

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asvtk.io.audio import SAMPLE_RATE
+from asvtk.nn.exporting import is_exporting
 from asvtk.nn.frames import cut_frames, power_by_products
 
 __all__ = ["LinearFilterbank", "linear_triangles"]
@@ -36,7 +37,7 @@ class LinearFilterbank(nn.Module):
         """float32 (batch, samples) -> (batch, frames, bands); audio shorter than a frame is padded."""
         audio = F.pad(audio, (0, max(0, self.length - audio.shape[1])))
         frames = cut_frames(audio, self.length, self.shift) * self.window
-        if torch.compiler.is_exporting():
+        if is_exporting():
             return power_by_products(frames, self.fft) @ self.filters
         return torch.view_as_real(torch.fft.rfft(frames, self.fft)).square().sum(-1) @ self.filters
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from asvtk.nn.exporting import is_exporting
+
 __all__ = [
     "by_length",
     "cut_frames",
@@ -25,7 +27,7 @@ def cut_frames(audio: Tensor, length: int, shift: int) -> Tensor:
     ``unfold``; in an exported graph, where that would be a table of all indices, slices of what both lengths
     are made of, side by side.
     """
-    if not torch.compiler.is_exporting():
+    if not is_exporting():
         return audio.unfold(1, length, shift)
     step, samples = math.gcd(length, shift), audio.shape[1]
     last, stride = (samples - length) // shift * (shift // step), shift // step
@@ -81,8 +83,9 @@ def by_length(function: Callable[[Tensor], Tensor], x: Tensor, lengths: Tensor |
     Returns:
         shape (batch, d); the shortest rows are computed first.
     """
-    if torch.compiler.is_exporting() or (x.is_cuda and torch.cuda.is_current_stream_capturing()):
-        lengths = None  # only full crops are recorded, or exported, and neither can ask for a number
+    recorded = x.is_cuda and torch.cuda.is_current_stream_capturing()
+    if torch.compiler.is_compiling() or recorded:
+        lengths = None  # only full crops are recorded, compiled or exported: none can ask for a number
     distinct = [x.shape[1]] if lengths is None else sorted(set(lengths.tolist()))
     if len(distinct) == 1:
         return function(x[:, : distinct[0]])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asvtk.nn.exporting import is_exporting
 from asvtk.nn.sinc import mel_band_edges
 
 __all__ = ["LearnableSincBank"]
@@ -95,7 +96,7 @@ class LearnableSincBank(nn.Module):
         """
         with torch.autocast(audio.device.type, enabled=False):
             kernels = (self.kernels() if self.frozen is None else self.frozen).flatten(0, 1)
-            if torch.compiler.is_exporting():  # ``unfold`` would be a table of all indices
+            if is_exporting():  # ``unfold`` would be a table of all indices
                 filtered = F.conv1d(audio.unsqueeze(1), kernels.unsqueeze(1), stride=self.stride).mT
             else:  # few channels in, many out, long filters: a product of matrices, and faster as one
                 filtered = audio.float().unfold(-1, self.taps, self.stride) @ kernels.T

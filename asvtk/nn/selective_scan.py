@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from asvtk.io.errors import AsvtkError
+from asvtk.nn.exporting import is_exporting
 from asvtk.nn.scan_mamba_ssm import scan_mamba_ssm, why_not_mamba_ssm
 from asvtk.nn.scan_operator import scan_operator
 from asvtk.nn.scan_torch import scan_torch
@@ -96,7 +97,7 @@ def selective_scan(
     Raises:
         AsvtkError: ``mamba_ssm`` was selected and cannot run where the tensors are.
     """
-    exported = torch.compiler.is_exporting()
+    exported = is_exporting()
     if u.dtype != torch.float64 and not exported and active_backend(u.device) == "mamba_ssm":
         return scan_mamba_ssm(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
     if delta_bias is not None:

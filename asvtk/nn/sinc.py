@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asvtk.nn.exporting import is_exporting
+
 __all__ = ["PooledSincBank", "mel_band_edges", "sinc_bank"]
 
 
@@ -70,7 +72,7 @@ class PooledSincBank(nn.Module):
         bank = self.bank
         if self.training and self.max_masked > 1:
             bank = bank * self._draw_kept()[: len(bank), None, None]
-        if torch.compiler.is_exporting():  # ``unfold`` would be a table of all indices
+        if is_exporting():  # ``unfold`` would be a table of all indices
             filtered = F.conv1d(audio.unsqueeze(1), bank.flatten(0, 1).unsqueeze(1), stride=self.POOL)
         else:
             windows = audio.to(bank.dtype).unfold(-1, bank.shape[-1], self.POOL)  # (batch, columns, taps + 2)

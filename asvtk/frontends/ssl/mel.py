@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asvtk.io.audio import SAMPLE_RATE
+from asvtk.nn.exporting import is_exporting
 from asvtk.nn.frames import cut_frames, frame_mask, power_by_products
 
 __all__ = ["KaldiLogMel", "WhisperLogMel", "kaldi_filters", "slaney_filters"]
@@ -94,7 +95,7 @@ class KaldiLogMel(nn.Module):
 
 
 def _power(frames: Tensor, fft: int) -> Tensor:
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return power_by_products(frames, fft)
     return torch.fft.rfft(frames, fft).abs().square()
 
