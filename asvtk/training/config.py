@@ -140,7 +140,7 @@ class TrainingConfig:
     rates: Rates = Rates()  # prefix of parameter names -> highest learning rate, where not lr
     unfreeze: Unfreezing = Unfreezing()  # epoch -> how many of the front-end's top blocks train from then on
     grad_accum: int = 1  # micro-batches that a batch is computed in, one after another, to need less memory
-    precision: Literal["float32", "bfloat16"] = "float32"  # of products in training; weights: float32
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # of products in training; weights: float32
     ema: float = 0.0  # decay of the moving average of the weights that is evaluated on dev and kept; 0: none
     average_best: int = 0  # average the weights of so many best evaluations, if dev likes it; 0: do not
 
@@ -154,6 +154,7 @@ class TrainingConfig:
     max_rollbacks: int = 3  # each halves the learning rates; after the last one training stops
     deterministic: bool = False  # also on a GPU the same bits every time; slower
     cuda_graph: bool = True  # one GPU launch for a full batch instead of hundreds, where crops are fixed
+    compile: bool = False  # on a GPU, kernels by torch.compile, where crops are fixed
 
     def __post_init__(self):
         if min(self.epochs, self.batch_size, self.grad_accum, self.max_bad_steps) < 1:

@@ -258,11 +258,13 @@ class _Run:
             self.log.info(f"epoch {epoch}: {blocks} of {frontend.trainable} trainable blocks are trained")
         self.trained_blocks = blocks
         self.step = None  # its memory makes room for the next one's
+        even = self.on_gpu and self.config.frontend.crop.is_fixed
         self.step = GradientStep(
             self.detector,
             training.grad_clip,
-            bfloat16=training.precision == "bfloat16",
-            record=self.on_gpu and training.cuda_graph and self.config.frontend.crop.is_fixed,
+            precision=training.precision,
+            record=even and training.cuda_graph,
+            fuse=even and training.compile,
         )
 
     def _skip(self, batch: list[int], loss: float, norm: float) -> None:

@@ -83,7 +83,7 @@ def trained_live(speech_model, device: str, record: bool, precision="float32", s
     for number in range(steps):
         if number in (0, steps // 2):
             frontend.train_top(1 if number == 0 else 2)
-            step = GradientStep(detector, 1.0, bfloat16=precision == "bfloat16", record=record)
+            step = GradientStep(detector, 1.0, precision=precision, record=record)
         size = 3 if number % 4 == 3 else 8  # such as the rest of an epoch
         audio = [generator.normal(size=6000).astype(np.float32) * generator.uniform() for _ in range(size)]
         given = torch.from_numpy(np.stack([frontend.prepare(x) for x in audio])).to(device)
@@ -120,6 +120,32 @@ def test_aasist_can_be_recorded():
     bonafide = torch.tensor([True, False, True, False], device="cuda")
     loss, norm, _ = step([(Batch(None, None, audio, samples), bonafide)], 4)
     assert 0 < loss < 100 and 0 < norm < float("inf")
+
+
+@pytest.mark.parametrize("record", [False, True])
+def test_compiled_steps_are_those_of_python(record):
+    audio, samples = 0.1 * torch.randn(4, 16_000, device="cuda"), torch.full((4,), 16_000, device="cuda")
+    features, lengths = torch.randn(4, 2, 30, 8, device="cuda"), torch.full((4,), 30, device="cuda")
+    bonafide = torch.tensor([True, False, True, False], device="cuda")
+    still = dict(dropout=0.0, balance_weight=0.0, z_weight=0.0)
+    systems = {
+        "aasist": (AasistConfig(max_masked=0), 0, Batch(None, None, audio, samples)),
+        "moe_mamba": (MoeMambaConfig(d_model=16, blocks=2, **still), 2, Batch(features, lengths, None, None)),
+    }
+    for config, layers, inputs in systems.values():
+        found = []
+        for fuse in (False, True):
+            torch.manual_seed(0)
+            detector = detector_for(config, layers=layers, width=8).cuda().train()
+            for part in detector.modules():
+                if isinstance(part, torch.nn.Dropout):
+                    part.p = 0.0
+            step = GradientStep(detector, 0.0, record=record, fuse=fuse)
+            found.append((step([(inputs, bonafide)], 4)[:2], [x.grad.clone() for x in detector.parameters()]))
+        (expected, wanted), (ours, gradients) = found
+        assert ours == pytest.approx(expected, rel=1e-2)
+        whole, other = (torch.cat([x.flatten() for x in grads]) for grads in (wanted, gradients))
+        assert (whole - other).norm() < 0.02 * whole.norm()
 
 
 def test_batches_are_those_of_the_cpu(cropped):

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch._dynamo.exc import TorchDynamoException
 
+from asvtk.io.errors import AsvtkError
 from asvtk.models import Batch
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.nn.config import LOSSES
@@ -56,6 +58,15 @@ def test_micro_batches_sum_up_to_the_whole(detector, batch):
     loss, _, _ = step(parts, 4)
     assert loss == pytest.approx(expected)
     torch.testing.assert_close(gradients(detector), whole)
+
+
+def test_what_torch_compile_cannot_do_is_said_in_a_line(detector, batch, monkeypatch):
+    def fail(*_):
+        raise TorchDynamoException("backend='inductor' raised:\n  no C compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda detector, dynamic: fail)
+    with pytest.raises(AsvtkError, match="training.compile: .*no C compiler.*; set it to false"):
+        GradientStep(detector, grad_clip=0, fuse=True)([batch], 4)
 
 
 def test_gradient_is_clipped_and_its_norm_told_as_it_was(detector, batch):

@@ -58,6 +58,10 @@ ROWS = {
         "scoring, plain, float32": {"plain": True, "scoring": True, "tf32": False},
         "scoring, float32": {"scoring": True, "tf32": False},
         "scoring, float32, tuned": {"scoring": True, "tf32": False, "tuned": True},
+        "scoring, TF32": {"scoring": True},
+        "scoring, compiled, float32": {"scoring": True, "tf32": False, "compiled": True},
+        "scoring, compiled, TF32": {"scoring": True, "compiled": True},
+        "scoring, compiled, bfloat16": {"scoring": True, "compiled": True, "bf16": True},
     },
 }
 

@@ -107,7 +107,7 @@ def our_step(args, trainable: int, split: bool):
     rates = Rates((("frontend", 1e-6),)) if trainable else Rates()
     optimiser = build_optimiser(head, TrainingConfig(lr=5e-5, rates=rates))
     set_rates(optimiser, 5e-5)
-    step = GradientStep(head, 1.0, bfloat16=True, record=args.device == "cuda" and not args.eager)
+    step = GradientStep(head, 1.0, precision="bfloat16", record=args.device == "cuda" and not args.eager)
 
     def call(batch):
         step([batch], args.batch)
