@@ -1,4 +1,4 @@
-"""Shared-memory ring buffer for worker processes: float32 arrays of a bounded number of batches."""
+"""Shared-memory ring buffer for worker processes: arrays of a bounded number of batches."""
 
 import math
 import mmap
@@ -33,15 +33,24 @@ class RingBuffer:
         """All of a batch's slot, float32 (numbers,), with whatever is there."""
         return self.memory[number % self.slots]
 
-    def arrays(self, number: int, shapes: Iterable[tuple[int, ...] | None]) -> list[np.ndarray | None]:
-        """Views of a batch's slot, one behind the other, with whatever is there; None for None."""
+    def arrays(
+        self, number: int, parts: Iterable[tuple[tuple[int, ...], type] | None]
+    ) -> list[np.ndarray | None]:
+        """Views of a batch's slot, one behind the other, with whatever is there.
+
+        Args:
+            number: of the batch.
+            parts: shape and type, float32 or uint16, of each; None gives None.
+        """
         slot, begin, views = self.slot(number), 0, []
-        for shape in shapes:
-            if shape is None:
+        for part in parts:
+            if part is None:
                 views.append(None)
                 continue
-            end = begin + math.prod(shape)
-            views.append(slot[begin:end].reshape(shape))
+            shape, dtype = part
+            count = math.prod(shape)
+            end = begin + -(-count * np.dtype(dtype).itemsize // 4)
+            views.append(slot[begin:end].view(dtype)[:count].reshape(shape))
             begin = end
         assert begin <= self.numbers
         return views

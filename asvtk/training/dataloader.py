@@ -5,7 +5,7 @@ import functools
 import multiprocessing
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 from asvtk.io.errors import AsvtkError
 from asvtk.io.ring_buffer import RingBuffer
 from asvtk.models import Batch
+from asvtk.training.collate import Layout, collate, decoded
 from asvtk.training.dataset import UtteranceDataset
 
-__all__ = ["Loader", "collate", "split_batch"]
+__all__ = ["Loader", "split_batch"]
 
 #: bytes of the batches that a loader reads ahead, or two batches if these are larger
 _ROOM = 4 << 30
@@ -33,12 +34,20 @@ class Loader:
         dataset: what to read; it serves the system already (``dataset.serve``).
         device: where batches go.
         workers: processes that read; None: as many as there are CPUs for, on a GPU.
+        compressed: whether features of 16 bits are decoded on the device; None: on a GPU.
     """
 
-    def __init__(self, dataset: UtteranceDataset, device: str, workers: int | None = None):
+    def __init__(
+        self,
+        dataset: UtteranceDataset,
+        device: str,
+        workers: int | None = None,
+        compressed: bool | None = None,
+    ):
         self._processes, self._owner = [], os.getpid()
         self._dataset, self._device = dataset, device
         self._workers = (_cpus_per_gpu() if device != "cpu" else 0) if workers is None else workers
+        self._compressed = device != "cpu" if compressed is None else compressed
         self._orders, self._loader, self._ring = [], None, None
 
     def __call__(
@@ -100,7 +109,7 @@ class Loader:
                 num_workers=workers, prefetch_factor=ahead, persistent_workers=True,
                 generator=torch.Generator(), multiprocessing_context="fork",
             )  # fmt: skip
-        reader = _Reader(self._dataset, self._ring)
+        reader = _Reader(self._dataset, self._ring, self._compressed)
         self._loader = DataLoader(
             reader, sampler=self._orders, batch_size=None, collate_fn=_as_it_is, **options
         )
@@ -123,9 +132,11 @@ class Loader:
         for answer in answers:
             if isinstance(answer, _Sent):
                 inputs, bonafide = answer.unpack(self._ring)
-                yield Batch(*(x if x is None else x.clone() for x in inputs)), bonafide
+                copies = (x.clone() if isinstance(x, Tensor) else x for x in inputs)
+                yield decoded(Batch(*copies)), bonafide
             else:
-                yield answer
+                inputs, bonafide = answer
+                yield decoded(inputs), bonafide
 
     def _to_gpu(self, answers: Iterator) -> Iterator[tuple[Batch, Tensor]]:
         """Copy each batch while the GPU still computes on the one before."""
@@ -138,7 +149,7 @@ class Loader:
                 return None
             inputs, bonafide = answer.unpack(self._ring) if isinstance(answer, _Sent) else answer
             with torch.cuda.stream(stream):
-                return inputs.to(self._device), bonafide.to(self._device, non_blocking=True)
+                return decoded(inputs.to(self._device)), bonafide.to(self._device, non_blocking=True)
 
         ready = copy()
         while ready is not None:
@@ -155,21 +166,13 @@ class _Sent(NamedTuple):
     """A batch of which features and audio lie in the ring buffer."""
 
     number: int  # of the batch, which says where they lie
-    features: tuple[int, ...] | None  # their shape
-    audio: tuple[int, ...] | None
+    layout: Layout
     lengths: list[int] | None
     samples: list[int] | None
     bonafide: list[bool] | list[float]
 
-    @classmethod
-    def pack(cls, number: int, batch: tuple[Batch, Tensor]) -> "_Sent":
-        (features, lengths, audio, samples), bonafide = batch
-        shapes = (None if x is None else tuple(x.shape) for x in (features, audio))
-        counts = (None if x is None else x.tolist() for x in (lengths, samples))
-        return cls(number, *shapes, *counts, bonafide.tolist())
-
     def unpack(self, ring: RingBuffer) -> tuple[Batch, Tensor]:
-        features, audio = _tensors(ring, self.number, (self.features, self.audio))
+        features, audio = self.layout.allocate(ring, self.number)
         lengths, samples = (None if x is None else torch.tensor(x) for x in (self.lengths, self.samples))
         return Batch(features, lengths, audio, samples), torch.tensor(self.bonafide)
 
@@ -180,23 +183,27 @@ class _Reader(Dataset):
     Those raised in a worker would reach the user as a page of traceback.
     """
 
-    def __init__(self, dataset: UtteranceDataset, ring: RingBuffer | None):
-        self._dataset, self._ring = dataset, ring
+    def __init__(self, dataset: UtteranceDataset, ring: RingBuffer | None, compressed: bool):
+        self._dataset, self._ring, self._compressed = dataset, ring, compressed
 
     def __getitem__(self, order: tuple[int, list[int], int | None, int | None]):
         number, batch, epoch_seed, window = order
         try:
-            items = [self._dataset.draw(index, epoch_seed, window) for index in batch]
+            items = [self._dataset.draw(index, epoch_seed, window, self._compressed) for index in batch]
+            return collate(items) if self._ring is None else self._send(number, items)
         except AsvtkError as fault:
             return fault
-        if self._ring is None:
-            return collate(items)
-        return _Sent.pack(number, collate(items, functools.partial(_tensors, self._ring, number)))
 
+    def _send(self, number: int, items: list) -> _Sent:
+        layouts = []
 
-def _tensors(ring: RingBuffer, number: int, shapes) -> list[Tensor | None]:
-    """Views of a batch's slot, as ``RingBuffer.arrays`` gives them."""
-    return [x if x is None else torch.from_numpy(x) for x in ring.arrays(number, shapes)]
+        def allocate(layout: Layout):
+            layouts.append(layout)
+            return layout.allocate(self._ring, number)
+
+        (_, lengths, _, samples), bonafide = collate(items, allocate)
+        counts = (x if x is None else x.tolist() for x in (lengths, samples))
+        return _Sent(number, *layouts, *counts, bonafide.tolist())
 
 
 def _pin(ring: RingBuffer) -> None:
@@ -231,42 +238,3 @@ def _cpus_per_gpu(most: int = 12) -> int:
 def split_batch(items: list[int], count: int) -> list[list[int]]:
     """A batch as up to ``count`` micro-batches of nearly equal size; none is empty."""
     return [items[number::count] for number in range(min(count, len(items)))]
-
-
-def _new(shapes: list[tuple[int, ...] | None]) -> list[Tensor | None]:
-    return [None if shape is None else torch.empty(shape) for shape in shapes]
-
-
-def collate(
-    items: list[tuple[Tensor | None, Tensor | None, Tensor]],
-    allocate: Callable[[list[tuple[int, ...] | None]], list[Tensor | None]] = _new,
-) -> tuple[Batch, Tensor]:
-    """Utterances as one batch, shorter ones padded with zeros behind.
-
-    Args:
-        items: as a data set gives them.
-        allocate: gives memory for features and audio by their shapes, None for None.
-    """
-    features, audio, bonafide = zip(*items, strict=True)
-    lengths = samples = None
-    shapes = [None, None]
-    if features[0] is not None:
-        # Stored layers (layers, frames, d), or prepared audio (samples,) as long.
-        time = max(0, features[0].ndim - 2)
-        lengths = torch.tensor([x.shape[time] for x in features])
-        shape = list(features[0].shape)
-        shape[time] = int(lengths.max())
-        shapes[0] = (len(items), *shape)
-    if audio[0] is not None:
-        samples = torch.tensor([len(waveform) for waveform in audio])
-        shapes[1] = (len(items), int(samples.max()))
-    inputs = allocate(shapes)
-    if inputs[0] is not None:
-        for row, x in zip(inputs[0], features, strict=True):
-            row.narrow(time, 0, x.shape[time]).copy_(x)
-            row.narrow(time, x.shape[time], row.shape[time] - x.shape[time]).zero_()
-    if inputs[1] is not None:
-        for row, waveform in zip(inputs[1], audio, strict=True):
-            row[: len(waveform)] = waveform
-            row[len(waveform) :] = 0
-    return Batch(inputs[0], lengths, inputs[1], samples), torch.stack(bonafide)

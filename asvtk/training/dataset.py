@@ -13,6 +13,7 @@ from asvtk.augment.config import AugmentationConfig
 from asvtk.frontends.base import FrontEnd
 from asvtk.frontends.cache.store import CachedFeatures, FeatureCache, cache_name, copy_name
 from asvtk.frontends.crop import draw_begin
+from asvtk.io.ark import StoredMatrices
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import BONAFIDE, DataDirectory
 from asvtk.io.errors import AsvtkError
@@ -78,8 +79,8 @@ class UtteranceDataset(Dataset):
         return self.draw(index, None)
 
     def draw(
-        self, index: int, epoch_seed: int | None, window: int | None = None
-    ) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        self, index: int, epoch_seed: int | None, window: int | None = None, unread: bool = False
+    ) -> tuple[Tensor | StoredMatrices | None, Tensor | None, Tensor]:
         """The utterance as an epoch hears it: a function of the arguments alone.
 
         Args:
@@ -87,6 +88,7 @@ class UtteranceDataset(Dataset):
             epoch_seed: None: not in training.
             window: samples of the window that is heard, before the crop; None: as many as the crop has, and
                 from the head unless the front-end's configuration says ``random_crop``.
+            unread: whether features that are stored as CM2 are for the caller to read.
         """
         utterance, version, begin = self.utterances[index], 0, 0
         if window is None and self.frontend.config.random_crop:
@@ -103,10 +105,14 @@ class UtteranceDataset(Dataset):
         if self._gives_audio:
             audio = torch.from_numpy(self.frontend.hear(heard))
         if self._gives_features:
-            features = self._features(utterance, version, heard)
+            features = self._versions[version].find(utterance) if unread and self._versions else None
+            if features is None:
+                features = self._features(utterance, version, heard)
             if self._versions and window is not None:
+                first = begin // self._step
                 frames = self.frontend.frames(max(window, self.frontend.min_samples))
-                features = features[:, begin // self._step :][:, :frames]
+                stored = isinstance(features, StoredMatrices)
+                features = features.cut(first, frames) if stored else features[:, first:][:, :frames]
         return features, audio, (self.bonafide if epoch_seed is None else self.targets)[index]
 
     def column(self, name: str) -> list[str]:

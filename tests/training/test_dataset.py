@@ -2,15 +2,18 @@
 
 import pytest
 import torch
+from tiny_cache import Ramp, fill
 from tiny_corpus import prepare_split, write_tiny_corpus
 
 from asvtk.frontends.base import Crop
 from asvtk.frontends.waveform import Waveform, WaveformConfig
+from asvtk.io.ark import StoredMatrices
 from asvtk.io.errors import AsvtkError
 from asvtk.models.moe_mamba import MoeMambaConfig
 from asvtk.testing import detector_for
-from asvtk.training.dataloader import Loader, collate
-from asvtk.training.dataset import open_dataset
+from asvtk.training.collate import collate
+from asvtk.training.dataloader import Loader
+from asvtk.training.dataset import UtteranceDataset, open_dataset
 
 
 def test_several_data_directories_are_one_set(tmp_path, audio_set):
@@ -80,3 +83,41 @@ def test_slots_are_used_in_turn_and_after_an_epoch_was_left(audio_set):
 def test_system_that_needs_features_refuses_audio_alone():
     with pytest.raises(AsvtkError, match="model moe_mamba: needs the features of a front-end"):
         detector_for(MoeMambaConfig(d_model=16, blocks=1), layers=0, width=0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kinds", [("CM2",), ("FM",), ("CM",), ("CM2", "FM")])
+def test_features_that_are_decoded_last_are_the_same_bits(tmp_path, kinds, workers):
+    """With two versions, of which each utterance hears one, batches are mixed."""
+    data = prepare_split(write_tiny_corpus(tmp_path), "train", tmp_path / "data")
+    versions, layers = [], (0, 1, 2)
+    for kind in kinds:
+        frontend = Ramp(*layers, storage=kind)
+        versions.append(fill(tmp_path / "dump", data, frontend).open(data, layers))
+    dataset = UtteranceDataset(data, frontend, versions)
+    batches, windows = [[0, 1, 2], [5, 4, 3], [1], [0, 2, 4, 5]], [None, 2500, 3000, 10**6]
+    plain = Loader(dataset, "cpu", 0, compressed=False)(batches, 3, windows)
+    found = list(Loader(dataset, "cpu", workers, compressed=True)(batches, 3, windows))
+    for (ours, labels), (theirs, expected) in zip(found, plain, strict=True):
+        assert torch.equal(ours.lengths, theirs.lengths) and torch.equal(labels, expected)
+        assert torch.equal(ours.audio, theirs.audio) and ours.features.dtype == torch.float32
+        assert ours.features.isfinite().all()
+        for row, other, length in zip(ours.features, theirs.features, ours.lengths, strict=True):
+            assert torch.equal(row[:, :length], other[:, :length])
+    drawn = [dataset.draw(index, 3, unread=True)[0] for index in range(6)]
+    assert any(isinstance(x, StoredMatrices) for x in drawn) == ("CM2" in kinds)
+
+
+def test_features_of_which_an_ark_was_cut_are_a_fault_that_names_it(tmp_path):
+    data = prepare_split(write_tiny_corpus(tmp_path), "train", tmp_path / "data")
+    frontend = Ramp(0, 1, storage="CM2")
+    dataset = UtteranceDataset(data, frontend, [fill(tmp_path / "dump", data, frontend).open(data, (0, 1))])
+    folder = next((tmp_path / "dump").glob("*/*/layer_01"))
+    first, second = (folder / "part.0001.scp").read_text().splitlines()[:2]
+    content = bytearray((folder / "part.0001.ark").read_bytes())
+    content[int(second.rpartition(":")[2]) - len(second.split()[0]) - 1] = 0  # behind the first entry
+    (folder / "part.0001.ark").write_bytes(content)
+    index = dataset.utterances.index(first.split()[0])
+    for workers in (0, 2):
+        with pytest.raises(AsvtkError, match="layer_01/part.0001.ark: damaged at byte"):
+            list(Loader(dataset, "cpu", workers, compressed=True)([[index]]))

@@ -72,7 +72,13 @@ class Repeated(CachedFeatures):
         self._distinct = distinct
 
     def __getitem__(self, utterance: str) -> np.ndarray:
-        return super().__getitem__(f"U{int(utterance[1:]) % self._distinct:06d}")
+        return super().__getitem__(self._name(utterance))
+
+    def find(self, utterance: str):
+        return super().find(self._name(utterance))
+
+    def _name(self, utterance: str) -> str:
+        return f"U{int(utterance[1:]) % self._distinct:06d}"
 
 
 def write_cache(folder: Path, args) -> list[dict]:
@@ -159,7 +165,13 @@ def our_step(args):
     settings = args.config.training if args.config else TrainingConfig(batch_size=args.batch)
     head = new_head(args)
     optimiser = build_optimiser(head, settings)
-    gradients = GradientStep(head, settings.grad_clip, record=args.device == "cuda" and not args.eager)
+    gradients = GradientStep(
+        head,
+        settings.grad_clip,
+        precision=settings.precision,
+        record=args.device == "cuda" and not args.eager,
+        fuse=settings.compile,
+    )
 
     def step(batch):
         gradients([batch], len(batch[1]))

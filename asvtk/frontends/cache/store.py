@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asvtk.io.ark import ArkWriter, Encoded, MatrixReader, parse_scp_line, read_scp
+from asvtk.io.ark import ArkWriter, Encoded, MatrixReader, StoredMatrices, parse_scp_line, read_scp
 from asvtk.io.atomic import write_text
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError, listing
@@ -221,6 +221,10 @@ class CachedFeatures:
             AsvtkError: what the index leads to is damaged, or another utterance's; names both.
         """
         return self._reader.stack((scp[utterance] for scp in self._scps), utterance)
+
+    def find(self, utterance: str) -> StoredMatrices | None:
+        """The same, to be read later, where it is stored as CM2. Raises what reading raises."""
+        return self._reader.find((scp[utterance] for scp in self._scps), utterance)
 
 
 class FeatureWriter:

@@ -11,7 +11,7 @@ wrote, of kinds that are not ours, are for ``foreign`` and ``asvtk cache import`
 """
 
 from asvtk.io.ark.matrices import Encoded, as_stored, encode_matrix, entry_size
-from asvtk.io.ark.reader import MatrixReader
+from asvtk.io.ark.reader import MatrixReader, StoredMatrices
 from asvtk.io.ark.scp import parse_scp_line, read_scp
 from asvtk.io.ark.writer import ArkWriter
 
@@ -19,6 +19,7 @@ __all__ = [
     "ArkWriter",
     "Encoded",
     "MatrixReader",
+    "StoredMatrices",
     "as_stored",
     "encode_matrix",
     "entry_size",

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["CODECS", "Codec", "Encoded", "encode_matrix", "entry_size"]
+__all__ = ["CODECS", "Codec", "Encoded", "TwoBytes", "encode_matrix", "entry_size"]
 
 #: what stands behind the key in an ark, in parts that hold bytes; None: a matrix that must not be stored
 Encoded = Sequence[bytes | np.ndarray] | None
@@ -161,12 +161,16 @@ class TwoBytes(_Compressed):
     def quantise(self, matrix, minimum, span):
         return (_steps(matrix, minimum, span),)
 
+    @staticmethod
+    def step(scale) -> np.float32:
+        """What one step is worth."""
+        return np.float32(float(scale[1]) * (1 / STEPS))
+
     def decode(self, fill, scale, out: np.ndarray) -> None:
-        minimum, span = scale
         steps = np.empty(out.shape, "<u2")
         fill(steps)
-        np.multiply(steps, np.float32(float(span) * (1 / STEPS)), out=out, dtype=np.float32)
-        out += minimum
+        np.multiply(steps, self.step(scale), out=out, dtype=np.float32)
+        out += scale[0]
 
 
 class OneByte(_Compressed):

@@ -1,5 +1,6 @@
 """Reading matrices from arks: from anywhere, in any order, in any number of threads and processes."""
 
+import copy
 import os
 import re
 import resource
@@ -8,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from asvtk.io.ark.matrices import CODECS, Codec
+from asvtk.io.ark.matrices import CODECS, Codec, TwoBytes
 from asvtk.io.errors import AsvtkError
 
-__all__ = ["MatrixReader"]
+__all__ = ["MatrixReader", "StoredMatrices"]
 
 _CODECS = {codec.token: codec for codec in CODECS.values()}
 _HEAD_BYTES = max(codec.header.size for codec in CODECS.values())
@@ -53,16 +54,27 @@ class MatrixReader:
         Raises:
             AsvtkError: as ``read``; or two of them differ in shape.
         """
-        entries = [self._find(*place, key) for place in places]
+        entries = self._find_all(places, key)
         stacked = np.empty((len(entries), *entries[0].shape), np.float32)
         for entry, matrix in zip(entries, stacked, strict=True):
-            if entry.shape != matrix.shape:
-                raise AsvtkError(
-                    f"{entry.ark}: the matrix at byte {entry.offset} has shape {entry.shape}, "
-                    f"that at {entries[0].ark}:{entries[0].offset} has {matrix.shape}; expected equal ones"
-                )
             entry.load(matrix)
         return stacked
+
+    def find(self, places: Iterable[tuple[str, int]], key: str | None = None) -> "StoredMatrices | None":
+        """The same, for whoever decodes himself; None: they are not all CM2. Raises what ``stack`` does."""
+        entries = self._find_all(places, key)
+        return StoredMatrices(entries) if all(isinstance(e.codec, TwoBytes) for e in entries) else None
+
+    def _find_all(self, places: Iterable[tuple[str, int]], key: str | None) -> list["_Entry"]:
+        entries = [self._find(*place, key) for place in places]
+        first = entries[0]
+        for entry in entries:
+            if entry.shape != first.shape:
+                raise AsvtkError(
+                    f"{entry.ark}: the matrix at byte {entry.offset} has shape {entry.shape}, "
+                    f"that at {first.ark}:{first.offset} has {first.shape}; expected equal ones"
+                )
+        return entries
 
     def _find(self, ark: str, offset: int, key: str | None = None) -> "_Entry":
         """Read a header and check it against the size of the ark, before memory is taken for the numbers."""
@@ -118,6 +130,37 @@ class MatrixReader:
             os.close(descriptor)
 
 
+class StoredMatrices:
+    """Matrices of kind CM2 and of one shape, found in their arks and not read yet.
+
+    Attributes:
+        shape: (matrices, frames, dimensions).
+        scales: float32, (matrices, 2): what a step is worth, and the minimum, to which the steps are added.
+    """
+
+    def __init__(self, entries: list["_Entry"]):
+        self._entries, self._first = entries, 0
+        self.shape = len(entries), *entries[0].shape
+        self.scales = np.array([(TwoBytes.step(e.scale), e.scale[0]) for e in entries], np.float32)
+
+    def cut(self, begin: int, frames: int) -> "StoredMatrices":
+        """``frames`` of them from ``begin`` on, or as many as there are."""
+        matrices, rest, dimensions = self.shape
+        part = copy.copy(self)
+        part._first = self._first + begin
+        part.shape = matrices, max(0, min(frames, rest - begin)), dimensions
+        return part
+
+    def read(self, out: np.ndarray) -> None:
+        """Read the steps into uint16 of ``shape``, each matrix in C order.
+
+        Raises:
+            AsvtkError: an ark is damaged or cannot be read.
+        """
+        for entry, matrix in zip(self._entries, out, strict=True):
+            entry.fill(matrix, self._first)
+
+
 class _Entry(NamedTuple):
     """A matrix of which the header is read."""
 
@@ -130,24 +173,31 @@ class _Entry(NamedTuple):
 
     def load(self, out: np.ndarray) -> np.ndarray:
         """Read and decode the numbers into ``out``: float32, of the entry's shape, in C order."""
-        self.codec.decode(self._fill, self.scale, out)
+        self.codec.decode(self.fill, self.scale, out)
         return out
 
-    def _fill(self, body: np.ndarray) -> None:
-        """Read all numbers as they are stored, and a look beyond: there the next entry must begin.
+    def fill(self, body: np.ndarray, first: int = 0) -> None:
+        """Read numbers as they are stored, and a look beyond all: there the next entry must begin.
 
         Were a bit of the shape turned, the numbers would come out in wrong rows otherwise.
+
+        Args:
+            body: what to read, contiguous.
+            first: row that it begins with; of kinds that are stored row by row.
         """
         view, beyond = body.reshape(-1).view(np.uint8), bytearray(_BEYOND_BYTES)
-        position = self.offset + self.codec.header.size
+        begin = self.offset + self.codec.header.size
+        position, end = begin + first * body[:1].nbytes, begin + self.codec.body_size(*self.shape)
+        whole = position + len(view) == end
         try:
-            while (count := os.preadv(self.descriptor, [view, beyond], position)) < len(view):
+            while (count := os.preadv(self.descriptor, [view, beyond][: 1 + whole], position)) < len(view):
                 if count == 0:
                     raise _damaged(self.ark, self.offset, _TOO_SHORT)
                 view, position = view[count:], position + count
+            beyond = beyond[: count - len(view)] if whole else os.pread(self.descriptor, _BEYOND_BYTES, end)
         except OSError as error:
             raise _unreadable(self.ark, error) from None
-        if not _BEYOND.match(beyond[: count - len(view)]):
+        if not _BEYOND.match(beyond):
             rows, columns = self.shape
             what = f"the header there claims {rows} x {columns} numbers, but no entry begins behind them"
             raise _damaged(self.ark, self.offset, what)
