@@ -124,28 +124,21 @@ def test_aasist_can_be_recorded():
 
 @pytest.mark.parametrize("record", [False, True])
 def test_compiled_steps_are_those_of_python(record):
+    """But for convolutions in TF32."""
     audio, samples = 0.1 * torch.randn(4, 16_000, device="cuda"), torch.full((4,), 16_000, device="cuda")
-    features, lengths = torch.randn(4, 2, 30, 8, device="cuda"), torch.full((4,), 30, device="cuda")
-    bonafide = torch.tensor([True, False, True, False], device="cuda")
-    still = dict(dropout=0.0, balance_weight=0.0, z_weight=0.0)
-    systems = {
-        "aasist": (AasistConfig(max_masked=0), 0, Batch(None, None, audio, samples)),
-        "moe_mamba": (MoeMambaConfig(d_model=16, blocks=2, **still), 2, Batch(features, lengths, None, None)),
-    }
-    for config, layers, inputs in systems.values():
-        found = []
-        for fuse in (False, True):
-            torch.manual_seed(0)
-            detector = detector_for(config, layers=layers, width=8).cuda().train()
-            for part in detector.modules():
-                if isinstance(part, torch.nn.Dropout):
-                    part.p = 0.0
-            step = GradientStep(detector, 0.0, record=record, fuse=fuse)
-            found.append((step([(inputs, bonafide)], 4)[:2], [x.grad.clone() for x in detector.parameters()]))
-        (expected, wanted), (ours, gradients) = found
-        assert ours == pytest.approx(expected, rel=1e-2)
-        whole, other = (torch.cat([x.flatten() for x in grads]) for grads in (wanted, gradients))
-        assert (whole - other).norm() < 0.02 * whole.norm()
+    bonafide, found = torch.tensor([True, False, True, False], device="cuda"), []
+    for fuse in (False, True):
+        torch.manual_seed(0)
+        detector = detector_for(AasistConfig(max_masked=0), layers=0).cuda().train()
+        for part in detector.modules():
+            if isinstance(part, torch.nn.Dropout):
+                part.p = 0.0
+        step = GradientStep(detector, 0.0, record=record, fuse=fuse)
+        losses = step([(Batch(None, None, audio, samples), bonafide)], 4)[:2]
+        found.append((losses, torch.cat([x.grad.flatten().clone() for x in detector.parameters()])))
+    (expected, wanted), (ours, gradient) = found
+    assert ours == pytest.approx(expected, rel=1e-2)
+    assert (gradient - wanted).norm() < 0.05 * wanted.norm()
 
 
 def test_batches_are_those_of_the_cpu(cropped):

@@ -162,7 +162,9 @@ def synchronize(args):
 
 
 def our_step(args):
-    settings = args.config.training if args.config else TrainingConfig(batch_size=args.batch)
+    settings = TrainingConfig(batch_size=args.batch, precision=args.precision)
+    if args.config:
+        settings = args.config.training
     head = new_head(args)
     optimiser = build_optimiser(head, settings)
     gradients = GradientStep(
@@ -256,6 +258,7 @@ def main():
     parser.add_argument("--config", type=load_config, metavar="FILE", help="a configuration's head instead")
     parser.add_argument("--most-steps", type=int, default=0, help="measure so many at most; 0: an epoch's")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", default="float32", help="of training, unless a configuration says it")
     parser.add_argument("--eager", action="store_true", help="without CUDA graphs")
     parser.add_argument("--workers", type=int, help="of asvtk's loader (default: as many as stage 3 takes)")
     figures.add_option(parser)
