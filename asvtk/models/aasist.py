@@ -113,9 +113,10 @@ class Aasist(GraphBackEnd):
                 f"{self.min_samples}; let frontend.crop.repeat be true"
             )
         image = F.selu(self.first_bn(self.bank(audio).unsqueeze(1)))
-        # Stored with the channels last, as the convolutions of GPUs and CPUs want it; with a single
-        # channel only the strides tell, and ``contiguous`` would leave them.
-        image = image.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)
+        if not _learns_on_cpu(image):
+            # Stored with the channels last, as the convolutions of GPUs and CPUs want it; with a single
+            # channel only the strides tell, and ``contiguous`` would leave them.
+            image = image.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)
         magnitudes = self.encoder(image).abs()  # (batch, channels, bands, moments)
         return self._read_out(magnitudes.amax(3).transpose(1, 2), magnitudes.amax(2).transpose(1, 2))
 
@@ -169,13 +170,22 @@ class ResidualBlock(nn.Module):
         return _convolve(x, weight, (conv.bias - norm.running_mean) * scale + norm.bias, conv.padding)
 
 
+def _learns_on_cpu(x: Tensor) -> bool:
+    """Whether gradients may be asked of ``x`` on a CPU; its images are then stored with the channels first.
+
+    With the channels last, a convolution's gradients took a CPU three to four times as long.
+    """
+    return x.device.type == "cpu" and torch.is_grad_enabled()
+
+
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int]) -> Tensor:
     """``conv2d``; that of a single channel as a matrix product of written-out patches.
 
     cuDNN has no good kernel for a single channel: two such convolutions were a third of a GPU's step. An
-    exported graph has the convolution: written-out patches would be a table of all indices.
+    exported graph has the convolution: written-out patches would be a table of all indices. So has training
+    on a CPU: the product's channels come last.
     """
-    if x.shape[1] > 1 or is_exporting():
+    if x.shape[1] > 1 or is_exporting() or _learns_on_cpu(x):
         return F.conv2d(x, weight, bias, padding=padding)
     above, beside = padding
     image = F.pad(x.squeeze(1), (beside, beside, above, above))

@@ -187,6 +187,17 @@ def test_a_cpu_computes_a_block_part_by_part_and_gives_the_same(frames):
         torch.testing.assert_close(block(x), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("learns", [True, False])
+def test_images_on_a_cpu_have_channels_first_when_it_learns_and_last_when_it_scores(learns):
+    system, seen = detector().train(learns), []
+    for block in system.model.encoder[1:]:
+        block.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with torch.set_grad_enabled(learns):
+        system.model(inputs(noise()))
+    layout = torch.contiguous_format if learns else torch.channels_last
+    assert len(seen) == 5 and all(image.is_contiguous(memory_format=layout) for image in seen)
+
+
 def test_score_depends_neither_on_company_nor_on_padding():
     system, audio = detector().eval(), noise(4, 4500)
     lengths = [4500, 2500, 3500, 2500]
@@ -304,6 +315,6 @@ def test_norm_of_one_channel_is_batch_norm(momentum):
 def test_convolution_of_one_channel_is_conv2d(padding):
     torch.manual_seed(0)
     image, weight, bias = torch.randn(2, 1, 6, 9), torch.randn(4, 1, 2, 3), torch.randn(4)
-    torch.testing.assert_close(
-        _convolve(image, weight, bias, padding), torch.conv2d(image, weight, bias, padding=padding)
-    )
+    expected = torch.conv2d(image, weight, bias, padding=padding)
+    with torch.no_grad():  # with gradients, a CPU takes ``conv2d``
+        torch.testing.assert_close(_convolve(image, weight, bias, padding), expected)
