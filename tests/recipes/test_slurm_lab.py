@@ -171,9 +171,9 @@ def cluster(here, corpus):
 def test_the_whole_of_egs_mini_on_two_nodes_gives_the_scores_of_this_machine(here):
     pytest.importorskip("espeakng_loader")
     pytest.importorskip("pyworld")
-    of = {"corpus": here / "corpus", "of": ROOT / "egs" / "mini", "override": "training.epochs=2"}
+    of = {"corpus": here / "corpus", "of": ROOT / "egs" / "mini", "override": "training.epochs=1 training.warmup_epochs=0"}
     local, cluster = Recipe(here / "local", **of, **HERE), Recipe(here / "slurm", **of, **SUBMITTED)
-    wide = ("--nj", "8", "--score-nj", "8", "--stop-stage", "5")
+    wide = ("--nj", "4", "--score-nj", "4", "--stop-stage", "5")
     answers = [local.run("--stop-stage", "5"), cluster.run(*wide)]
     for answer in answers:
         assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -182,8 +182,8 @@ def test_the_whole_of_egs_mini_on_two_nodes_gives_the_scores_of_this_machine(her
     train = header(cluster.folder / "exp/tiny/log/train.log")
     assert train["SLURM_JOB_GPUS"] == "0"
     for array in ("dump/log/extract_train_dev_eval", "exp/tiny/log/score"):
-        heads = [header(cluster.folder / f"{array}.{job}.log") for job in range(1, 9)]
-        assert {head["SLURM_ARRAY_TASK_COUNT"] for head in heads} == {"8"}
+        heads = [header(cluster.folder / f"{array}.{job}.log") for job in range(1, 5)]
+        assert {head["SLURM_ARRAY_TASK_COUNT"] for head in heads} == {"4"}
         assert {head["SLURMD_NODENAME"] for head in heads} == {"d1", "d2"}
     assert answers[1].stderr.count("slurm.py: job ") == 4  # features, training, scores, calibration
 
