@@ -18,7 +18,7 @@ import time
 import yaml
 
 from asvtk.bin.arguments import UsageError, whole_number
-from asvtk.frontends import build_frontend, load_frontend_config
+from asvtk.frontends import build_frontend, build_frontend_spec, load_frontend_config
 from asvtk.frontends.cache.contents import (
     bytes_by_layer,
     contents,
@@ -211,10 +211,10 @@ def _candidates(args):
 
 
 def _size(args) -> None:
-    from asvtk.frontends.cache.extraction import find_sources  # which needs torch
+    from asvtk.frontends.cache.extraction import find_sources
 
     config, augmentation = load_frontend_config(args.config, args.override)
-    frontend = build_frontend(config)
+    frontend = build_frontend_spec(config)
     rows, total = [], 0
     for directory in args.data:
         data = DataDirectory.read(directory)

@@ -51,19 +51,21 @@ def add_arguments(parser):
 
 
 def run(args):
-    from asvtk.frontends import build_frontend, load_frontend_config
+    from asvtk.frontends import build_frontend, build_frontend_spec, load_frontend_config
 
     check_share(args.job, args.nj)
     if not args.train_data + args.data:
         raise AsvtkError("say what to extract features of, by --train-data or --data")
-    # What can be wrong with the arguments first: it must not wait for torch.
+    # What can be wrong with the arguments first: in a job, it must not wait for torch.
     config, augmentation = load_frontend_config(args.config, args.override)
     training = [DataDirectory.read(path) for path in args.train_data]
     others = [DataDirectory.read(path) for path in args.data]
     refuse_same_names([*training, *others])
     from asvtk.frontends.cache.extraction import find_sources
 
-    frontend = build_frontend(_with_model_found(config, args))
+    # Only a job computes: what surrounds it needs neither its GPU nor to wait for torch.
+    build = build_frontend if args.action == "job" else build_frontend_spec
+    frontend = build(_with_model_found(config, args))
     sources = []
     for sets, change in ((training, augmentation), (others, None)):
         for data in sets:
@@ -71,7 +73,6 @@ def run(args):
     if args.action == "begin":
         _begin(sources, frontend, augmentation, args)
     elif args.action == "job":
-        # Only a job computes; the host that submits it need not have its GPU.
         from asvtk.frontends.cache.extractor import Extractor
         from asvtk.training.distributed import choose_device
 

@@ -55,7 +55,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from asvtk.frontends import build_frontend, load_frontend_config
+    from asvtk.frontends import build_frontend_spec, load_frontend_config
     from asvtk.frontends.cache.pooled import cached_layers
     from asvtk.frontends.cache.store import FeatureCache, cache_name
     from asvtk.io.datadir import DataDirectory, refuse_same_names
@@ -64,7 +64,7 @@ def run(args):
     if args.pooling == "attentive" and args.choose == "dev":
         raise UsageError("--choose dev does not go with --pooling attentive, whose C is fixed")
     config, _ = load_frontend_config(args.config, args.override)
-    name = cache_name(build_frontend(config))
+    name = cache_name(build_frontend_spec(config))
     parts = [DataDirectory.read(path) for path in args.train_data]
     judged = [DataDirectory.read(path) for path in (args.dev_data, *args.test_data)]
     refuse_same_names([*parts, *judged])

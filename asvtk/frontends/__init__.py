@@ -12,8 +12,15 @@ from asvtk.io.registry import Registry
 if TYPE_CHECKING:
     from asvtk.augment.config import AugmentationConfig
     from asvtk.frontends.base import FrontEnd
+    from asvtk.frontends.spec import FrontEndSpec
 
-__all__ = ["FRONTENDS", "build_frontend", "check_augmentation", "load_frontend_config"]
+__all__ = [
+    "FRONTENDS",
+    "build_frontend",
+    "build_frontend_spec",
+    "check_augmentation",
+    "load_frontend_config",
+]
 
 FRONTENDS = Registry(
     "frontend",
@@ -25,11 +32,29 @@ FRONTENDS = Registry(
         "waveform": "asvtk.frontends.waveform:Waveform",
     },
 )
+_SPECS = Registry(
+    "frontend",
+    "asvtk.frontends.config",
+    {
+        "lfcc": "asvtk.frontends.spec:LfccSpec",
+        "spectrogram": "asvtk.frontends.spec:SpectrogramSpec",
+        "ssl": "asvtk.frontends.ssl.spec:SslSpec",
+        "waveform": "asvtk.frontends.spec:WaveformSpec",
+    },
+)
 
 
 def build_frontend(config) -> FrontEnd:
     """The front-end that a configuration describes; its weights are not read yet."""
     return FRONTENDS.build(config)
+
+
+def build_frontend_spec(config) -> FrontEndSpec:
+    """What a front-end's features are called and how large they are, without torch; raises the same faults.
+
+    A front-end from outside this package is its own specification.
+    """
+    return (_SPECS if config.name in _SPECS else FRONTENDS).build(config)
 
 
 def check_augmentation(config, augmentation: AugmentationConfig | None) -> None:

@@ -12,37 +12,20 @@ from torch import Tensor
 
 from asvtk.frontends.base import Conditioning, Extension, FrontEnd
 from asvtk.frontends.config import LfccConfig
+from asvtk.frontends.spec import LfccSpec
 from asvtk.nn.cepstra import LinearCepstra
 
 __all__ = ["Lfcc", "LfccConfig"]
 
 
-class Lfcc(FrontEnd):
+class Lfcc(LfccSpec, FrontEnd):
     """LFCC with first and second differences."""
-
-    Config = LfccConfig
-    label = "lfcc"
 
     def __init__(self, config: LfccConfig):
         super().__init__(config)
         self.cepstra = LinearCepstra(
             config.coefficients, config.filters, config.window, config.shift, config.fft, config.preemphasis
         )
-        self.width, self.min_samples = self.cepstra.width, config.window
-
-    def details(self) -> dict:
-        config = self.config
-        return {
-            "front-end": "LFCC with first and second differences",
-            "static coefficients": config.coefficients,
-            "filters": config.filters,
-            "window, shift, FFT (samples)": [config.window, config.shift, config.fft],
-            "pre-emphasis": config.preemphasis,
-            "implementation": 2,
-        }
-
-    def frames(self, samples):
-        return self.cepstra.frames(samples)
 
     def lower(self, audio: Tensor, samples: Tensor | None) -> dict[int, Tensor]:
         return {0: self.cepstra(audio, samples)}

@@ -11,46 +11,26 @@ from torch import Tensor
 
 from asvtk.frontends.base import FrontEnd
 from asvtk.frontends.config import SpectrogramConfig
+from asvtk.frontends.spec import SILENCE, SpectrogramSpec
 from asvtk.nn.filterbank import LinearFilterbank
 
 __all__ = ["Spectrogram", "SpectrogramConfig"]
 
 #: energy under every band: 88 dB below a band's of white noise as loud as the speech
 FLOOR = 1e-6
-SILENCE = 1e-5  # an RMS below this is not raised
 
 
-class Spectrogram(FrontEnd):
+class Spectrogram(SpectrogramSpec, FrontEnd):
     """Log energies of linearly spaced bands."""
-
-    Config = SpectrogramConfig
-    label = "spectrogram"
 
     def __init__(self, config: SpectrogramConfig):
         super().__init__(config)
         window = np.hanning(config.window + 1)[:-1]
         self.filterbank = LinearFilterbank(window, config.shift, config.fft, config.bands)
-        self.width, self.min_samples = config.bands, config.window
-
-    def details(self) -> dict:
-        config = self.config
-        return {
-            "front-end": "log energies of linearly spaced bands, at an RMS of 1",
-            "bands": config.bands,
-            "window, shift, FFT (samples)": [config.window, config.shift, config.fft],
-            "implementation": 2,
-        }
-
-    def prepare(self, audio: np.ndarray) -> np.ndarray:
-        audio = super().prepare(audio)
-        return audio / np.float32(max(np.sqrt(np.square(audio, dtype=np.float64).mean()), SILENCE))
 
     def prepare_heard(self, audio: Tensor, samples: Tensor | None) -> Tensor:
         rms = audio.double().square().mean(1, keepdim=True).sqrt().clamp_min(SILENCE)
         return audio / rms.float()
-
-    def frames(self, samples):
-        return self.filterbank.frames(samples)
 
     def lower(self, audio: Tensor, samples: Tensor | None) -> dict[int, Tensor]:
         with torch.autocast(audio.device.type, enabled=False):

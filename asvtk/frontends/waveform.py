@@ -7,23 +7,13 @@ from torch import Tensor
 
 from asvtk.frontends.base import FrontEnd
 from asvtk.frontends.config import WaveformConfig
+from asvtk.frontends.spec import WaveformSpec
 
 __all__ = ["Waveform", "WaveformConfig"]
 
 
-class Waveform(FrontEnd):
+class Waveform(WaveformSpec, FrontEnd):
     """Front-end without features: the back-end hears the audio."""
-
-    Config = WaveformConfig
-    label = "waveform"
-    layers = ()
-    width = 0
-
-    def details(self) -> dict:
-        return {"front-end": "none: audio"}
-
-    def frames(self, samples):
-        return 0 * samples
 
     def lower(self, audio: Tensor, samples: Tensor | None) -> dict[int, Tensor]:
         return {}

@@ -1,11 +1,15 @@
 """asvtk extract: what it refuses, in one line, and what it leaves alone."""
 
+import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from tiny_corpus import prepare_split, write_tiny_corpus
+from tiny_models import LARGE, save_model
 
 from asvtk.bin.main import main
 from asvtk.io.datadir import DataDirectory
@@ -97,3 +101,40 @@ def test_corrupt_audio_is_listed_at_the_end_and_skipped_on_demand(folder, capsys
     assert main(arguments("join")) == 1
     assert main(arguments("job", "--skip-bad")) == main(arguments("join")) == 0
     assert "skipped: 2 utterances are done without" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["lfcc", "spectrogram", "ssl", "waveform"])
+def test_only_a_job_imports_torch(folder, kind):
+    """What comes before it and behind it, by the same fingerprint as its own; so does the size of a cache."""
+    section = {"name": kind, "crop": {"samples": 4000}}
+    if kind == "ssl":
+        section["model"] = save_model(folder / "m", **LARGE)
+    (folder / "c.yaml").write_text(yaml.safe_dump({"frontend": section}))
+    size = ["cache", "size", "--config", "c.yaml", "--dump", "dump", "--data", "data/train"]
+    assert main(arguments("begin")) == main(arguments("job")) == 0
+    computed = sorted(folder.rglob("dump/**/part*"))
+    assert bool(computed) == (kind != "waveform")
+    program = (
+        "import json, sys; from asvtk.bin.main import main\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    assert main(words) == 0, words\n"
+        "    slow = {'torch', 'transformers', 'scipy.signal'} & set(sys.modules)\n"
+        "    assert not slow, (words, slow)"
+    )
+    commands = json.dumps([arguments("begin"), arguments("join"), size])
+    answer = subprocess.run([sys.executable, "-c", program, commands], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert len(list(folder.rglob("feats.scp"))) == len({path.parent for path in computed})
+    assert answer.stdout.startswith("0 0\n") and "would write 0 bytes" in answer.stdout
+
+
+@pytest.mark.parametrize("action", ["begin", "job"])
+def test_a_model_without_weights_is_told_in_one_line(folder, capsys, action):
+    (Path(save_model(folder / "m", **LARGE)) / "model.safetensors").unlink()
+    (folder / "c.yaml").write_text(
+        "frontend: {name: ssl, model: ./m, crop: {samples: 4000}, normalise: true}\n"
+    )
+    capsys.readouterr()
+    assert main(arguments(action)) == 1
+    said = capsys.readouterr().err
+    assert said == "asvtk extract: error: m: holds no weights (model.safetensors or pytorch_model.bin)\n"

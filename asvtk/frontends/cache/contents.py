@@ -17,8 +17,8 @@ from asvtk.io.tables import read_table
 from asvtk.io.text import read_json
 
 if TYPE_CHECKING:
-    from asvtk.frontends.base import FrontEnd
     from asvtk.frontends.cache.extraction import Source
+    from asvtk.frontends.spec import FrontEndSpec
 
 __all__ = [
     "Contents",
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def bytes_by_layer(
-    source: Source, frontend: FrontEnd, missing: dict[str, tuple[int, ...]] | None = None
+    source: Source, frontend: FrontEndSpec, missing: dict[str, tuple[int, ...]] | None = None
 ) -> dict[int, int]:
     """Layer -> bytes of the matrices that the cache lacks, keys and headers included.
 
@@ -58,7 +58,7 @@ def bytes_by_layer(
     return needed
 
 
-def bytes_needed(source: Source, frontend: FrontEnd, missing: dict | None = None) -> int:
+def bytes_needed(source: Source, frontend: FrontEndSpec, missing: dict | None = None) -> int:
     """What stage 2 will write, in bytes: the sum of ``bytes_by_layer``."""
     return sum(bytes_by_layer(source, frontend, missing).values())
 

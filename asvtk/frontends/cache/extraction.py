@@ -4,20 +4,19 @@ Processes decode the batches that come next, and threads write those that are do
 own, while the front-end computes. A bounded number of batches is under way.
 """
 
+from __future__ import annotations
+
 import functools
 import os
 from collections import deque
 from collections.abc import Callable, Container
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from asvtk.augment.config import AugmentationConfig
-from asvtk.frontends.base import FrontEnd
-from asvtk.frontends.cache.extractor import Extractor
 from asvtk.frontends.cache.readers import AudioReaders, Request
 from asvtk.frontends.cache.store import FeatureCache, FeatureWriter, cache_name, copy_name
 from asvtk.frontends.cache.throughput import Throughput
@@ -25,6 +24,11 @@ from asvtk.io.ark import Encoded
 from asvtk.io.audio import read_audio
 from asvtk.io.datadir import DataDirectory
 from asvtk.io.errors import AsvtkError
+
+if TYPE_CHECKING:
+    from asvtk.augment.config import AugmentationConfig
+    from asvtk.frontends.cache.extractor import Extractor
+    from asvtk.frontends.spec import FrontEndSpec
 
 __all__ = ["Source", "count_batches", "extract_missing", "find_sources"]
 
@@ -52,7 +56,7 @@ class Source(NamedTuple):
 
 
 def find_sources(
-    data: DataDirectory, dump, frontend: FrontEnd, augmentation: AugmentationConfig | None = None
+    data: DataDirectory, dump, frontend: FrontEndSpec, augmentation: AugmentationConfig | None = None
 ) -> list[Source]:
     """A data set as it is and, with an ``augmentation``, its augmented copies.
 
@@ -141,7 +145,7 @@ def extract_missing(
     return len(missing) - len(faults), faults
 
 
-def count_batches(frontend: FrontEnd, data: DataDirectory, utterances: Container[str]) -> int:
+def count_batches(frontend: FrontEndSpec, data: DataDirectory, utterances: Container[str]) -> int:
     """How many batches any of these utterances are in: more jobs than that would have nothing to do."""
     return sum(any(u in utterances for u in batch) for batch in _batches(frontend, data))
 
@@ -151,7 +155,7 @@ def _processes(extractor: Extractor) -> int:
     return max(1, len(os.sched_getaffinity(0)) - 1) if extractor.on_gpu else 1
 
 
-def _batches(frontend: FrontEnd, data: DataDirectory) -> list[list[str]]:
+def _batches(frontend: FrontEndSpec, data: DataDirectory) -> list[list[str]]:
     """Utterances of like lengths together, as many as make ``frontend.batch_size`` cropped ones.
 
     The batches depend neither on the number of jobs nor on what is cached already: matrix products
@@ -169,13 +173,13 @@ def _batches(frontend: FrontEnd, data: DataDirectory) -> list[list[str]]:
     return batches
 
 
-def _request(batch: list[str], data: DataDirectory, frontend: FrontEnd) -> Request:
+def _request(batch: list[str], data: DataDirectory, frontend: FrontEndSpec) -> Request:
     longest = max(frontend.crop.length(data.num_samples[utterance]) for utterance in batch)
     return Request(batch, len(_silence(longest, frontend)))
 
 
 def _silence_faults(
-    decoded: list[np.ndarray | AsvtkError], batch: list[str], data: DataDirectory, frontend: FrontEnd
+    decoded: list[np.ndarray | AsvtkError], batch: list[str], data: DataDirectory, frontend: FrontEndSpec
 ) -> list[np.ndarray]:
     """Silence in place of what cannot be read: the composition of the batch does not change."""
     return [
@@ -184,7 +188,7 @@ def _silence_faults(
     ]
 
 
-def _silence(samples: int, frontend: FrontEnd) -> np.ndarray:
+def _silence(samples: int, frontend: FrontEndSpec) -> np.ndarray:
     return frontend.prepare(np.zeros(samples, np.float32))
 
 

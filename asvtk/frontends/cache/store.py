@@ -35,18 +35,18 @@ from asvtk.io.text import read_text
 
 if TYPE_CHECKING:
     from asvtk.augment.config import AugmentationConfig
-    from asvtk.frontends.base import FrontEnd
+    from asvtk.frontends.spec import FrontEndSpec
 
 __all__ = ["CachedFeatures", "FeatureCache", "FeatureWriter", "cache_name", "copy_name", "description"]
 
 
-def description(frontend: FrontEnd, augmentation: AugmentationConfig | None = None) -> dict:
+def description(frontend: FrontEndSpec, augmentation: AugmentationConfig | None = None) -> dict:
     """All that features depend on, in words; those of augmented copies with an ``augmentation``."""
     content = frontend.describe()
     return content if augmentation is None else content | {"augmentation": augmentation.describe()}
 
 
-def cache_name(frontend: FrontEnd, augmentation: AugmentationConfig | None = None) -> str:
+def cache_name(frontend: FrontEndSpec, augmentation: AugmentationConfig | None = None) -> str:
     """Folder of a front-end's caches: its label and the digest of all that its features depend on."""
     return f"{frontend.label}-{digest(description(frontend, augmentation))[:12]}"
 

@@ -7,19 +7,13 @@ model that ``asvtk truncate`` cut has the layers of the whole one, so that none 
 
 Models that hear the waveform get zero mean and unit variance per utterance where their folder says so, as
 Large models do: they were pre-trained on such speech.
-
-The cut lies where the ``trainable`` top blocks begin; with none, at the deepest layer.
 """
 
-import functools
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from asvtk.frontends.base import FrontEnd
 from asvtk.frontends.config import SslConfig
-from asvtk.frontends.ssl.architecture import read_architecture
 from asvtk.frontends.ssl.blocks import (
     BlockStack,
     PositionBias,
@@ -29,16 +23,9 @@ from asvtk.frontends.ssl.blocks import (
     is_pre_norm,
 )
 from asvtk.frontends.ssl.encoder import SslEncoder
-from asvtk.frontends.ssl.folder import (
-    base_fingerprint,
-    check_preprocessor,
-    find_model,
-    wants_normalised_input,
-)
+from asvtk.frontends.ssl.spec import SslSpec
 from asvtk.frontends.ssl.w2v_bert import ConformerBlock, ConformerStack, W2vBertEncoder
 from asvtk.frontends.ssl.whisper import WhisperEncoder
-from asvtk.io.audio import SAMPLE_RATE
-from asvtk.io.errors import AsvtkError
 from asvtk.io.stamps import digest
 from asvtk.nn.float8 import dtype_of
 from asvtk.nn.frames import frame_mask
@@ -46,11 +33,6 @@ from asvtk.nn.frames import frame_mask
 __all__ = ["Ssl", "SslConfig", "encoder_class"]
 
 _ENCODERS = {"whisper": WhisperEncoder, "wav2vec2-bert": W2vBertEncoder}
-#: what the features of log-mel encoders depend on beside the model
-_INPUTS = {
-    "whisper": "log-mel of the real length, positions cut to it",
-    "wav2vec2-bert": "log-mel, each band of zero mean and unit variance",
-}
 
 
 def encoder_class(kind: str) -> type[nn.Module]:
@@ -58,7 +40,7 @@ def encoder_class(kind: str) -> type[nn.Module]:
     return _ENCODERS.get(kind, SslEncoder)
 
 
-class Ssl(FrontEnd):
+class Ssl(SslSpec, FrontEnd):
     """SSL front-end: a transformers model, of which the top blocks may be trained.
 
     The frozen part is no part of this module's parameters, state or modes: optimisers and checkpoints see
@@ -68,77 +50,14 @@ class Ssl(FrontEnd):
         AsvtkError: the model cannot be found, is no speech model we know, or lacks a layer or block.
     """
 
-    Config = SslConfig
-    uses_gpu = True
-
     def __init__(self, config: SslConfig):
         super().__init__(config)
-        self.batch_size, self.storage = config.batch_size, config.storage
-        self._folder = find_model(config.model, config.revision)
-        self.architecture = architecture = read_architecture(self._folder, config.model)
-        check_preprocessor(self._folder, architecture)
-        depth, full = architecture.depth, architecture.full_depth
-        self.layers = tuple(range(depth + 1)) if config.layers == "all" else tuple(sorted({*config.layers}))
-        for layer in self.layers:
-            if not 0 <= layer <= depth:
-                raise AsvtkError(
-                    f"frontend.layers: layer {layer} does not exist: {config.model} has {depth} layers "
-                    f"(0 = input of the transformer, 1 ... {depth})"
-                    + (f", as asvtk truncate cut it after {depth} of {full} blocks" if depth < full else "")
-                )
-        if config.precision == "float8" and architecture.kind == "wav2vec2-bert":
-            raise AsvtkError("frontend.precision: float8 is not for w2v-BERT 2.0; take bfloat16")
-        if (longest := architecture.max_samples) and not config.crop.length(longest + 1) <= longest:
-            raise AsvtkError(
-                f"frontend.crop: {config.model} hears at most {longest} samples "
-                f"({longest / SAMPLE_RATE:g} s); set crop.samples to {longest} at the most, with "
-                "crop.repeat false where utterances are to keep their lengths"
-            )
-        if config.trainable > max(self.layers):
-            raise AsvtkError(
-                f"frontend.trainable: {config.trainable} blocks, but the deepest of frontend.layers is "
-                f"{max(self.layers)}: no more blocks than that are run"
-            )
-        self.trainable, self._frozen_depth = config.trainable, max(self.layers) - config.trainable
-        # Of the model itself: its folder may have any name, and another one tomorrow.
-        self.label = f"{architecture.kind}-{full}x{architecture.width}"
-        self.width, self.min_samples = architecture.width, architecture.min_samples
-        self._normalise = config.normalise
-        if self._normalise is None:
-            self._normalise = wants_normalised_input(self._folder, architecture.normalised_stem)
-        self.by_real_samples = self._normalise
         self._encoder = ()  # in a tuple, modules are not registered
         self.top = None
 
     @property
-    def cut(self) -> tuple[int, ...]:
-        return (*(layer for layer in self.layers if layer < self._frozen_depth), self._frozen_depth)
-
-    @property
     def frozen(self) -> tuple[nn.Module, ...]:
         return self._encoder
-
-    def details(self) -> dict:
-        return {
-            "front-end": "self-supervised model, frozen",
-            **self._base,
-            "zero mean, unit variance per utterance": self._normalise,
-            "precision": self.config.precision,
-            "stored as": self.storage,
-            "implementation": 2,
-            **({"input": _INPUTS[kind]} if (kind := self.architecture.kind) in _INPUTS else {}),
-        }
-
-    @functools.cached_property
-    def _base(self) -> dict:
-        """What the model is, by its contents."""
-        return base_fingerprint(self._folder)
-
-    def prepare(self, audio: np.ndarray) -> np.ndarray:
-        audio = self.conditioning(audio[: self.crop.samples])
-        if self._normalise:  # by the statistics of what is heard, not of its repetitions
-            audio = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
-        return self.pad(self.crop(audio))
 
     def prepare_heard(self, audio: Tensor, samples: Tensor | None) -> Tensor:
         if not self._normalise:
@@ -147,9 +66,6 @@ class Ssl(FrontEnd):
         mean = (audio * real).sum(1, keepdim=True) / count
         variance = ((audio - mean) * real).square().sum(1, keepdim=True) / count
         return (audio - mean) * (variance + 1e-7).rsqrt()
-
-    def frames(self, samples):
-        return self.architecture.frames(samples)
 
     def load(self, lower: bool = True) -> "Ssl":
         if not (self.trainable and self.top is None or lower and not self._encoder):
