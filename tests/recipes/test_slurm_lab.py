@@ -171,7 +171,11 @@ def cluster(here, corpus):
 def test_the_whole_of_egs_mini_on_two_nodes_gives_the_scores_of_this_machine(here):
     pytest.importorskip("espeakng_loader")
     pytest.importorskip("pyworld")
-    of = {"corpus": here / "corpus", "of": ROOT / "egs" / "mini", "override": "training.epochs=1 training.warmup_epochs=0"}
+    of = {
+        "corpus": here / "corpus",
+        "of": ROOT / "egs" / "mini",
+        "override": "training.epochs=1 training.warmup_epochs=0",
+    }
     local, cluster = Recipe(here / "local", **of, **HERE), Recipe(here / "slurm", **of, **SUBMITTED)
     wide = ("--nj", "4", "--score-nj", "4", "--stop-stage", "5")
     answers = [local.run("--stop-stage", "5"), cluster.run(*wide)]
