@@ -73,7 +73,8 @@ def by_length(function: Callable[[Tensor], Tensor], x: Tensor, lengths: Tensor |
     """Apply a function to the rows of each length together, without their padding.
 
     For what has no masked form that gives the same: rows that are padded get what they get alone. (In
-    training, batch norm then sees the rows of one length at a time.)
+    training, batch norm then sees the rows of one length at a time.) What is recorded, compiled or exported
+    has no padded rows: there lengths are not looked at.
 
     Args:
         function: (rows, length, ...) -> (rows, d).
@@ -85,7 +86,7 @@ def by_length(function: Callable[[Tensor], Tensor], x: Tensor, lengths: Tensor |
     """
     recorded = x.is_cuda and torch.cuda.is_current_stream_capturing()
     if torch.compiler.is_compiling() or recorded:
-        lengths = None  # only full crops are recorded, compiled or exported: none can ask for a number
+        lengths = None  # a recording cannot ask for a number
     distinct = [x.shape[1]] if lengths is None else sorted(set(lengths.tolist()))
     if len(distinct) == 1:
         return function(x[:, : distinct[0]])

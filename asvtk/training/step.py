@@ -28,8 +28,8 @@ class GradientStep:
         detector: on its device; its parameters that take gradients are those that do now. When others do,
             make another step: optimisers pass over parameters that were given no gradient.
         grad_clip: largest norm of the gradient; 0: no clipping.
-        precision: of products: ``float32``, ``tf32`` (on GPUs; gradients too) or ``bfloat16``. Weights and
-            gradients are float32.
+        precision: of products: ``float32``, ``tf32`` (on GPUs, where convolutions are in TF32 in any case) or
+            ``bfloat16``. Weights and gradients are float32.
         record: on a GPU, whether batches are computed by a CUDA graph, recorded at the first of their
             shape: one launch instead of hundreds. For systems that ask the host for nothing.
         fuse: whether ``torch.compile`` writes the kernels, for the same systems: a minute before the first
@@ -45,7 +45,10 @@ class GradientStep:
         fuse: bool = False,
     ):
         self._detector, self._precision = detector, precision
-        self._loss_of = torch.compile(detector, dynamic=False) if fuse else detector
+        self._loss_of = detector
+        if fuse:
+            torch._dynamo.reset()  # the number of compilations of a code is limited, whatever they were of
+            self._loss_of = torch.compile(detector, dynamic=False)
         self._grad_clip = grad_clip or torch.inf
         self._parameters = [parameter for parameter in detector.parameters() if parameter.requires_grad]
         self._sums = torch.zeros(
@@ -107,7 +110,7 @@ class GradientStep:
             ) from error
 
     def _compute(self, features, lengths, audio, samples, bonafide: Tensor, weight: float) -> None:
-        with _products_in_tf32(self._precision == "tf32"):
+        with _products_in_tf32() if self._precision == "tf32" else nullcontext():
             with self._autocast():
                 loss = self._loss_of(Batch(features, lengths, audio, samples), bonafide) * weight
             loss.backward()
@@ -122,9 +125,9 @@ class GradientStep:
 
 
 @contextmanager
-def _products_in_tf32(wanted: bool):
+def _products_in_tf32():
     flags = torch.backends.cuda.matmul
-    before, flags.allow_tf32 = flags.allow_tf32, wanted
+    before, flags.allow_tf32 = flags.allow_tf32, True
     try:
         yield
     finally:

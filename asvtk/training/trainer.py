@@ -259,6 +259,10 @@ class _Run:
         self.trained_blocks = blocks
         self.step = None  # its memory makes room for the next one's
         even = self.on_gpu and self.config.frontend.crop.is_fixed
+        if training.compile and not even:
+            self.log.info("training.compile: nothing to do on a CPU, or with crops of no fixed length")
+        elif training.compile and not training.deterministic:
+            torch.backends.cudnn.benchmark = True  # who waits for kernels can wait for cuDNN's choice too
         self.step = GradientStep(
             self.detector,
             training.grad_clip,

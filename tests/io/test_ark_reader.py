@@ -1,5 +1,6 @@
 """Reading arks: right under any number of threads and workers, and never wrong in silence."""
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -274,3 +275,23 @@ def test_reader_is_sent_to_a_spawned_process(tmp_path):
     process.start()
     assert queue.get() == expected["u0000"].tolist()
     process.join()
+
+
+def test_what_was_found_is_read_later_whole_or_in_part(tmp_path):
+    """By the process that found it: its reader may be gone, and another process has not opened the ark."""
+    rng = np.random.default_rng(0)
+    matrices = {key: rng.normal(size=(7, 5)).astype(np.float32) for key in "ab"}
+    writer = ArkWriter(tmp_path / "a.ark", tmp_path / "a.scp")
+    for key, matrix in matrices.items():
+        writer.write(key, matrix, "CM2")
+    writer.close()
+    places = list(read_scp(tmp_path / "a.scp").values())
+    found, whole = MatrixReader().find(places), MatrixReader().stack(places)
+    gc.collect()
+    for part, expected in ((found, whole), (found.cut(2, 3), whole[:, 2:5]), (found.cut(5, 9), whole[:, 5:])):
+        steps = np.empty(part.shape, np.uint16)
+        part.read(steps)
+        assert np.array_equal(steps * part.scales[:, :1, None] + part.scales[:, 1:, None], expected)
+    with pytest.raises(TypeError, match="read them first"):
+        pickle.dumps(found)
+    assert found.cut(9, 2).shape == (2, 0, 5)

@@ -60,6 +60,16 @@ def test_micro_batches_sum_up_to_the_whole(detector, batch):
     torch.testing.assert_close(gradients(detector), whole)
 
 
+def test_products_are_in_tf32_within_a_step_alone(detector, batch, monkeypatch):
+    seen, flags = [], torch.backends.cuda.matmul
+    forward = detector.forward
+    monkeypatch.setattr(detector, "forward", lambda *x: seen.append(flags.allow_tf32) or forward(*x))
+    for precision in ("float32", "tf32", "bfloat16"):
+        GradientStep(detector, grad_clip=0, precision=precision)([batch], 4)
+        assert not flags.allow_tf32
+    assert seen == [False, True, False]
+
+
 def test_what_torch_compile_cannot_do_is_said_in_a_line(detector, batch, monkeypatch):
     def fail(*_):
         raise TorchDynamoException("backend='inductor' raised:\n  no C compiler")

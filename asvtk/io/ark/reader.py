@@ -1,6 +1,5 @@
 """Reading matrices from arks: from anywhere, in any order, in any number of threads and processes."""
 
-import copy
 import os
 import re
 import resource
@@ -61,9 +60,15 @@ class MatrixReader:
         return stacked
 
     def find(self, places: Iterable[tuple[str, int]], key: str | None = None) -> "StoredMatrices | None":
-        """The same, for whoever decodes himself; None: they are not all CM2. Raises what ``stack`` does."""
+        """Matrices of one shape as ``stack`` takes them, to be read later; None: they are not all CM2.
+
+        Raises:
+            AsvtkError: as ``stack``.
+        """
         entries = self._find_all(places, key)
-        return StoredMatrices(entries) if all(isinstance(e.codec, TwoBytes) for e in entries) else None
+        if not all(isinstance(entry.codec, TwoBytes) for entry in entries):
+            return None
+        return StoredMatrices(self, entries, 0, entries[0].shape[0])
 
     def _find_all(self, places: Iterable[tuple[str, int]], key: str | None) -> list["_Entry"]:
         entries = [self._find(*place, key) for place in places]
@@ -131,25 +136,27 @@ class MatrixReader:
 
 
 class StoredMatrices:
-    """Matrices of kind CM2 and of one shape, found in their arks and not read yet.
+    """Matrices of kind CM2 and of one shape that ``MatrixReader.find`` found and nobody read yet.
+
+    They are for the process that found them, whose reader keeps the arks open.
 
     Attributes:
         shape: (matrices, frames, dimensions).
         scales: float32, (matrices, 2): what a step is worth, and the minimum, to which the steps are added.
     """
 
-    def __init__(self, entries: list["_Entry"]):
-        self._entries, self._first = entries, 0
-        self.shape = len(entries), *entries[0].shape
+    def __init__(self, reader: MatrixReader, entries: list["_Entry"], first: int, frames: int):
+        self._reader, self._entries, self._first = reader, entries, first
+        self.shape = len(entries), frames, entries[0].shape[1]
         self.scales = np.array([(TwoBytes.step(e.scale), e.scale[0]) for e in entries], np.float32)
 
     def cut(self, begin: int, frames: int) -> "StoredMatrices":
         """``frames`` of them from ``begin`` on, or as many as there are."""
-        matrices, rest, dimensions = self.shape
-        part = copy.copy(self)
-        part._first = self._first + begin
-        part.shape = matrices, max(0, min(frames, rest - begin)), dimensions
-        return part
+        left = max(0, min(frames, self.shape[1] - begin))
+        return StoredMatrices(self._reader, self._entries, self._first + begin, left)
+
+    def __getstate__(self):
+        raise TypeError("another process has not opened the arks of these matrices; read them first")
 
     def read(self, out: np.ndarray) -> None:
         """Read the steps into uint16 of ``shape``, each matrix in C order.
