@@ -34,7 +34,7 @@ from asvtk.io.errors import AsvtkError, listing
 from asvtk.io.protocols import label, read_protocol
 from asvtk.io.scores import ScoreTable, read_scores, write_scores
 from asvtk.metrics.calibration import Calibration, effective_prior, quality, train_calibration, trials_digest
-from asvtk.report.markdown import table
+from asvtk.report.calibration import quality_table
 
 EXAMPLES = """\
   asvtk calibrate --dev exp/a/scores/dev.txt --scores exp/a/scores/eval.txt --out calibrated.txt
@@ -44,14 +44,6 @@ EXAMPLES = """\
   asvtk calibrate --detector aasist --dev-data data/dev --eval-data data/eval --out aasist.json
       for asvtk detect --calibration
 """
-
-_COLUMNS = (
-    ("EER %", "eer_percent", 3),
-    ("min DCF", "min_dcf", 4),
-    ("act DCF", "act_dcf", 4),
-    ("min Cllr", "min_cllr", 4),
-    ("Cllr", "cllr", 4),
-)
 
 
 def add_arguments(parser) -> None:
@@ -250,18 +242,3 @@ def _before(of_set: str, tables: list, calibration: Calibration) -> list:
         (of_set, f"s{number}", quality(sign * of_system.scores, of_system.bonafide))
         for number, (sign, of_system) in enumerate(zip(signs, tables, strict=False), 1)  # no dev: none
     ]
-
-
-def quality_table(rows: list) -> str:
-    """A table of (set, what the scores are, `quality` of them), and how to read it."""
-    header = ["Set", "System", *(title for title, _, _ in _COLUMNS), "Cllr loss"]
-    return (
-        f"{table(header, [_row(*row) for row in rows])}\n\n"
-        "act DCF (costs of ASVspoof 5) and Cllr (bits) take scores for log-likelihood ratios. min Cllr:\n"
-        "after PAV on the same trials; Cllr loss: Cllr - min Cllr, what the lack of calibration costs."
-    )
-
-
-def _row(of_set: str, what: str, values: dict) -> list:
-    numbers = [f"{values[key]:.{digits}f}" for _, key, digits in _COLUMNS]
-    return [of_set, what, *numbers, f"{values['cllr'] - values['min_cllr']:.4f}"]

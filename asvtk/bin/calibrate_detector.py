@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 from asvtk.bin.arguments import UsageError
-from asvtk.bin.calibrate import quality_table
 from asvtk.inference.calibration import PRIOR
 from asvtk.io.datadir import DataDirectory, refuse_same_names
 from asvtk.io.errors import AsvtkError, listing
 from asvtk.metrics.calibration import quality
+from asvtk.report.calibration import quality_table
 from asvtk.training.calibration import CalibrationStage
 from asvtk.training.experiment import Experiment
 
