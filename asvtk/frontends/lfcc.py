@@ -28,7 +28,7 @@ class Lfcc(LfccSpec, FrontEnd):
         )
 
     def lower(self, audio: Tensor, samples: Tensor | None) -> dict[int, Tensor]:
-        return {0: self.cepstra(audio, samples)}
+        return {0: self.cepstra(audio, None if samples is None else self.frames(samples))}
 
     def extension(self, samples: int) -> Extension | None:
         # A level, a filter or a repetition is of the whole window.

@@ -28,9 +28,6 @@ class LinearCepstra(nn.Module):
         filters: of the filterbank.
         window, shift, fft: in samples.
         preemphasis: weight of the sample before in the difference that is analysed.
-
-    Attributes:
-        width: numbers a frame, three times ``coefficients``.
     """
 
     def __init__(
@@ -43,27 +40,22 @@ class LinearCepstra(nn.Module):
         preemphasis: float = 0.97,
     ):
         super().__init__()
-        self.width, self.preemphasis = 3 * coefficients, preemphasis
+        self.preemphasis = preemphasis
         self.filterbank = LinearFilterbank(np.hamming(window), shift, fft, filters)
         cosines = scipy.fft.dct(np.eye(filters), type=2, norm="ortho", axis=-1)[:, :coefficients]
         self.register_buffer("cosines", torch.from_numpy(cosines).float(), persistent=False)
 
-    def frames(self, samples):
-        """Frames of so many samples (a number or a tensor)."""
-        return self.filterbank.frames(samples)
-
-    def forward(self, audio: Tensor, samples: Tensor | None = None) -> Tensor:
+    def forward(self, audio: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Cepstra of the frames that lie within an utterance; one that is shorter has one frame.
 
         Args:
             audio: shape (batch, samples), padded with zeros.
-            samples: real samples per row, shape (batch,); None: all are real.
+            lengths: real frames per row, shape (batch,); None: all are real.
 
         Returns:
-            float32 (batch, frames, width); beyond ``frames(samples)`` anything finite.
+            float32 (batch, frames, 3 * coefficients); beyond the real ones anything finite.
         """
-        static = self.static(audio)
-        return self.with_differences(static, None if samples is None else self.frames(samples))
+        return self.with_differences(self.static(audio), lengths)
 
     def static(self, audio: Tensor) -> Tensor:
         """Cepstra without differences: (batch, samples) -> float32 (batch, frames, coefficients)."""

@@ -28,11 +28,6 @@ class LinearFilterbank(nn.Module):
         for name, values in ("window", window), ("filters", linear_triangles(bands, fft, SAMPLE_RATE)):
             self.register_buffer(name, torch.from_numpy(values).float(), persistent=False)
 
-    def frames(self, samples):
-        """Frames that lie within so many samples (a number or a tensor); shorter audio has one."""
-        frames = (samples - self.length) // self.shift + 1
-        return frames.clamp_min(1) if isinstance(frames, Tensor) else max(frames, 1)
-
     def forward(self, audio: Tensor) -> Tensor:
         """float32 (batch, samples) -> (batch, frames, bands); audio shorter than a frame is padded."""
         audio = F.pad(audio, (0, max(0, self.length - audio.shape[1])))
